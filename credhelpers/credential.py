@@ -1,0 +1,84 @@
+"""A user name and a secret, in the form in which they go over the wire."""
+
+INFINITY = float("inf")
+
+
+class Credential:
+    """A credential that cannot be printed by accident.
+
+    It holds the bytes of the wire from the user name on: the answer of the protocol is
+    `{"ServerURL":"…"` followed by these, so what a cache or a store kept is answered without being parsed.
+    Times are seconds since the epoch; a credential that does not age has them at infinity.
+
+    expires: from here on it is refused by the registry, or too close to that to hand out.
+    hard:    from here on a new one must be tried first; this one answers only if that fails.
+    soft:    from here on it is renewed in the background.
+    """
+
+    __slots__ = ("_tail", "expires", "hard", "soft")
+
+    def __init__(
+        self,
+        username: str,
+        secret: str,
+        *,
+        soft: float = INFINITY,
+        hard: float = INFINITY,
+        expires: float = INFINITY,
+    ) -> None:
+        from _json import encode_basestring_ascii as quoted  # `json` costs as much as the whole interpreter
+
+        self._tail = f',"Username":{quoted(username)},"Secret":{quoted(secret)}}}\n'.encode("ascii")
+        self.soft = soft
+        self.hard = hard
+        self.expires = expires
+
+    @classmethod
+    def sealed(
+        cls, tail: bytes, *, soft: float = INFINITY, hard: float = INFINITY, expires: float = INFINITY
+    ) -> "Credential":
+        """A credential from bytes that `tail` gave earlier. Raises ValueError if they cannot be such."""
+        # The quotes of a user name or secret are escaped, so the middle cannot be in one.
+        if not (
+            tail.startswith(b',"Username":"') and b'","Secret":"' in tail and tail.endswith(b'"}\n') and tail.isascii()
+        ):
+            raise ValueError("not a sealed credential")
+        self = cls.__new__(cls)
+        self._tail = tail
+        self.soft = soft
+        self.hard = hard
+        self.expires = expires
+        return self
+
+    def tail(self) -> bytes:
+        """The secret, for a cache or a store to keep: what follows the server in an answer."""
+        return self._tail
+
+    def answer(self, server: str) -> bytes:
+        """The secret, for the client: one JSON object in ASCII and a newline, the server as it was asked.
+
+        `server` comes from `hosts.server_from`, which lets nothing through that JSON would have to escape.
+        """
+        return b'{"ServerURL":"' + server.encode("ascii") + b'"' + self._tail
+
+    def expose(self) -> tuple[str, str]:
+        """The user name and the secret in clear."""
+        import json  # only where a store needs the parts
+
+        parts = json.loads(b"{" + self._tail[1:])
+        return parts["Username"], parts["Secret"]
+
+    def is_empty(self) -> bool:
+        """Whether the secret is empty."""
+        return self._tail.endswith(b',"Secret":""}\n')
+
+    @property
+    def username(self) -> str:
+        """The user name."""
+        return self.expose()[0]
+
+    def __repr__(self) -> str:
+        return "Credential(…)"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a credential is not pickled")

@@ -1,0 +1,77 @@
+"""Which identity would mint a token, told apart without an SDK and without reading the configuration.
+
+Two identities never share a token, so the key of a token holds everything that selects one and can be read for the
+price of a few system calls: the values of the environment variables that the SDK would read, and the stamps of the
+files that it would read. A changed profile is then a miss, and a hit needs no SDK.
+"""
+
+import posix
+from _blake2 import blake2b  # `hashlib` costs more than the rest of a hit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    Environment = Mapping[bytes, bytes]
+
+
+def fingerprint(scope: str, environ: "Environment", variables: "Iterable[bytes]", files: "Iterable[bytes]" = ()) -> str:
+    """40 hexadecimal digits for one token: `scope` (what it opens) and the identity that would mint it.
+
+    Every part goes in with its length before it, an absent one as absent, so that no two settings run together.
+    """
+    digest = blake2b(digest_size=20)
+    _add(digest, scope.encode())
+    for name in variables:
+        _add(digest, environ.get(name))
+    for path in files:
+        _add(digest, path)
+        _add(digest, _stamp(path))
+    return digest.hexdigest()
+
+
+def home(environ: "Environment") -> bytes:
+    """The home directory as SDKs find it: `$HOME`, else the password database. Empty if neither has one."""
+    if environ.get(b"HOME"):
+        return environ[b"HOME"]
+    import pwd  # built in, but only where HOME is missing
+
+    try:
+        return pwd.getpwuid(posix.getuid()).pw_dir.encode("utf-8", "surrogateescape")
+    except KeyError:
+        return b""
+
+
+def configuration(environ: "Environment") -> bytes:
+    """Where the configuration file would be: `$CREDHELPERS_CONFIG`, else below `$XDG_CONFIG_HOME` or `~/.config`.
+
+    Empty (no file) if there is no home, or if the variable is set but empty or relative: what is configured must not
+    depend on the directory in which docker was called.
+    """
+    chosen = environ.get(b"CREDHELPERS_CONFIG")
+    if chosen is None:
+        base = environ.get(b"XDG_CONFIG_HOME", b"")
+        if not base.startswith(b"/"):
+            folder = environ.get(b"HOME", b"")
+            base = folder + b"/.config" if folder else b""
+        chosen = base + b"/credhelpers/config.toml" if base else b""
+    return chosen if chosen.startswith(b"/") else b""
+
+
+def is_configured(environ: "Environment") -> bool:
+    """Whether there is a configuration file, or should be: else no host is a source's but by the rules of `hosts`."""
+    return bool(environ.get(b"CREDHELPERS_CONFIG")) or _stamp(configuration(environ)) is not None
+
+
+def _stamp(path: bytes) -> bytes | None:
+    """What changes whenever the file does; the last part even where the time was set back, as `cp -p` does."""
+    try:
+        status = posix.stat(path)
+    except (OSError, ValueError):
+        return None
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    return b"%d %d %d %d %d" % (status.st_dev, status.st_ino, status.st_size, *times)
+
+
+def _add(digest: blake2b, part: bytes | None) -> None:
+    digest.update(b"-" if part is None else b"%d:" % len(part) + part)

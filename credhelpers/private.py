@@ -1,0 +1,96 @@
+"""Files and directories that only this user may touch: the one place that says what that means.
+
+Nothing is followed through a link, and what others could have read or written is refused, never repaired. A mode is set
+where a file is made, never after.
+
+This module is on the way of a cache hit. It imports built-ins only.
+"""
+
+import posix
+
+_READ = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
+_CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+_LOCK = posix.O_RDWR | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
+_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+_S_IFMT, _S_IFREG, _S_IFDIR = 0o170000, 0o100000, 0o040000  # <sys/stat.h>; `stat` would be one more import
+
+
+def is_private_directory(status: "posix.stat_result") -> bool:
+    """Whether it is a directory of this user that nobody else may enter."""
+    return _is_private(status, _S_IFDIR)
+
+
+def open_directory(path: bytes) -> int:
+    """A descriptor of the directory. Raises OSError, PermissionError if it is not private, ValueError for a NUL."""
+    folder = posix.open(path, _DIRECTORY)
+    if is_private_directory(posix.fstat(folder)):
+        return folder
+    posix.close(folder)
+    raise PermissionError(1, "the directory is not private to this user")
+
+
+def make_directory(path: bytes) -> None:
+    """Make `path` and its missing parents with mode 0700, which `os.makedirs` gives to the last one only."""
+    try:
+        posix.mkdir(path, 0o700)
+    except FileExistsError:
+        pass  # another process was faster
+    except FileNotFoundError:
+        parent = path.rstrip(b"/").rpartition(b"/")[0]
+        if not parent:
+            raise
+        make_directory(parent)
+        try:
+            posix.mkdir(path, 0o700)
+        except FileExistsError:
+            pass  # as above
+
+
+def read(folder: int, name: bytes, limit: int) -> bytes:
+    """The first `limit` bytes of the file. Raises OSError, PermissionError if it is no private regular file."""
+    descriptor = posix.open(name, _READ, dir_fd=folder)
+    try:
+        _require_file(descriptor)
+        return posix.read(descriptor, limit)
+    finally:
+        posix.close(descriptor)
+
+
+def create(folder: int, name: bytes) -> int:
+    """A descriptor of a file that was not there before. Raises OSError."""
+    return posix.open(name, _CREATE, 0o600, dir_fd=folder)
+
+
+def fill(descriptor: int, content: bytes) -> None:
+    """Write all of `content`, onto the disk. Raises OSError."""
+    while content:
+        content = content[posix.write(descriptor, content) :]
+    posix.fsync(descriptor)
+
+
+def open_lock(folder: int, name: bytes) -> int:
+    """A descriptor of a file to be locked, made if it is not there. Raises OSError as `read` does."""
+    descriptor = posix.open(name, _LOCK, 0o600, dir_fd=folder)
+    try:
+        _require_file(descriptor)
+    except OSError:
+        posix.close(descriptor)
+        raise
+    return descriptor
+
+
+def unlink(folder: int, name: bytes | str) -> None:
+    """Remove the file if it is there. Raises OSError."""
+    try:
+        posix.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        pass
+
+
+def _require_file(descriptor: int) -> None:
+    if not _is_private(posix.fstat(descriptor), _S_IFREG):
+        raise PermissionError(1, "the file is not private to this user")
+
+
+def _is_private(status: "posix.stat_result", kind: int) -> bool:
+    return status.st_mode & _S_IFMT == kind and status.st_mode & 0o077 == 0 and status.st_uid == posix.geteuid()
