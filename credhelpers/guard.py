@@ -1,0 +1,86 @@
+"""What keeps slow, third-party code from hurting the call: no core, no noise, no waiting for ever.
+
+Only the way that leaves a cache hit comes here. A library that blocks inside C without letting go of the interpreter
+would escape the clock; none of ours does (sockets, resolvers, locks and child processes all let go).
+"""
+
+import _signal
+import _thread
+import posix
+import sys
+from time import monotonic, sleep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PR_SET_DUMPABLE = 4  # <linux/prctl.h>
+_ALL_DESCRIPTORS = 1 << 20
+
+
+def forbid_dumps() -> None:
+    """Keep other processes of this user from attaching, and the kernel from writing a core (Linux only).
+
+    The launcher has set the core limit to 0 already; `prctl(PR_SET_DUMPABLE)` also stops core pipes and ptrace.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    import _ctypes  # what `ctypes` wraps, for a quarter of its price
+
+    library = _ctypes.dlopen(None, 0)  # type: ignore[arg-type] # None is the program itself
+    _ctypes.call_function(_ctypes.dlsym(library, "prctl"), (_PR_SET_DUMPABLE, 0, 0, 0, 0))
+
+
+def silence() -> tuple[int, int]:
+    """Point standard input, output and error at nothing, for this process and its children.
+
+    Returns descriptors of the true output and error that no child inherits.
+    """
+    import fcntl
+
+    output, error = (fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3) for descriptor in (1, 2))
+    nothing = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
+    for descriptor in (0, 1, 2):
+        posix.dup2(nothing, descriptor)
+    posix.close(nothing)
+    return output, error
+
+
+def watch(until: float, give_up: "Callable[[], None]") -> None:
+    """Call `give_up`, which must end the process, when the monotonic clock shows `until`.
+
+    It runs in a thread of its own, because a signal handler waits for the C call in which the main thread hangs
+    (a resolver without an answer held one for eight seconds too long).
+    """
+
+    def wait() -> None:
+        while (left := until - monotonic()) > 0:
+            sleep(left)
+        give_up()
+
+    # A thread takes over the mask of its maker: with all signals blocked, the main thread alone gets them.
+    held = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+    _thread.start_new_thread(wait, ())
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, held)
+
+
+def detach(work: "Callable[[], None]", seconds: int) -> None:
+    """Run `work` in a process of its own that nobody waits for and that holds no descriptor of the caller.
+
+    A client waits until every copy of its pipes is closed, so they go first. The kernel ends the process after
+    `seconds`; a failure of `work` is its own to report.
+    """
+    if posix.fork():
+        return
+    try:
+        _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
+        _signal.setitimer(_signal.ITIMER_REAL, seconds)
+        posix.setsid()
+        posix.closerange(0, _ALL_DESCRIPTORS)
+        nothing = posix.open("/dev/null", posix.O_RDWR)
+        posix.dup2(nothing, 1)
+        posix.dup2(nothing, 2)
+        forbid_dumps()
+        work()
+    finally:
+        posix._exit(0)  # noqa: SLF001 - the copy of a caller must not run the caller's exit

@@ -1,0 +1,98 @@
+"""Starting a helper from one file.
+
+To find, check and open a dozen modules one by one costs a quarter of a bare interpreter. So the first slow call of an
+executable writes the bytecode of the modules that its composition imported into one file beside their own bytecode,
+and later calls start from that. As with any bytecode, it counts only while every source has the time and the size
+that it had; otherwise the ordinary import system does its work, and the next slow call writes a new file.
+
+The entry point reads the file and runs `_START` with `modules` and its own `packages`, the directory that the package
+is in; paths in the file are below that one, so that a copied installation never starts from the original.
+"""
+
+import marshal
+import posix
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType
+
+_CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+
+# Run by the entry point before anything is imported. It makes what `importlib` would have made of each module.
+_START = """
+import posix
+from _frozen_importlib import ModuleSpec
+from _frozen_importlib_external import SourceFileLoader
+if all(
+    (status := posix.stat(f"{packages}/{path}")).st_mtime_ns == mtime and status.st_size == size
+    for _, path, mtime, size, _ in modules
+):
+    for name_, path, _, _, code in modules:
+        if name_ in sys.modules:
+            continue
+        path = f"{packages}/{path}"
+        is_package = path.endswith("/__init__.py")
+        spec = ModuleSpec(name_, SourceFileLoader(name_, path), origin=path, is_package=is_package)
+        spec.has_location = True
+        module = sys.modules[name_] = type(sys)(name_)
+        module.__spec__, module.__loader__, module.__package__ = spec, spec.loader, spec.parent
+        module.__file__ = path
+        if is_package:
+            spec.submodule_search_locations = module.__path__ = [path.removesuffix("/__init__.py")]
+        parent, _, child = name_.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, module)
+        exec(code, module.__dict__)
+"""
+
+
+def prepare(name: str, modules: tuple[str, ...]) -> None:
+    """Write the file from which the executable `name` starts, holding `modules`.
+
+    Does nothing where the package cannot be written: such an installation starts a little slower.
+    """
+    folder = f"{sys.modules['credhelpers'].__path__[0]}/__pycache__"
+    target = f"{folder}/{name}.{sys.hexversion:x}"
+    temporary = f"{target}.{posix.getpid()}"
+    if not posix.access(folder, posix.W_OK):
+        return
+    try:
+        content = marshal.dumps((compile(_START, "<start>", "exec"), _compiled(modules)))
+        descriptor = posix.open(temporary, _CREATE, 0o644)
+    except OSError:
+        return
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            posix.fsync(descriptor)  # else a power cut may leave a file of zeros under the final name
+        posix.replace(temporary, target)
+    except OSError:  # a full disk, say; the next slow call tries again
+        posix.unlink(temporary)
+
+
+def _compiled(modules: tuple[str, ...]) -> list[tuple[str, str, int, int, "CodeType"]]:
+    """Name, source, its time and size, and code without docstrings of each module, those that it imports before it."""
+    found: dict[str, tuple[str, str, int, int, CodeType]] = {}
+
+    def add(name: str) -> None:
+        if name in found or name not in modules:
+            return
+        path = sys.modules[name].__file__ or ""
+        status = posix.stat(path)
+        with open(path, "rb") as file:
+            code = compile(file.read(), path, "exec", dont_inherit=True, optimize=2)
+        parent = name.rpartition(".")[0]
+        for other in (parent, *code.co_names):
+            if other != name and other not in pending:
+                pending.add(other)
+                add(other)
+        found[name] = (name, path.removeprefix(f"{packages}/"), status.st_mtime_ns, status.st_size, code)
+
+    packages = sys.modules["credhelpers"].__path__[0].rpartition("/")[0]
+    pending: set[str] = set()
+    for name in modules:
+        pending.add(name)
+        add(name)
+    return list(found.values())

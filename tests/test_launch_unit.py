@@ -1,0 +1,303 @@
+"""The file from which an executable starts: the same modules as an import gives, or no file at all."""
+
+from __future__ import annotations
+
+import json
+import marshal
+import os
+import posix
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+
+import credhelpers
+from credhelpers import launch
+from tests.harness import lacking, need
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NAME = "docker-credential-x"
+_FILE = f"{_NAME}.{sys.hexversion:x}"
+_IMPORTS = """
+import sys
+packages = sys.argv[1]
+sys.path.append(packages)
+"""
+_PREPARE = f"""{_IMPORTS}
+import credhelpers.protocol, credhelpers.minted, credhelpers.sources.ecr
+from credhelpers.launch import prepare
+ours = (name for name in sys.modules if name.partition(".")[0] == "credhelpers")
+prepare({_NAME!r}, tuple(name for name in ours if "launch" not in name))
+"""
+_START = f"""{_IMPORTS}
+from marshal import loads
+with open(f"{{packages}}/credhelpers/__pycache__/{_FILE}", "rb") as file:
+    start, modules = loads(file.read())
+exec(start)
+"""
+_SHOW = """
+from_file = sorted(name for name in sys.modules if name.startswith("credhelpers"))
+import credhelpers.protocol, credhelpers.minted, credhelpers.sources.ecr, json
+shown = {}
+for name, module in sys.modules.items():
+    if name.startswith("credhelpers"):
+        spec = module.__spec__
+        shown[name] = [
+            module.__name__, module.__file__, module.__package__, getattr(module, "__path__", None),
+            type(module.__loader__).__name__, spec.name, spec.origin, spec.has_location, spec.parent,
+            spec.submodule_search_locations, sorted(set(vars(module)) - {"__cached__", "__builtins__"}),
+        ]
+print(json.dumps([from_file, shown]))
+"""
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> Path:
+    """A directory with a copy of the package that a test may spoil."""
+    place = tmp_path / "lib dir" / "site-packages"
+    shutil.copytree(
+        Path(credhelpers.__file__).parent,
+        place / "credhelpers",
+        ignore=shutil.ignore_patterns("__pycache__", "docker-*"),
+    )
+    (place / "credhelpers" / "__pycache__").mkdir()
+    return place
+
+
+def _python(script: str, packages: Path) -> bytes:
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", script, str(packages)], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b""), done
+    return done.stdout
+
+
+def _modules(packages: Path, *, prepared: bool) -> tuple[list[str], dict[str, list[object]]]:
+    """What came from the file, and every module of ours afterwards."""
+    from_file, shown = json.loads(_python((_START if prepared else _IMPORTS) + _SHOW, packages))
+    return from_file, shown
+
+
+def _cache(packages: Path) -> Path:
+    return packages / "credhelpers" / "__pycache__"
+
+
+def test_modules_from_the_file_are_those_of_an_import(packages: Path) -> None:
+    """Names, files, specs and all that they define are equal, and none had to be imported."""
+    _python(_PREPARE, packages)
+    imported = _modules(packages, prepared=False)[1]
+    from_file, started = _modules(packages, prepared=True)
+    assert "credhelpers.protocol" in from_file
+    assert "credhelpers.sources.ecr" in from_file
+    assert started == imported
+    target = _cache(packages) / _FILE
+    assert stat.S_IMODE(target.stat().st_mode) == 0o644 & ~_umask()
+    assert [path.name for path in _cache(packages).iterdir() if path.name.startswith("docker")] == [_FILE]
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def test_a_copy_of_an_installation_starts_from_itself(packages: Path, tmp_path: Path) -> None:
+    """A moved or copied tree never runs what stands in the old place."""
+    _python(_PREPARE, packages)
+    copy = tmp_path / "copy"
+    shutil.copytree(packages, copy)
+    from_file, shown = _modules(copy, prepared=True)
+    assert from_file
+    assert all(str(row[1]).startswith(f"{copy}/") for row in shown.values())
+
+
+def _edit(path: Path) -> None:
+    status = path.stat()
+    path.write_text(path.read_text() + "\n# longer\n")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("module", ["hosts.py", "__init__.py", "sources/ecr.py"])
+@pytest.mark.parametrize(
+    "change",
+    [pytest.param(_edit, id="another size"), pytest.param(lambda path: os.utime(path, ns=(1, 1)), id="another time")],
+)
+def test_a_changed_source_is_read(module: str, change: object, packages: Path) -> None:
+    """An upgrade counts at once: nothing at all is taken from the file, and the next one is right again."""
+    _python(_PREPARE, packages)
+    assert callable(change)
+    change(packages / "credhelpers" / module)
+    from_file, shown = _modules(packages, prepared=True)
+    assert from_file == []
+    assert "credhelpers.hosts" in shown
+    _python(_PREPARE, packages)
+    assert _modules(packages, prepared=True)[0]
+
+
+def test_a_removed_source_is_an_error_that_the_entry_point_expects(packages: Path) -> None:
+    """Not a start with modules of yesterday."""
+    _python(_PREPARE, packages)
+    (packages / "credhelpers" / "hosts.py").unlink()
+    script = _START.replace("exec(start)", "try:\n    exec(start)\nexcept OSError:\n    print(sorted(sys.modules)[:0])")
+    assert _python(script, packages) == b"[]\n"
+
+
+def test_a_module_that_is_there_is_not_run_twice(packages: Path) -> None:
+    """Two copies of one class would not be the same class."""
+    _python(_PREPARE, packages)
+    script = _START.replace("exec(start)", "import credhelpers.errors as before\nexec(start)\nimport credhelpers.hosts")
+    script += "print(before is sys.modules['credhelpers.errors'], credhelpers.hosts.NotFound is before.NotFound)\n"
+    assert _python(script, packages) == b"True True\n"
+
+
+def test_many_write_one_file(packages: Path) -> None:
+    """The first calls after an installation come at once, and whoever reads finds a whole file."""
+    threads = [threading.Thread(target=_python, args=(_PREPARE, packages)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert _modules(packages, prepared=True)[0]
+    assert [path.name for path in _cache(packages).iterdir() if path.name.startswith("docker")] == [_FILE]
+
+
+@pytest.mark.parametrize("limit", [0, 4])
+def test_a_full_disk_leaves_nothing_behind(limit: int, packages: Path) -> None:
+    """The old file stays whole, and no temporary one stays."""
+    _python(_PREPARE, packages)
+    before = (_cache(packages) / _FILE).read_bytes()
+    done = subprocess.run(
+        [
+            "/bin/sh",
+            "-c",
+            f'ulimit -f {limit}; exec "$@"',
+            "sh",
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            _PREPARE,
+            str(packages),
+        ],
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (_cache(packages) / _FILE).read_bytes() == before
+    assert [path.name for path in _cache(packages).iterdir() if path.name.startswith("docker")] == [_FILE]
+
+
+@pytest.mark.parametrize("step", ["openat", "write", "fsync", "rename"])
+def test_a_failing_system_call_is_silent(step: str, packages: Path) -> None:
+    """The answer is out already; a file that could not be written must not turn it into a failure."""
+    strace = need("strace", "strace")
+    trace = packages.parent / "trace"
+    command = [sys.executable, "-I", "-S", "-c", _PREPARE, str(packages)]
+    subprocess.run(command, check=True)  # writes the ordinary bytecode, once
+    subprocess.run([strace, "-y", "-o", str(trace), "-e", f"trace={step}", *command], check=True)
+    lines = [line for line in trace.read_text().splitlines() if not line.startswith(("---", "+++"))]
+    number = next(count for count, line in enumerate(lines, 1) if f"{_FILE}." in line)
+    (_cache(packages) / _FILE).unlink()
+    done = subprocess.run(
+        [
+            strace,
+            "-y",
+            "-o",
+            str(trace),
+            "-e",
+            f"trace={step}",
+            "-e",
+            f"inject={step}:error=EIO:when={number}",
+            *command,
+        ],
+        capture_output=True,
+        check=False,
+    )
+    assert [line for line in trace.read_text().splitlines() if "INJECTED" in line and _FILE in line]
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert not [path.name for path in _cache(packages).iterdir() if path.name.startswith("docker")]
+
+
+@pytest.fixture
+def entered(tmp_path: Path) -> Iterator[Path]:
+    """A directory of the test that other users can enter, too."""
+    places = [place for place in (tmp_path, *tmp_path.parents) if Path(tempfile.gettempdir()) in place.parents]
+    modes = {place: place.stat().st_mode for place in places}
+    for place, mode in modes.items():
+        place.chmod(mode | 0o011)
+    yield tmp_path
+    for place, mode in modes.items():
+        place.chmod(mode)
+
+
+def test_a_package_of_another_user_is_left_alone(packages: Path, entered: Path) -> None:
+    """A system-wide installation is used by people who cannot write it."""
+    if os.geteuid() != 0:
+        lacking("only root can become another user; run as root, in a container for example")
+    python = "/usr/bin/python3"
+    if not os.access(python, os.X_OK):
+        lacking("no python3 that all users can run; get it with `apt-get install python3`")
+    command = [need("setpriv", "util-linux"), "--reuid", "54321", "--regid", "54321", "--clear-groups", python]
+    done = subprocess.run(
+        [*command, "-I", "-S", "-c", _PREPARE, str(packages)], capture_output=True, cwd="/", check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert not list(_cache(packages).iterdir())
+
+
+# --- in this process, where coverage sees it -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of two modules in the place of ours."""
+    folder = tmp_path / "credhelpers"
+    (folder / "__pycache__").mkdir(parents=True)
+    (folder / "__init__.py").write_text('"""Its docstring."""\n')
+    (folder / "one.py").write_text('"""Its docstring."""\nfrom credhelpers import two\nvalue = two.value + 1\n')
+    (folder / "two.py").write_text("value = 1\n")
+    for name, file in (("credhelpers", "__init__.py"), ("credhelpers.one", "one.py"), ("credhelpers.two", "two.py")):
+        module = ModuleType(name)
+        module.__file__ = str(folder / file)
+        if name == "credhelpers":
+            module.__path__ = [str(folder)]
+        monkeypatch.setitem(sys.modules, name, module)
+    return folder
+
+
+def test_a_file_holds_what_is_imported_before_what_imports_it(tiny: Path) -> None:
+    """In the order in which they must run, below the directory of the package, without docstrings."""
+    launch.prepare(_NAME, ("credhelpers.one", "credhelpers.two", "credhelpers"))
+    _, modules = marshal.loads((tiny / "__pycache__" / _FILE).read_bytes())
+    names = [module[0] for module in modules]
+    assert set(names) == {"credhelpers", "credhelpers.one", "credhelpers.two"}
+    assert names.index("credhelpers") < names.index("credhelpers.one")
+    assert {module[1] for module in modules} == {"credhelpers/__init__.py", "credhelpers/one.py", "credhelpers/two.py"}
+    assert all("docstring" not in repr(module[4].co_consts) for module in modules)
+
+
+@pytest.mark.parametrize("failing", ["open", "replace", "stat", "fsync"])
+def test_nothing_is_written_where_something_fails(failing: str, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the step, no file and no error."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(posix, failing, fail)
+        launch.prepare(_NAME, ("credhelpers", "credhelpers.one", "credhelpers.two"))
+    assert list((tiny / "__pycache__").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_left_alone(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one that is not there is not made."""
+    (tiny / "__pycache__").rmdir()
+    launch.prepare(_NAME, ("credhelpers",))
+    assert not (tiny / "__pycache__").exists()
