@@ -1,0 +1,355 @@
+"""The token cache: who writes entries, who may mint, what is remembered and what is forgotten.
+
+`entry` is the form of one token; here is the directory of them. It is an optimisation: no method but `erase` raises for
+what the file system does. Trouble costs time, never the answer, and is told to `notes`. What a stranger could have
+touched is not written and not repaired.
+"""
+
+import _signal  # the part of `signal` that costs nothing
+import fcntl
+import posix
+from time import time
+
+from credhelpers import entry as entries
+from credhelpers import notes, private
+from credhelpers.credential import Credential
+from credhelpers.entry import CLOCK_SLACK, FORMAT, MAGIC, Entry, Failure, head_of
+from credhelpers.errors import Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_HOSTS = 64
+_ENTRIES = 256
+_DEBRIS_AGE = 3600  # seconds; a temporary file this old has no writer any more
+_LOCKS = 64
+_KEY_DIGITS = 40  # of `identity.fingerprint`
+
+_FOREVER = 253402300799  # the last second of the year 9999: what does not age is kept with a date, too
+
+_STOPPING = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGALRM)
+
+
+class Lock:
+    """Held until `release`, or until this process ends. Where there is nothing to lock it holds nothing."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, descriptor: int = -1) -> None:
+        self.descriptor = descriptor
+
+    def release(self) -> None:
+        """Let the next one in. The file stays: unlinking it would split waiters across two files."""
+        descriptor, self.descriptor = self.descriptor, -1
+        try:
+            if descriptor >= 0:
+                posix.close(descriptor)
+        except OSError as error:
+            _note("not unlocked", error)
+
+
+class TokenCache:
+    """The tokens of one kind of source, by key, in the directory `path` or, if that is None, nowhere."""
+
+    __slots__ = ("_kind", "_path")
+
+    def __init__(self, kind: str, path: bytes | None) -> None:
+        self._kind = kind
+        self._path = path
+
+    def load(self, key: str) -> Entry | Failure | None:
+        """The entry for `key` that has not expired by this machine's clock, else the last failure to mint for it."""
+        return entries.load(self._path, self._name(key))
+
+    def save(self, key: str, host: str, credential: Credential, issued: float) -> None:
+        """Keep `credential`, minted from `issued` on, for `host` and the hosts that `key` had already.
+
+        It ends the memory of the last failure for `key`, also where other keys remember the same one. An entry of a
+        newer format is left alone, and what was minted while `erase` ran is not kept.
+        """
+        try:
+            with self._open(create=True) as folder:
+                name = self._name(key)
+                if self._is_newer_format(folder, name):
+                    return
+                old = entries.read_entry(folder, name)
+                self._keep(folder, name, Entry(credential, (*(old.hosts if old else ()), host), int(issued)), issued)
+                self._remove_failures(folder, self._failures(folder, (name,)))
+                private.unlink(folder, name + b".failed")
+                self._prune(folder)
+        except (OSError, ValueError) as error:
+            _note("not written", error)
+
+    def share(self, key: str, host: str, copy: str) -> None:
+        """Let the entry for `key`, if there is one, answer for `host` too, and be found under the key `copy`."""
+        began = time()
+        try:
+            with self._open() as folder:
+                name, copy_name = self._name(key), self._name(copy)
+                if (old := entries.read_entry(folder, name)) and not self._is_newer_format(folder, copy_name):
+                    self._keep(folder, name, Entry(old.credential, (*old.hosts, host), old.issued), began)
+                    self._keep(folder, copy_name, Entry(old.credential, (host,), old.issued), began)
+                    private.unlink(folder, copy_name + b".failed")
+        except (OSError, ValueError) as error:
+            _note("not written", error)
+
+    def save_failure(self, key: str, failure: Failure) -> None:
+        """Remember for a moment that no token could be minted for `key`."""
+        error = failure.error
+        body = b"%d %d\n" % (int(failure.at * 1000), int(failure.took * 1000))
+        body += f"{type(error).__name__}\n{error.message}\n{error.hint}".encode("ascii", "backslashreplace")
+        try:
+            with self._open(create=True) as folder:
+                self._replace(folder, self._name(key) + b".failed", body)
+        except (OSError, ValueError) as trouble:
+            _note("not written", trouble)
+
+    def failure(self, key: str) -> Failure | None:
+        """The last failure to mint for `key`, also beside a token that is still good."""
+        try:
+            with self._open() as folder:
+                return entries.read_failure(folder, self._name(key))
+        except (OSError, ValueError):
+            return None
+
+    def lock(self, key: str) -> Lock | None:
+        """The right to mint for `key`, or None while another process has it. Never waits.
+
+        Where nothing can be locked (no directory, a file system without `flock`) everybody gets it.
+        """
+        lock = Lock()
+        # A fixed number of lock files, since they are never removed: two keys may share one and then take turns.
+        name = b"lock-%02d" % (int(key[-8:], 16) % _LOCKS)
+        try:
+            with self._open(create=True) as folder:
+                lock = Lock(private.open_lock(folder, name))
+                fcntl.flock(lock.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.release()
+            return None
+        except (OSError, ValueError) as error:
+            lock.release()
+            _note("not locked", error)
+        return lock
+
+    def erase(self, host: str, key: str) -> None:
+        """Forget every token that answers for `host`, whichever identity minted it, and what lies under `key`.
+
+        What was copied from such a token for another host goes with it. Raises Unavailable if that cannot be promised.
+        """
+        try:
+            try:
+                opened = self._open()
+            except (FileNotFoundError, NotADirectoryError):
+                return  # nothing was kept
+            with opened as folder:
+                self._stop_writers(folder)
+                bodies = self._bodies(folder)
+                names = {self._name(key), *(name for name, body in bodies.items() if _answers_for(body, host))}
+                tokens = {tail for name in names if (tail := _tail(bodies.get(name)))}
+                failures = self._failures(folder, names)
+                while names:
+                    for name in names:
+                        private.unlink(folder, name)
+                        private.unlink(folder, name + b".failed")
+                    # Who had read such a token before it went may be putting it back: until nobody does.
+                    self._stop_writers(folder)
+                    names = {name for name, body in self._bodies(folder).items() if _tail(body) in tokens}
+                self._remove_failures(folder, failures)
+        except (OSError, ValueError) as error:
+            raise Unavailable(
+                "the cached token cannot be erased: " + _reason(error),
+                "look at the mode and owner of the cache directory, see `docs/cache.md`",
+            ) from None
+
+    def entries(self) -> list[tuple[str, Entry]]:
+        """Every unexpired entry with the name that `is_for` compares with a key."""
+        found: list[tuple[str, Entry]] = []
+        try:
+            with self._open() as folder:
+                loaded = ((name.decode(), entries.read_entry(folder, name)) for name in self._names(folder))
+                found.extend((name, entry) for name, entry in loaded if entry)
+        except (OSError, ValueError) as error:
+            _note("not read", error)
+        return found
+
+    def is_for(self, name: str, key: str) -> bool:
+        """Whether the entry `name` of `entries` is the one for `key`."""
+        return name.encode() == self._name(key)
+
+    def _name(self, key: str) -> bytes:
+        return f"{self._kind}-{key}".encode()
+
+    def _mark(self) -> str:
+        """The name of the file that says when something was erased last."""
+        return f"{self._kind}-erased"
+
+    def _open(self, *, create: bool = False) -> "_Directory":
+        """The directory. Raises OSError or ValueError if it is not there or not this user's alone."""
+        if self._path is None:
+            raise FileNotFoundError(2, "there is no directory for it")
+        try:
+            return _Directory(private.open_directory(self._path))
+        except FileNotFoundError:
+            if not create:
+                raise
+        private.make_directory(self._path)
+        return _Directory(private.open_directory(self._path))
+
+    def _keep(self, folder: int, name: bytes, entry: Entry, began: float) -> None:
+        credential = entry.credential
+        moments = (entry.issued, credential.soft, credential.hard, credential.expires)
+        times = " ".join(str(int(min(moment, _FOREVER))) for moment in moments)
+        hosts = " ".join(tuple(dict.fromkeys(entry.hosts))[-_HOSTS:])
+        self._replace(folder, name, f"{times}\n{hosts}\n".encode() + credential.tail(), began)
+
+    def _is_newer_format(self, folder: int, name: bytes) -> bool:
+        try:
+            words = entries.read_file(folder, name).partition(b"\n")[0].split(b" ")
+            return words[0] + b" " == MAGIC and int(words[1]) > int(FORMAT)
+        except (OSError, ValueError, IndexError):
+            return False
+
+    def _was_erased_after(self, folder: int, moment: float) -> bool:
+        try:
+            mark = int(entries.read_body(folder, self._mark().encode()))
+        except (OSError, ValueError):
+            return False
+        return int(moment * 1000) <= mark <= (time() + CLOCK_SLACK) * 1000  # later ones are of another clock
+
+    def _stop_writers(self, folder: int) -> None:
+        """Let nobody who began before now keep anything, unless it is to be seen already.
+
+        The mark first, then the files of those who are writing: whoever writes just now sees the mark, or finds his
+        file gone, or has replaced an entry before the caller looks at them.
+        """
+        self._replace(folder, self._mark().encode(), b"%d" % int(time() * 1000))
+        for name in posix.listdir(folder):
+            if name.startswith(".") and self._is_entry(name[1:].rpartition(".")[0]):
+                private.unlink(folder, name)
+
+    def _bodies(self, folder: int) -> dict[bytes, bytes | None]:
+        """What is in the entries, expired or not: empty if that is no entry, None if it cannot be read now."""
+        found: dict[bytes, bytes | None] = {}
+        for name in self._names(folder):
+            try:
+                found[name] = entries.read_body(folder, name)
+            except ValueError:
+                found[name] = b""
+            except OSError:
+                found[name] = None
+        return found
+
+    def _failures(self, folder: int, names: "Iterable[bytes]") -> set[bytes]:
+        """What is remembered of failures for these entries."""
+        found = set()
+        for name in names:
+            try:
+                found.add(entries.read_body(folder, name + b".failed"))
+            except (OSError, ValueError):
+                continue  # nothing that is worth a word
+        return found
+
+    def _remove_failures(self, folder: int, failures: set[bytes]) -> None:
+        """Forget these failures under all keys: an order and its hosts remember the same."""
+        if failures:
+            for name in posix.listdir(folder):
+                entry, found, _ = name.partition(".failed")
+                if found and self._is_entry(entry) and self._failures(folder, (entry.encode(),)) & failures:
+                    private.unlink(folder, name)
+
+    def _replace(self, folder: int, name: bytes, body: bytes, began: float | None = None) -> None:
+        """Put a file in the place of what is there, in one step, unless there was an erase since `began`."""
+        temporary = b".%s.%d" % (name, posix.getpid())
+        held = _signal.pthread_sigmask(_signal.SIG_BLOCK, _STOPPING)  # whoever is told to stop cleans up first
+        try:
+            private.unlink(folder, temporary)  # left by a killed process that had this number
+            descriptor = private.create(folder, temporary)
+            try:
+                try:
+                    if began is not None and self._was_erased_after(folder, began):
+                        raise FileNotFoundError(2, "erased meanwhile")
+                    private.fill(descriptor, head_of(name, body) + b"\n" + body)
+                finally:
+                    posix.close(descriptor)
+                posix.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except OSError:
+                private.unlink(folder, temporary)
+                raise
+        finally:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, held)
+
+    def _names(self, folder: int) -> list[bytes]:
+        """The entries of this kind."""
+        return [name.encode() for name in posix.listdir(folder) if self._is_entry(name)]
+
+    def _is_entry(self, name: str) -> bool:
+        """Whether this is a name that `_name` gives: the kind and 40 hexadecimal digits."""
+        kind, _, digits = name.rpartition("-")
+        return (
+            kind == self._kind and len(digits) == _KEY_DIGITS and all(digit in "0123456789abcdef" for digit in digits)
+        )
+
+    def _is_debris(self, name: str) -> bool:
+        """Whether this is the name of a note, or of a temporary file if nobody is writing it any more."""
+        target = name[1:].rpartition(".")[0] if name.startswith(".") else name
+        return target == self._mark() or self._is_entry(target.removesuffix(".failed"))
+
+    def _prune(self, folder: int) -> None:
+        """Keep the newest entries up to the limit, and no debris of killed writers or old notes.
+
+        What has another name is left alone: somebody may have named a directory that holds other things.
+        """
+        now = time()
+        entries = []
+        for name in posix.listdir(folder):
+            is_entry = self._is_entry(name)
+            if not is_entry and not self._is_debris(name):
+                continue
+            try:
+                changed = posix.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
+            except FileNotFoundError:
+                continue
+            if is_entry:
+                entries.append((changed, name.encode()))
+            elif changed < now - _DEBRIS_AGE:
+                private.unlink(folder, name)
+        entries.sort(reverse=True)
+        for _, name_bytes in entries[_ENTRIES:]:
+            if not self._is_newer_format(folder, name_bytes):
+                private.unlink(folder, name_bytes)
+
+
+class _Directory:
+    """A descriptor, closed at the end of a `with`."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __enter__(self) -> int:
+        return self._descriptor
+
+    def __exit__(self, *_: object) -> None:
+        posix.close(self._descriptor)
+
+
+def _answers_for(body: bytes | None, host: str) -> bool:
+    """Whether an entry is for `host`, or cannot be read now but perhaps later."""
+    return body is None or host.encode() in body.partition(b"\n")[2].partition(b"\n")[0].split()
+
+
+def _tail(body: bytes | None) -> bytes:
+    """The token in an entry, as it is answered; empty if there is none."""
+    return (body or b"").partition(b"\n")[2].partition(b"\n")[2]
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """The system's words for the error, without the path."""
+    return (error.strerror if isinstance(error, OSError) else None) or "unusable path"
+
+
+def _note(what: str, error: OSError | ValueError) -> None:
+    notes.take(f"cache {what}: {_reason(error)}")

@@ -1,0 +1,130 @@
+"""A token as it lies in the cache: one small file that only its owner may touch.
+
+A file is a line with the format and a checksum, a line of times, a line of hosts, and then the bytes that answer a
+client, ready to be written. Readers take no lock and see a whole old entry or a whole new one, since `cache` replaces
+files and never changes them. What a stranger could have touched is not read.
+
+This module is all of the cache that a hit needs. It imports built-ins only.
+"""
+
+import posix
+from _blake2 import blake2b
+from time import time
+
+from credhelpers.credential import Credential
+from credhelpers.errors import HelperError, NotFound, Unavailable
+from credhelpers.private import is_private_directory, open_directory, read
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from credhelpers.identity import Environment
+
+MAGIC = b"credhelpers-cache "
+FORMAT = b"1"
+CLOCK_SLACK = 300  # seconds; an entry from further in the future was written under another clock
+_ENTRY_BYTES = 128 * 1024  # an answer is under 64 KiB, the hosts beside it are at most 64 names of 253 bytes
+
+
+class Entry:
+    """A token, the hosts that asked for it, and when it was minted (seconds since the epoch)."""
+
+    __slots__ = ("credential", "hosts", "issued")
+
+    def __init__(self, credential: Credential, hosts: tuple[str, ...], issued: int) -> None:
+        self.credential = credential
+        self.hosts = hosts
+        self.issued = issued
+
+
+def directory(environ: "Environment") -> bytes | None:
+    """Where the cache is: `$CREDHELPERS_CACHE_DIR`, else below `$XDG_RUNTIME_DIR`, `$XDG_CACHE_HOME` or `~/.cache`.
+
+    None (no cache) if the first is set but empty or relative, or if there is no home. Never a shared directory.
+    """
+    chosen = environ.get(b"CREDHELPERS_CACHE_DIR")
+    if chosen is not None:
+        return chosen if chosen.startswith(b"/") else None
+    runtime = environ.get(b"XDG_RUNTIME_DIR", b"")
+    if runtime.startswith(b"/"):
+        try:
+            status = posix.stat(runtime)
+        except (OSError, ValueError):
+            pass  # a variable that outlived its session, as under `sudo -E`: the cache of the home serves
+        else:
+            if is_private_directory(status):
+                return runtime + b"/credhelpers"
+    cache = environ.get(b"XDG_CACHE_HOME", b"")
+    if cache.startswith(b"/"):
+        return cache + b"/credhelpers"
+    home = environ.get(b"HOME", b"")
+    return home + b"/.cache/credhelpers" if home.startswith(b"/") else None
+
+
+class Failure:
+    """A failed mint: what to say, when it failed (seconds since the epoch), how many seconds it took to find out."""
+
+    __slots__ = ("at", "error", "took")
+
+    def __init__(self, error: HelperError, at: float, took: float) -> None:
+        self.error = error
+        self.at = at
+        self.took = took
+
+
+def load(path: bytes | None, name: bytes) -> Entry | Failure | None:
+    """The entry `name` in the directory `path` if it has not expired by this machine's clock, else the last failure."""
+    if path is None:
+        return None
+    try:
+        folder = open_directory(path)
+        try:
+            return read_entry(folder, name) or read_failure(folder, name)
+        finally:
+            posix.close(folder)
+    except (OSError, ValueError):
+        return None  # `cache` says why when it wants to write there
+
+
+def read_entry(folder: int, name: bytes) -> Entry | None:
+    """The entry in an open directory if it has not expired by this machine's clock, else None."""
+    try:
+        times, hosts, tail = read_body(folder, name).split(b"\n", 2)
+        issued, soft, hard, expires = map(int, times.split())
+        if not issued - CLOCK_SLACK <= time() < expires:
+            return None
+        credential = Credential.sealed(tail, soft=soft, hard=hard, expires=expires)
+        return Entry(credential, tuple(hosts.decode("ascii").split()), issued)
+    except (OSError, ValueError):
+        return None
+
+
+def read_failure(folder: int, name: bytes) -> Failure | None:
+    """The last failure to mint for the entry `name`, however long ago; a token saved since has removed it.
+
+    A failure from the future was written under another clock, and nobody can say how long it counts.
+    """
+    try:
+        times, kind, message, hint = read_body(folder, name + b".failed").decode("ascii").split("\n")
+        at, took = (int(word) / 1000 for word in times.split())
+    except (OSError, ValueError):
+        return None
+    error = NotFound() if kind == "NotFound" else Unavailable(message, hint)
+    return Failure(error, at, took) if at <= time() else None
+
+
+def read_body(folder: int, name: bytes) -> bytes:
+    """What was written under this name. Raises OSError or ValueError if it is not that, whole, in this format."""
+    head, _, body = read_file(folder, name).partition(b"\n")
+    if head != head_of(name, body):
+        raise ValueError("not an entry of this format")
+    return body
+
+
+def read_file(folder: int, name: bytes) -> bytes:
+    """All of the file. Raises OSError if it is not private to this user."""
+    return read(folder, name, _ENTRY_BYTES)
+
+
+def head_of(name: bytes, body: bytes) -> bytes:
+    """The first line of the file `name` around `body`: a file under another name, or changed, has another."""
+    return MAGIC + FORMAT + b" " + blake2b(name + b"\n" + body, digest_size=16).hexdigest().encode()

@@ -1,0 +1,1 @@
+"""What issues tokens: one module a cloud."""

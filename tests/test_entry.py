@@ -1,0 +1,319 @@
+"""What a hit believes: its own file, whole, private, of this format, and in time."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from credhelpers import entry as entries
+from credhelpers import private
+from credhelpers.cache import TokenCache
+from credhelpers.credential import Credential
+from tests.fakes.source import Clock
+from tests.harness import lacking, need
+
+_KEY = "0123456789abcdef" * 2 + "01234567"
+_NAME = f"fake-{_KEY}"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the modules under test."""
+    fake = Clock()
+    for module in ("entry", "cache"):
+        monkeypatch.setattr(f"credhelpers.{module}.time", fake)
+    return fake
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A private cache directory."""
+    path = tmp_path / "cache"
+    path.mkdir(mode=0o700)
+    return path
+
+
+def _token(now: float, secret: str = "token") -> Credential:
+    return Credential("user", secret, soft=now + 100, hard=now + 200, expires=now + 300)
+
+
+def _keep(folder: Path, now: float | None = None, secret: str = "token") -> Path:
+    """An entry as the cache writes it, and its file."""
+    moment = time.time() if now is None else now
+    TokenCache("fake", os.fsencode(folder)).save(_KEY, "a.fake.example", _token(moment, secret), moment)
+    return folder / _NAME
+
+
+def _listed(folder: Path) -> list[str]:
+    """The names in a directory."""
+    return [path.name for path in folder.iterdir()]
+
+
+def _load(folder: Path) -> entries.Entry | None:
+    found = entries.load(os.fsencode(folder), _NAME.encode())
+    assert not isinstance(found, entries.Failure)
+    return found
+
+
+# --- where -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_directory_that_is_chosen_wins(tmp_path: Path) -> None:
+    """`CREDHELPERS_CACHE_DIR` before all others, and one that is empty or relative means no cache."""
+    runtime = tmp_path / "run"
+    runtime.mkdir(mode=0o700)
+    environ = {b"HOME": b"/home/u", b"XDG_CACHE_HOME": b"/cache", b"XDG_RUNTIME_DIR": os.fsencode(runtime)}
+    assert entries.directory(environ | {b"CREDHELPERS_CACHE_DIR": b"/chosen"}) == b"/chosen"
+    assert entries.directory(environ | {b"CREDHELPERS_CACHE_DIR": b""}) is None
+    assert entries.directory(environ | {b"CREDHELPERS_CACHE_DIR": b"chosen"}) is None
+    assert entries.directory(environ) == os.fsencode(runtime / "credhelpers")
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        pytest.param({}, None, id="nothing set"),
+        pytest.param({b"HOME": b""}, None, id="empty home"),
+        pytest.param({b"HOME": b"home"}, None, id="relative home"),
+        pytest.param({b"HOME": b"/h"}, b"/h/.cache/credhelpers", id="home"),
+        pytest.param({b"HOME": b"/h", b"XDG_CACHE_HOME": b"/c"}, b"/c/credhelpers", id="cache home"),
+        pytest.param({b"HOME": b"/h", b"XDG_CACHE_HOME": b"c"}, b"/h/.cache/credhelpers", id="relative cache home"),
+        pytest.param(
+            {b"HOME": b"/h", b"XDG_RUNTIME_DIR": b"/nonexistent"}, b"/h/.cache/credhelpers", id="ended session"
+        ),
+        pytest.param({b"HOME": b"/h", b"XDG_RUNTIME_DIR": b"/tmp"}, b"/h/.cache/credhelpers", id="shared runtime"),
+        pytest.param({b"HOME": b"/h", b"XDG_RUNTIME_DIR": b"/a\0b"}, b"/h/.cache/credhelpers", id="NUL in a path"),
+        pytest.param({b"HOME": b"/h", b"XDG_RUNTIME_DIR": b"run"}, b"/h/.cache/credhelpers", id="relative runtime"),
+        pytest.param({b"XDG_RUNTIME_DIR": b"/tmp"}, None, id="never a shared directory"),
+        pytest.param({b"TMPDIR": b"/tmp"}, None, id="never a temporary one"),
+    ],
+)
+def test_without_a_home_there_is_no_cache(environ: dict[bytes, bytes], expected: bytes | None) -> None:
+    """The order of design, and never a directory that others share."""
+    assert entries.directory(environ) == expected
+
+
+def test_the_runtime_directory_of_another_user_is_not_used(tmp_path: Path) -> None:
+    """`sudo -E` leaves the variable of somebody else."""
+    runtime = tmp_path / "run"
+    runtime.mkdir(mode=0o700)
+    _give_away(runtime)
+    assert entries.directory({b"XDG_RUNTIME_DIR": os.fsencode(runtime)}) is None
+
+
+# --- what is believed ------------------------------------------------------------------------------------------------
+
+
+def test_what_was_kept_is_found(folder: Path) -> None:
+    """A token, its times in whole seconds, its host and when it was minted."""
+    now = time.time()
+    _keep(folder, now, "s3kr3t")
+    entry = _load(folder)
+    assert entry is not None
+    assert entry.credential.expose() == ("user", "s3kr3t")
+    assert entry.hosts == ("a.fake.example",)
+    assert entry.issued == int(now)
+    assert entry.credential.expires == int(now + 300)
+    assert (entry.credential.soft, entry.credential.hard) == (int(now + 100), int(now + 200))
+
+
+def test_nothing_is_found_where_nothing_is(tmp_path: Path, folder: Path) -> None:
+    """No directory, no file, a NUL in the path: a miss."""
+    assert entries.load(None, b"x") is None
+    assert _load(tmp_path / "absent") is None
+    assert _load(folder) is None
+    assert entries.load(b"/a\0b", b"x") is None
+    assert entries.load(os.fsencode(folder), b"a\0b") is None
+
+
+@pytest.mark.parametrize(
+    ("passed", "is_found"),
+    [
+        pytest.param(0, True, id="at once"),
+        pytest.param(299, True, id="a second before its end"),
+        pytest.param(300, False, id="at its end"),
+        pytest.param(3 * 86400, False, id="three days on"),
+        pytest.param(-299, True, id="a clock that was set back a little"),
+        pytest.param(-301, False, id="issued in the future"),
+        pytest.param(-7200, False, id="two hours back"),
+        pytest.param(-315_360_000, False, id="ten years back"),
+    ],
+)
+def test_the_clock_decides(folder: Path, clock: Clock, passed: int, *, is_found: bool) -> None:
+    """CI-5, CI-6: neither an expired token nor one from another clock is used."""
+    _keep(folder, clock.now)
+    clock.now += passed
+    assert (_load(folder) is not None) == is_found
+
+
+@pytest.mark.parametrize("moved", ["-2h", "+3d", "-10y"])
+def test_a_moved_clock_is_a_miss_for_the_system_too(folder: Path, moved: str) -> None:
+    """CI-6 with the clock of a whole process moved."""
+    faketime = need("faketime", "faketime")
+    _keep(folder)
+    script = f"from credhelpers import entry\nprint(entry.load({os.fsencode(folder)!r}, {_NAME.encode()!r}))"
+    seen = {
+        shift: subprocess.run(
+            [faketime, "-f", shift, sys.executable, "-I", "-c", script], capture_output=True, check=True
+        ).stdout
+        for shift in ("+0s", moved)
+    }
+    assert b"Entry object" in seen["+0s"]
+    assert seen[moved] == b"None\n"
+
+
+def test_every_changed_byte_is_noticed(folder: Path) -> None:
+    """The checksum catches each flip of one byte, each cut and each byte more."""
+    path = _keep(folder)
+    content = path.read_bytes()
+    changed = [content[:place] + bytes([byte ^ 1]) + content[place + 1 :] for place, byte in enumerate(content)]
+    changed += [content[:place] for place in range(len(content))]
+    changed += [content + b"\n", b"\n" + content, content * 2]
+    for other in changed:
+        path.write_bytes(other)
+        assert _load(folder) is None
+    path.write_bytes(content)
+    assert _load(folder) is not None
+
+
+def test_an_entry_under_another_key_is_a_miss(folder: Path) -> None:
+    """A file renamed or linked to another identity's key does not answer for it."""
+    path = _keep(folder)
+    other = f"fake-{'f' * 40}"
+    os.link(path, folder / other)
+    assert entries.load(os.fsencode(folder), other.encode()) is None
+    assert entries.load(os.fsencode(folder), f"ecr-{_KEY}".encode()) is None
+
+
+def test_an_over_long_file_is_a_miss(folder: Path) -> None:
+    """Not more than an entry can have is ever read."""
+    path = _keep(folder)
+    path.write_bytes(path.read_bytes() + b"x" * 1_000_000)
+    assert _load(folder) is None
+
+
+_HEAD = entries.MAGIC + entries.FORMAT + b" "
+_BODY = st.binary(max_size=80) | st.sampled_from(
+    [
+        b"",
+        b"\n\n",
+        b"null",
+        b"1 2 3\nh\n",
+        b"1 2 3 4 5\nh\n",
+        b"x y z w\nh\n",
+        b"nan inf -inf 1e9\nh\n",
+        b"9" * 5000 + b" 1 1 1\nh\n",
+        b"0 0 0 99999999999\nh\n",
+        b'0 0 0 99999999999\n\xff\n,"Username":"u","Secret":"s"}\n',
+        b'0 0 0 99999999999\nh\n{"Username":"u"}\n',
+    ]
+)
+
+
+@settings(max_examples=1500, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=_BODY, head=st.sampled_from([b"", _HEAD, b"credhelpers-cache 2 ", None]))
+def test_arbitrary_bytes_are_a_miss(folder: Path, body: bytes, head: bytes | None) -> None:
+    """CI-4: whatever lies there, even with a right checksum, is no token and no error."""
+    path = folder / _NAME
+    path.write_bytes(entries.head_of(_NAME.encode(), body) + b"\n" + body if head is None else head + body)
+    path.chmod(0o600)
+    entry = _load(folder)
+    if entry is not None:  # with a right checksum it may be an entry by accident, and then it is one in all its parts
+        assert head is None
+        assert entry.credential.expires > time.time()
+
+
+def _link(path: Path) -> None:
+    path.rename(path.with_name("real"))
+    path.symlink_to("real")
+
+
+def _fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir(mode=0o700)
+
+
+def _give_away(path: Path) -> None:
+    if os.geteuid() != 0:
+        lacking("only root can give a file away; run as root, in a container for example")
+    os.chown(path, 54321, -1)
+
+
+def _device(path: Path) -> None:
+    if os.geteuid() != 0:
+        lacking("only root can make a device; run as root, in a container for example")
+    path.unlink()
+    os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+
+
+_HOSTILE_FILES = [
+    pytest.param(_link, id="symlink"),
+    pytest.param(_fifo, id="fifo"),
+    pytest.param(_folder, id="directory"),
+    pytest.param(lambda path: path.chmod(0o640), id="readable by the group"),
+    pytest.param(lambda path: path.chmod(0o602), id="writable by all"),
+    pytest.param(lambda path: path.chmod(0o601), id="executable by all"),
+    pytest.param(_give_away, id="another owner"),
+    pytest.param(_device, id="device"),
+]
+
+
+@pytest.mark.parametrize("harm", _HOSTILE_FILES)
+def test_a_file_that_a_stranger_could_have_touched_is_not_read(folder: Path, harm: object) -> None:
+    """CI-2: and nobody waits for a pipe."""
+    path = _keep(folder)
+    assert callable(harm)
+    harm(path)
+    assert _load(folder) is None
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        pytest.param(_link, id="symlink"),
+        pytest.param(lambda path: path.chmod(0o755), id="open to all"),
+        pytest.param(lambda path: path.chmod(0o710), id="open to the group"),
+        pytest.param(_give_away, id="another owner"),
+    ],
+)
+def test_a_directory_that_a_stranger_could_have_touched_is_not_read(folder: Path, harm: object) -> None:
+    """CI-2: what is in a directory of others is theirs."""
+    _keep(folder)
+    assert callable(harm)
+    harm(folder)
+    assert _load(folder) is None
+    with pytest.raises(OSError, match=r"private|directory|symbolic"):
+        private.open_directory(os.fsencode(folder))
+
+
+def test_a_file_in_the_place_of_the_directory_is_no_directory(tmp_path: Path) -> None:
+    """Nor is a pipe, and neither is waited for."""
+    (tmp_path / "file").touch(0o600)
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    assert _load(tmp_path / "file") is None
+    assert _load(tmp_path / "pipe") is None
+
+
+def test_no_descriptor_is_left(folder: Path) -> None:
+    """Hits, misses and refusals close what they opened."""
+    path = _keep(folder)
+    before = set(_listed(Path("/proc/self/fd")))
+    _load(folder)
+    path.chmod(0o644)
+    _load(folder)
+    folder.chmod(0o755)
+    _load(folder)
+    assert set(_listed(Path("/proc/self/fd"))) == before

@@ -1,0 +1,1015 @@
+"""A helper over a source: one mints, all answer, and never with an expired token."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from credhelpers import cache as caches
+from credhelpers.cache import TokenCache
+from credhelpers.credential import INFINITY, Credential
+from credhelpers.entry import Entry, Failure
+from credhelpers.errors import DeadlinePassed, HelperError, NotFound, Unavailable, Unsupported
+from credhelpers.minted import Minted
+from credhelpers.sources.ecr import Ecr
+from tests.fakes import source as fakes
+from tests.fakes.source import Clock, FakeSource
+from tests.harness import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_HELPER = [sys.executable, "-I", fakes.__file__]
+_HOST = "a.one.fake.example"
+_SISTER = "b.one.fake.example"
+_OTHER = "a.two.fake.example"
+
+
+class Source(FakeSource):
+    """A source whose tokens and failures a test decides."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__({})
+        self.clock = clock
+        self.life = (100.0, 200.0, 300.0)
+        self.takes = 0.0
+        self.error: BaseException | None = None
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def mint(self, server: str) -> Credential:
+        self.minted += 1
+        started = self.clock.now
+        self.clock.now += self.takes
+        self.meanwhile()
+        if self.error:
+            raise self.error
+        soft, hard, expires = (started + seconds for seconds in self.life)
+        return Credential("user", f"token-{self.minted}", soft=soft, hard=hard, expires=expires)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the modules under test; their sleep moves it, and the monotonic one goes along."""
+    fake = Clock()
+    for module in ("entry", "cache", "minted"):
+        monkeypatch.setattr(f"credhelpers.{module}.time", fake)
+
+    def sleep(seconds: float) -> None:
+        fake.now += seconds
+
+    monkeypatch.setattr("credhelpers.minted.monotonic", fake)
+    monkeypatch.setattr("credhelpers.minted.sleep", sleep)
+    return fake
+
+
+@pytest.fixture
+def source(clock: Clock) -> Source:
+    """The source below."""
+    return Source(clock)
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[bytes, bytes]:
+    """An environment with a cache directory in it."""
+    return {b"CREDHELPERS_CACHE_DIR": os.fsencode(tmp_path / "cache")}
+
+
+@pytest.fixture
+def helper(source: Source, environ: dict[bytes, bytes]) -> Minted:
+    """The helper under test."""
+    return Minted(source, environ)
+
+
+@pytest.fixture
+def cache(environ: dict[bytes, bytes]) -> TokenCache:
+    """The cache of the helper."""
+    return TokenCache("fake", environ[b"CREDHELPERS_CACHE_DIR"])
+
+
+def _secret(credential: Credential | None) -> str | None:
+    return credential.expose()[1] if credential else None
+
+
+# --- in one process, by a clock that stands still --------------------------------------------------------------------
+
+
+def test_the_cache_is_off_where_the_original_s_variable_says_so(source: Source, environ: dict[bytes, bytes]) -> None:
+    """Who switched off the cache of the helper that this one replaces wants no token on disk here either."""
+    for value, minted in ((b"1", 2), (b"", 3)):
+        helper = Minted(source, environ | {b"FAKE_UNCACHED": value})
+        helper.get(_HOST)
+        helper.get(_HOST)
+        assert source.minted == minted
+
+
+def test_the_second_call_is_ready(helper: Minted, source: Source) -> None:
+    """The first mints, and what it brought answers the next without the source."""
+    assert helper.ready(_HOST) is None
+    assert _secret(helper.get(_HOST)) == "token-1"
+    assert _secret(helper.ready(_HOST)) == "token-1"
+    assert _secret(helper.ready(f"https://{_HOST.upper()}:443/team/app")) == "token-1"
+    assert _secret(helper.get(_HOST)) == "token-1"
+    assert source.minted == 1
+    assert helper.manual == source.manual
+
+
+@pytest.mark.parametrize(
+    "server", ["a.one.fake.example.evil.test", "ghcr.io", f"u@{_HOST}", f"{_HOST}:5000", f"http://{_HOST}"]
+)
+@pytest.mark.parametrize("verb", ["ready", "get", "refresh"])
+def test_a_stranger_gets_nothing(verb: str, server: str, helper: Minted, source: Source, tmp_path: Path) -> None:
+    """P31: not found, no mint, and not even a look into the cache."""
+    with pytest.raises(NotFound):
+        getattr(helper, verb)(server)
+    assert source.minted == 0
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("passed", "ready", "got", "mints"),
+    [
+        pytest.param(0, "token-1", "token-1", 1, id="new"),
+        pytest.param(150, "token-1", "token-1", 1, id="ageing"),
+        pytest.param(199, "token-1", "token-1", 1, id="nearly due"),
+        pytest.param(200, "token-1", "token-2", 2, id="due"),
+        pytest.param(299, "token-1", "token-2", 2, id="nearly expired"),
+        pytest.param(300, None, "token-2", 2, id="expired"),
+        pytest.param(-200, "token-1", "token-1", 1, id="clock back a little"),
+        pytest.param(-400, None, "token-2", 2, id="clock back"),
+    ],
+)
+def test_a_token_ages(
+    passed: int, ready: str | None, got: str, mints: int, *, helper: Minted, source: Source, clock: Clock
+) -> None:
+    """CI-10: answered from the cache until it is due, minted again from then on, and never served expired."""
+    helper.get(_HOST)
+    clock.now += passed
+    assert _secret(helper.ready(_HOST)) == ready
+    assert _secret(helper.get(_HOST)) == got
+    assert source.minted == mints
+
+
+def test_a_token_is_shared_by_the_hosts_of_a_scope(helper: Minted, source: Source) -> None:
+    """The second host finds the first one's token, and from then on it is ready for both."""
+    helper.get(_HOST)
+    assert helper.ready(_SISTER) is None, "nobody asked for it yet, so it may have been erased"
+    assert _secret(helper.get(_SISTER)) == "token-1"
+    assert _secret(helper.ready(_SISTER)) == "token-1"
+    assert _secret(helper.ready(_HOST)) == "token-1"
+    assert _secret(helper.get(_OTHER)) == "token-2"
+    assert source.minted == 2
+    assert helper.list() == {_HOST: "user", _SISTER: "user", _OTHER: "user"}
+
+
+def test_soft_expiry_is_spread(helper: Minted, source: Source, clock: Clock) -> None:
+    """A tenth of the time to it, either way, so that a fleet does not renew as one."""
+    softs = []
+    for _ in range(300):
+        credential = helper.get(_HOST)
+        softs.append(credential.soft - clock.now)
+        assert credential.hard == clock.now + 200
+        helper.erase(_HOST)
+        clock.now += 1
+    assert min(softs) >= 90
+    assert max(softs) <= 110
+    assert min(softs) < 93
+    assert max(softs) > 107
+
+
+def test_what_does_not_age_is_cached_too(helper: Minted, source: Source, clock: Clock) -> None:
+    """Infinity has neither a tenth nor digits."""
+    source.life = (INFINITY, INFINITY, INFINITY)
+    helper.get(_HOST)
+    clock.now += 1e8
+    assert _secret(helper.ready(_HOST)) == "token-1"
+
+
+def test_a_token_that_comes_expired_is_an_error(helper: Minted, source: Source, clock: Clock) -> None:
+    """A clock that is wrong by hours is named, and nothing is kept."""
+    source.life = (-30.0, -20.0, -10.0)
+    with pytest.raises(Unavailable, match="expired by this machine's clock") as raised:
+        helper.get(_HOST)
+    assert "date -u" in raised.value.hint
+    assert helper.ready(_HOST) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "takes", "remembered"),
+    [
+        pytest.param(Unavailable("it rains", "wait"), 0.5, 5.0, id="ten times as long as it took"),
+        pytest.param(Unavailable("it rains", "wait"), 9.0, 30.0, id="half a minute at most"),
+        pytest.param(NotFound(), 1.0, 10.0, id="not found"),
+    ],
+)
+def test_a_failure_is_remembered_for_a_while(
+    error: HelperError, takes: float, remembered: float, *, helper: Minted, source: Source, clock: Clock
+) -> None:
+    """Twenty pulls from a dead registry wait once, hear the same, and ask again afterwards."""
+    source.error, source.takes = error, takes
+    with pytest.raises(type(error)):
+        helper.get(_HOST)
+    for passed in (0.0, remembered - 0.01):
+        clock.now += passed
+        with pytest.raises(type(error)) as raised:
+            helper.get(_SISTER)
+        assert (raised.value.message, raised.value.hint) == (error.message, error.hint)
+    assert source.minted == 1
+    source.error = None
+    clock.now += 0.02
+    assert helper.ready(_HOST) is None
+    assert helper.ready(_SISTER) is None
+    assert _secret(helper.get(_HOST)) == "token-2"
+
+
+@pytest.mark.parametrize("error", [Unavailable("it rains", "wait"), NotFound()])
+def test_a_remembered_failure_is_ready(
+    error: HelperError, helper: Minted, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nineteen of twenty pulls from a dead registry hear of it for the price of a hit: no lock, no configuration."""
+    source.error, source.takes = error, 1.0
+    with pytest.raises(type(error)):
+        helper.get(_HOST)
+    with pytest.raises(type(error)):
+        helper.get(_SISTER)
+
+    def fail(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(caches.TokenCache, "__init__", fail)
+    monkeypatch.setattr(source, "order", fail)
+    for host in (_HOST, _SISTER):
+        with pytest.raises(type(error)) as raised:
+            helper.ready(host)
+        assert (raised.value.message, raised.value.hint) == (error.message, error.hint)
+
+
+@pytest.mark.parametrize("end", ["a mint of the first host", "a mint of the second", "an erase"])
+def test_a_failure_ends_for_all_hosts_of_an_order(end: str, helper: Minted, source: Source, cache: TokenCache) -> None:
+    """After a token or an erase nobody is told of what failed before, whichever host heard of it."""
+    source.clock.now = time.time()  # by which a file is debris
+    source.error, source.takes = Unavailable("it rains"), 9.0
+    for host in (_HOST, _SISTER, _OTHER):
+        with pytest.raises(Unavailable):
+            helper.get(host)
+    source.error = None
+    if end == "an erase":
+        helper.erase(_SISTER)
+    else:
+        mint = source.order(_HOST if "first" in end else _SISTER)
+        cache.save(mint.key, _HOST if "first" in end else _SISTER, mint.mint(), source.clock.now)
+    assert helper.ready(_HOST) is None
+    assert helper.ready(_SISTER) is None
+    with pytest.raises(Unavailable):
+        helper.ready(_OTHER)
+    source.clock.now += 0.01
+    assert _secret(helper.get(_HOST)) == _secret(helper.get(_SISTER))
+
+
+def test_a_failed_mint_of_a_changed_identity_is_not_remembered(helper: Minted, source: Source) -> None:
+    """Nobody knows whose failure it was."""
+
+    def change() -> None:
+        source.environ = {b"FAKE_IDENTITY": b"other"}
+
+    source.error, source.takes, source.meanwhile = Unavailable("it rains"), 9.0, change
+    with pytest.raises(Unavailable):
+        helper.get(_HOST)
+    for environ in ({b"FAKE_IDENTITY": b"other"}, {}):
+        source.environ = environ
+        assert helper.ready(_HOST) is None
+
+
+def test_a_failure_of_another_clock_is_not_remembered(helper: Minted, source: Source, clock: Clock) -> None:
+    """Else a clock set back by four minutes would keep it for as long."""
+    source.error, source.takes = Unavailable("it rains"), 9.0
+    with pytest.raises(Unavailable):
+        helper.get(_HOST)
+    clock.now -= 240
+    source.error = None
+    assert _secret(helper.get(_HOST)) == "token-2"
+
+
+def test_the_deadline_is_remembered_as_a_failure(helper: Minted, source: Source) -> None:
+    """A source that hangs is not waited for by the next call too."""
+    source.error, source.takes = DeadlinePassed(), 9.5
+    with pytest.raises(DeadlinePassed):
+        helper.get(_HOST)
+    with pytest.raises(Unavailable, match="no answer within the time limit"):
+        helper.get(_HOST)
+    assert source.minted == 1
+
+
+def test_a_defect_is_not_remembered(helper: Minted, source: Source) -> None:
+    """What nobody expected goes out as it is, and the lock is free again."""
+    source.error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        helper.get(_HOST)
+    source.error = None
+    assert _secret(helper.get(_HOST)) == "token-2"
+
+
+def test_a_renewal_pauses_after_a_failure(helper: Minted, source: Source, clock: Clock) -> None:
+    """An ageing token is good; the backend is asked once a minute at most, and a success ends the pauses."""
+    helper.get(_HOST)
+    clock.now += 120
+    source.error = Unavailable("it rains")
+    with pytest.raises(Unavailable):
+        helper.refresh(_HOST)
+    for _ in range(5):
+        helper.refresh(_HOST)
+    clock.now += 59
+    helper.refresh(_HOST)
+    assert source.minted == 2
+    assert _secret(helper.ready(_HOST)) == "token-1", "served meanwhile"
+    source.error = None
+    clock.now += 2
+    helper.refresh(_HOST)
+    assert _secret(helper.ready(_HOST)) == "token-3"
+    helper.refresh(_HOST)
+    assert source.minted == 3, "somebody has just done it"
+
+
+def test_a_renewal_is_left_to_the_one_who_does_it(
+    helper: Minted, source: Source, cache: TokenCache, clock: Clock
+) -> None:
+    """Single flight: whoever does not get the lock does nothing."""
+    helper.get(_HOST)
+    clock.now += 120
+    lock = cache.lock(source.order(_HOST).key)
+    assert lock is not None
+    helper.refresh(_HOST)
+    assert source.minted == 1
+    lock.release()
+    helper.refresh(_HOST)
+    assert source.minted == 2
+
+
+def test_a_call_waits_for_another_and_takes_its_token(
+    helper: Minted, source: Source, cache: TokenCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the other host is not yet among those of the token: it holds no lock, so it changes nothing."""
+    key = source.order(_HOST).key
+    lock = cache.lock(key)
+    assert lock is not None
+    polls = []
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+        polls.append(clock.now)
+        if len(polls) == 3:
+            now = clock.now
+            cache.save(key, _SISTER, Credential("user", "theirs", soft=now + 9, hard=now + 9, expires=now + 9), now)
+
+    monkeypatch.setattr("credhelpers.minted.sleep", sleep)
+    assert _secret(helper.get(_HOST)) == "theirs"
+    assert (len(polls), source.minted) == (3, 0)
+    entry = cache.load(key)
+    assert isinstance(entry, Entry)
+    assert entry.hosts == (_SISTER,)
+    assert helper.ready(_HOST) is None
+    lock.release()
+    assert _secret(helper.get(_HOST)) == "theirs"
+    assert _secret(helper.ready(_HOST)) == "theirs", "now it held the lock"
+
+
+def test_a_call_hears_the_failure_of_another(
+    helper: Minted, source: Source, cache: TokenCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not try by itself what has just failed."""
+    key = source.order(_HOST).key
+    lock = cache.lock(key)
+    assert lock is not None
+    monkeypatch.setattr(
+        "credhelpers.minted.sleep",
+        lambda _seconds: cache.save_failure(key, Failure(Unavailable("theirs"), clock.now, 1)),
+    )
+    for verb in (helper.get, helper.ready):
+        with pytest.raises(Unavailable, match=r"^theirs$"):
+            verb(_HOST)
+    assert source.minted == 0
+    lock.release()
+
+
+def test_a_call_does_not_wait_for_ever(helper: Minted, source: Source, cache: TokenCache, clock: Clock) -> None:
+    """CO-5: after four seconds it mints for itself."""
+    lock = cache.lock(source.order(_HOST).key)
+    assert lock is not None
+    started = clock.now
+    assert _secret(helper.get(_HOST)) == "token-1"
+    assert 4 <= clock.now - started < 4.1
+    lock.release()
+
+
+def test_an_identity_that_changed_during_the_mint_is_not_mixed_up(
+    helper: Minted, source: Source, environ: object
+) -> None:
+    """CI-7: the answer goes out, but under no key: nobody knows whose it is."""
+
+    def change() -> None:
+        source.environ = {b"FAKE_IDENTITY": b"other"}
+
+    source.meanwhile = change
+    assert _secret(helper.get(_HOST)) == "token-1"
+    source.meanwhile = lambda: None
+    assert helper.ready(_HOST) is None
+    source.environ = {}
+    assert helper.ready(_HOST) is None
+
+
+@pytest.mark.parametrize("state", ["cold", "kept", "failed"])
+def test_an_identity_that_changed_while_waiting_is_not_mixed_up(
+    state: str, helper: Minted, source: Source, cache: TokenCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CI-7: a profile switched, by a link, between the first look and the lock, and switched back later."""
+    one, other = {b"FAKE_IDENTITY": b"one"}, {b"FAKE_IDENTITY": b"other"}
+    source.environ = one
+    order = source.order(_HOST)
+    lock = cache.lock(order.key)
+    assert lock is not None
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+        source.environ = other
+        if state == "kept":
+            now = clock.now
+            cache.save(
+                order.key, _SISTER, Credential("one", "of one", soft=now + 9, hard=now + 9, expires=now + 9), now
+            )
+        elif state == "failed":
+            cache.save_failure(order.key, Failure(Unavailable("of one"), now := clock.now, now))
+        lock.release()
+
+    monkeypatch.setattr("credhelpers.minted.sleep", sleep)
+    if state == "failed":
+        with pytest.raises(Unavailable, match="of one"):
+            helper.get(_HOST)
+    else:
+        helper.get(_HOST)
+    for environ in (other, one):
+        source.environ = environ
+        assert helper.ready(_HOST) is None, "no copy of either under the key of the other"
+    assert isinstance(
+        cache.load(source.order(_HOST).key), {"cold": type(None), "kept": Entry, "failed": Failure}[state]
+    )
+
+
+def test_a_host_that_lost_its_owner_during_the_mint_is_answered_once(
+    helper: Minted, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The configuration that made an alias ours was removed meanwhile: the answer goes out and is not kept."""
+
+    def disown() -> None:
+        def key(server: str) -> str:
+            raise NotFound
+
+        monkeypatch.setattr(source, "key", key)
+
+    source.meanwhile = disown
+    assert _secret(helper.get(_HOST)) == "token-1"
+    monkeypatch.undo()
+    assert helper.ready(_HOST) is None
+
+
+def test_identities_do_not_share(helper: Minted, source: Source) -> None:
+    """CI-7: neither a hit nor a list shows the token of another."""
+    helper.get(_HOST)
+    source.environ = {b"FAKE_IDENTITY": b"other"}
+    assert helper.ready(_HOST) is None
+    assert helper.list() == {}
+    assert _secret(helper.get(_HOST)) == "token-2"
+    assert helper.list() == {_HOST: "user"}
+    source.environ = {}
+    assert _secret(helper.ready(_HOST)) == "token-1"
+
+
+def test_list_leaves_out_what_is_not_owned_any_more(
+    helper: Minted, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host of an older configuration, and a token that has expired."""
+    helper.get(_HOST)
+    helper.get(_OTHER)
+    true_key = source.key
+
+    def key(server: str) -> str:
+        if server == _OTHER:
+            raise NotFound
+        return true_key(server)
+
+    monkeypatch.setattr(source, "key", key)
+    assert helper.list() == {_HOST: "user"}
+    source.clock.now += 300
+    assert helper.list() == {}
+
+
+def test_erase_forgets_the_token_and_the_failure(helper: Minted, source: Source) -> None:
+    """CI-9, P20: the next call mints anew, whatever was remembered, and nothing to forget is success."""
+    helper.erase(_HOST)
+    helper.erase("ghcr.io")
+    helper.get(_HOST)
+    helper.get(_SISTER)
+    helper.erase(_SISTER)
+    assert helper.ready(_SISTER) is None
+    assert helper.ready(_HOST) is None, "the token is one, and it is gone"
+    assert helper.list() == {}
+    source.error, source.takes = Unavailable("it rains"), 5.0
+    with pytest.raises(Unavailable):
+        helper.get(_HOST)
+    helper.erase(_HOST)
+    source.error = None
+    assert _secret(helper.get(_HOST)) == "token-3"
+
+
+def test_a_host_does_not_keep_what_was_erased_for_another(helper: Minted, source: Source, clock: Clock) -> None:
+    """Also where the hosts are at different tokens of the order, and only one of them has seen the youngest."""
+    helper.get(_HOST)
+    helper.get(_SISTER)
+    clock.now += 120
+    helper.refresh(_HOST)
+    assert _secret(helper.ready(_HOST)) == "token-2"
+    assert _secret(helper.ready(_SISTER)) == "token-1"
+    helper.erase(_SISTER)
+    assert helper.ready(_SISTER) is None
+    assert helper.ready(_HOST) is None
+    clock.now += 0.01
+    assert _secret(helper.get(_SISTER)) == "token-3"
+    assert helper.list() == {_SISTER: "user"}
+
+
+def test_a_renewal_of_one_host_serves_the_next(helper: Minted, source: Source, clock: Clock) -> None:
+    """The second host's own token is ageing, but the order's is new: no mint, and it is ready."""
+    helper.get(_HOST)
+    helper.get(_SISTER)
+    clock.now += 120
+    helper.refresh(_HOST)
+    helper.refresh(_SISTER)
+    assert source.minted == 2
+    assert _secret(helper.ready(_SISTER)) == "token-2"
+    clock.now += 120
+    helper.refresh(_SISTER)
+    assert _secret(helper.ready(_HOST)) == "token-2"
+    assert _secret(helper.ready(_SISTER)) == "token-3"
+
+
+def test_list_names_what_get_answers(helper: Minted, source: Source, clock: Clock) -> None:
+    """Not a host whose copy has expired though its order's token lives, nor one that somebody else asked for."""
+    helper.get(_HOST)
+    helper.get(_SISTER)
+    helper.get(_OTHER)
+    clock.now += 250
+    assert helper.list() == {_HOST: "user", _SISTER: "user", _OTHER: "user"}, "due, and the last resort"
+    helper.refresh(_HOST)
+    clock.now += 100
+    assert helper.list() == {_HOST: "user"}
+    source.error = Unavailable("it rains")
+    for host in helper.list():
+        assert _secret(helper.ready(host)) == "token-3"
+    helper.erase(_HOST)
+    assert helper.list() == {}
+
+
+def test_erase_reaches_every_identity(helper: Minted, source: Source) -> None:
+    """`docker logout` under one profile leaves no token of another for this host."""
+    helper.get(_HOST)
+    source.environ = {b"FAKE_IDENTITY": b"other"}
+    helper.erase(_HOST)
+    source.environ = {}
+    assert helper.ready(_HOST) is None
+
+
+@pytest.mark.parametrize("erased", [_HOST, _SISTER, _OTHER])
+def test_erase_wins_over_a_mint_in_flight(erased: str, helper: Minted, source: Source, cache: TokenCache) -> None:
+    """CI-9: the one who was minting answers, but what he got is kept neither for the order nor for a host.
+
+    Whichever host is erased: nobody knows yet which ones the token will answer for.
+    """
+    source.takes = 1.0
+    source.meanwhile = lambda: helper.erase(erased)
+    assert _secret(helper.get(_HOST)) == "token-1"
+    source.meanwhile = lambda: None
+    assert helper.ready(_HOST) is None
+    assert cache.load(source.order(_HOST).key) is None
+    assert helper.list() == {}
+    source.clock.now += 0.01
+    assert _secret(helper.get(_HOST)) == "token-2"
+    assert _secret(helper.ready(_HOST)) == "token-2"
+
+
+def test_an_erase_of_one_host_does_not_stop_the_sharing_of_another(helper: Minted, source: Source) -> None:
+    """A token that was minted before somebody erased something else goes on answering for new hosts."""
+    helper.get(_HOST)
+    source.clock.now += 5
+    helper.erase(_OTHER)
+    source.clock.now += 1
+    helper.get(_SISTER)
+    assert _secret(helper.ready(_SISTER)) == "token-1"
+
+
+def test_store_keeps_nothing(helper: Minted, tmp_path: Path) -> None:
+    """`docker login` to an own registry succeeds; to another one it says which helper keeps passwords."""
+    helper.store(_HOST, Credential("u", "typed"))
+    assert not (tmp_path / "cache").exists()
+    with pytest.raises(Unsupported, match="keeps no passwords") as raised:
+        helper.store("ghcr.io", Credential("u", "typed"))
+    assert "credsStore" in raised.value.hint
+    assert "typed" not in raised.value.message + raised.value.hint
+
+
+def test_without_a_cache_every_call_mints(source: Source) -> None:
+    """No home: slower, and the same answers."""
+    helper = Minted(source, {})
+    assert [_secret(helper.get(_HOST)) for _ in range(2)] == ["token-1", "token-2"]
+    assert helper.ready(_HOST) is None
+    helper.refresh(_HOST)
+    assert helper.list() == {}
+    helper.erase(_HOST)
+
+
+def test_any_order_of_events_keeps_the_promises(  # noqa: C901 - a walk has as many branches as there are steps
+    helper: Minted, source: Source, clock: Clock
+) -> None:
+    """A seeded walk through gets, renewals, erases, outages, identities and clocks: never expired, never foreign."""
+    chance = random.Random(5)
+    source.takes = 0.1
+    owner: dict[str, str] = {}
+    end: dict[str, float] = {}
+    erased: set[str] = set()
+
+    def learn(credential: Credential) -> None:
+        secret = _secret(credential)
+        assert secret is not None
+        identity = source.environ.get(b"FAKE_IDENTITY", b"").decode()
+        assert owner.setdefault(secret, identity) == identity
+        assert end.setdefault(secret, credential.expires) > clock.now
+        assert secret not in erased
+
+    for _ in range(1500):
+        act = chance.randrange(10)
+        host = chance.choice((_HOST, _SISTER, _OTHER))
+        try:
+            if act <= 2:
+                learn(helper.get(host))
+            elif act <= 4 and (ready := helper.ready(host)):
+                learn(ready)
+            elif act == 5:
+                helper.refresh(host)
+            elif act == 6:
+                clock.now += chance.choice((0.5, 10, 60, 150, 400, -50, -500))
+                end = {secret: moment for secret, moment in end.items() if moment > clock.now}
+            elif act == 7:
+                source.environ = {b"FAKE_IDENTITY": chance.choice((b"x", b"y"))}
+                source.error = chance.choice((None, None, Unavailable("it rains"), NotFound()))
+            elif act == 8 and chance.random() < 0.3:
+                if ready := helper.ready(host):
+                    erased.add(_secret(ready) or "")
+                helper.erase(host)
+                assert helper.ready(host) is None
+            elif act == 9:
+                for listed in helper.list():
+                    answer = helper.ready(listed)
+                    assert answer, "listed, and not answered"
+                    learn(answer)
+        except (NotFound, Unavailable):
+            assert source.error is not None
+            clock.now += 31
+
+
+# --- with a configuration file ---------------------------------------------------------------------------------------
+
+_ACCOUNT_HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
+_ACCOUNT_SISTER = "999922223333.dkr.ecr.eu-west-1.amazonaws.com"
+_ALIAS = "mirror.acme.example"
+
+
+class Configured(Ecr):
+    """The source of ECR tokens without AWS."""
+
+    __slots__ = ("minted",)
+
+    def __init__(self, environ: dict[bytes, bytes]) -> None:
+        super().__init__(environ)
+        self.minted = 0
+
+    def order(self, server: str) -> fakes.FakeOrder:  # type: ignore[override] # the part of it that `Minted` uses
+        return fakes.FakeOrder(super().order(server).key, self.mint)
+
+    def mint(self) -> Credential:
+        self.minted += 1
+        now = time.time()
+        return Credential("AWS", f"token-{self.minted}", soft=now + 100, hard=now + 200, expires=now + 300)
+
+
+class User:
+    """A home with a configuration file."""
+
+    def __init__(self, home: Path) -> None:
+        self.file = home / ".config" / "credhelpers" / "config.toml"
+        self.source = Configured({b"HOME": os.fsencode(home)})
+        self.helper = Minted(self.source, {b"HOME": os.fsencode(home)})
+
+    def write(self, *entries: str) -> None:
+        """A configuration of entries `MATCH KEY=VALUE …`."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        text = ""
+        for entry in entries:
+            match, *words = entry.split()
+            text += f'[[registry]]\nmatch = "{match}"\nsource = "ecr"\n'
+            text += "".join('{} = "{}"\n'.format(*word.split("=")) for word in words)
+        self.file.write_text(text)
+        self.file.chmod(0o600)
+
+
+@pytest.fixture
+def user(home: Path) -> User:
+    """A user of ECR."""
+    return User(home)
+
+
+def test_a_configuration_file_that_appears_is_a_miss(user: User) -> None:
+    """A profile that was chosen after the first pull counts from the next one on; without effect it mints nothing."""
+    user.helper.get(_ACCOUNT_HOST)
+    user.write("*.dkr.ecr.us-east-1.amazonaws.com profile=other")
+    assert user.helper.ready(_ACCOUNT_HOST) is None
+    assert user.helper.list() == {}, "what `get` cannot answer by itself"
+    assert _secret(user.helper.get(_ACCOUNT_HOST)) == "token-1", "the identity is the same"
+    assert _secret(user.helper.ready(_ACCOUNT_HOST)) == "token-1"
+    user.write(f"{_ACCOUNT_HOST} profile=prod")
+    assert user.helper.ready(_ACCOUNT_HOST) is None
+    assert _secret(user.helper.get(_ACCOUNT_HOST)) == "token-2"
+    user.file.unlink()
+    assert _secret(user.helper.ready(_ACCOUNT_HOST)) == "token-1", "as before"
+
+
+def test_hosts_share_a_token_where_they_have_the_same_settings(user: User) -> None:
+    """Two accounts of a region, and an alias of a third: one mint per identity."""
+    user.write(
+        f"{_ACCOUNT_SISTER} profile=other", f"{_ALIAS} account=333322221111 region=eu-west-1", "*.on.aws profile=x"
+    )
+    secrets = {host: _secret(user.helper.get(host)) for host in (_ACCOUNT_HOST, _ACCOUNT_SISTER, _ALIAS)}
+    assert secrets == {_ACCOUNT_HOST: "token-1", _ACCOUNT_SISTER: "token-2", _ALIAS: "token-1"}
+    assert user.helper.list() == dict.fromkeys(secrets, "AWS")
+    user.helper.erase(_ALIAS)
+    assert user.helper.list() == {_ACCOUNT_SISTER: "AWS"}
+
+
+def test_a_configuration_that_breaks_is_an_error_and_not_the_old_token(user: User) -> None:
+    """The cached token is of the settings before, and nobody knows what the new ones were to be."""
+    user.write(f"{_ACCOUNT_HOST} profile=prod")
+    user.helper.get(_ACCOUNT_HOST)
+    user.write(f"{_ACCOUNT_HOST} profle=prod")
+    assert user.helper.ready(_ACCOUNT_HOST) is None
+    for verb in (user.helper.get, user.helper.refresh):
+        with pytest.raises(Unavailable, match=r"^config\.toml: line 4: unknown key `profle`$") as raised:
+            verb(_ACCOUNT_HOST)
+        assert "`profile`" in raised.value.hint
+    assert user.helper.list() == {}
+    user.helper.erase(_ACCOUNT_HOST)
+    user.write(f"{_ACCOUNT_HOST} profile=prod")
+    assert _secret(user.helper.get(_ACCOUNT_HOST)) == "token-2", "erased while the file was broken"
+
+
+def test_an_alias_is_nobodys_without_its_entry(user: User) -> None:
+    """Neither its cached token nor its name is ours when the file that owned it has gone."""
+    user.write(f"{_ALIAS} account=111122223333 region=eu-west-1")
+    user.helper.get(_ALIAS)
+    user.write(f"{_ACCOUNT_HOST} profile=prod")
+    with pytest.raises(NotFound):
+        user.helper.get(_ALIAS)
+    assert user.helper.list() == {}
+    user.file.unlink()
+    for verb in (user.helper.ready, user.helper.get, user.helper.refresh):
+        with pytest.raises(NotFound):
+            verb(_ALIAS)
+    assert user.helper.list() == {}
+
+
+# --- many processes --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """The environment of real calls: a cache and a log of mints."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    more = {"CREDHELPERS_CACHE_DIR": str(home / "cache"), "FAKE_LOG": str(tmp_path / "log")}
+    return environment(home, **more)
+
+
+def _mints(tmp_path: Path) -> int:
+    log = tmp_path / "log"
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
+def _start(verb: str, env: dict[str, str], host: str = _HOST) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [*_HELPER, verb], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
+    )
+    assert process.stdin is not None
+    process.stdin.write(host.encode())
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def _answer(process: subprocess.Popen[bytes]) -> str:
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b""), (out, err)
+    return str(json.loads(out)["Secret"])
+
+
+def _get(env: dict[str, str], host: str = _HOST) -> str:
+    return _answer(_start("get", env, host))
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Processes that are ended with the test."""
+    processes: list[subprocess.Popen[bytes]] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        with process:
+            pass
+
+
+def test_fifty_cold_calls_mint_once(env: dict[str, str], tmp_path: Path) -> None:
+    """CO-3: a backend of 300 ms is asked once, and all fifty answer the same."""
+    processes = [_start("get", env | {"FAKE_SECONDS": "0.3"}) for _ in range(50)]
+    assert len({_answer(process) for process in processes}) == 1
+    assert _mints(tmp_path) == 1
+
+
+def test_cold_calls_for_hosts_of_one_order_mint_once(env: dict[str, str], tmp_path: Path) -> None:
+    """CO-3: ten hosts of a scope asked at once, as a classic `docker build` does, are one mint."""
+    hosts = [f"h{number}.one.fake.example" for number in range(10)]
+    processes = [_start("get", env | {"FAKE_SECONDS": "0.3"}, host) for host in hosts]
+    assert len({_answer(process) for process in processes}) == 1
+    assert len({_get(env, host) for host in hosts}) == 1
+    assert _mints(tmp_path) == 1
+    listing = subprocess.run([*_HELPER, "list"], env=env, input=b"unused", capture_output=True, check=True)
+    assert set(json.loads(listing.stdout)) == set(hosts)
+
+
+def test_sixty_four_calls_for_64_registries_keep_64(env: dict[str, str], tmp_path: Path) -> None:
+    """CO-1 through the helper: each finds its own token again, without a mint."""
+    hosts = [f"a.scope{number}.fake.example" for number in range(64)]
+    processes = [_start("get", env, host) for host in hosts]
+    secrets = [_answer(process) for process in processes]
+    assert len(set(secrets)) == 64
+    assert _mints(tmp_path) == 64
+    listing = subprocess.run([*_HELPER, "list"], env=env, input=b"unused", capture_output=True, check=True)
+    assert set(json.loads(listing.stdout)) == set(hosts)
+
+
+def test_a_killed_holder_frees_the_lock_at_once(
+    env: dict[str, str], tmp_path: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
+    """CO-4: the next one mints without waiting out the bound."""
+    holder = _start("get", env | {"FAKE_SECONDS": "60"})
+    started.append(holder)
+    _wait_for(lambda: _mints(tmp_path) == 1)
+    waiter = _start("get", env)
+    time.sleep(0.3)  # it is waiting now, or will find the lock free
+    assert waiter.poll() is None
+    holder.kill()
+    killed = time.monotonic()
+    _answer(waiter)
+    assert time.monotonic() - killed < 1.5
+
+
+def test_a_stopped_holder_delays_nobody_beyond_the_bound(
+    env: dict[str, str], tmp_path: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
+    """CO-5: five others answer within five seconds, and when the holder goes on nothing is spoilt."""
+    holder = _start("get", env | {"FAKE_SECONDS": "0.5"})
+    started.append(holder)
+    _wait_for(lambda: _mints(tmp_path) == 1)
+    holder.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    waiters = [_start("get", env) for _ in range(5)]
+    secrets = {_answer(waiter) for waiter in waiters}
+    assert time.monotonic() - began < 5.5
+    assert _get(env) in secrets
+    holder.send_signal(signal.SIGCONT)
+    own = _answer(holder)
+    assert _get(env) == own, "the youngest token, whole"
+
+
+def test_a_stampede_at_soft_expiry_renews_once(env: dict[str, str], tmp_path: Path) -> None:
+    """CI-10: twenty at once get the old token, without waiting, while one renews in the background."""
+    old = _get(env | {"FAKE_LIFE": "0 3600 7200"})
+    assert _mints(tmp_path) == 1
+    processes = [_start("get", env | {"FAKE_SECONDS": "2"}) for _ in range(20)]
+    assert {_answer(process) for process in processes} == {old}
+    _wait_for(lambda: _get(env) != old)
+    assert _mints(tmp_path) == 2
+
+
+def test_the_last_resort_is_a_token_that_still_lives(env: dict[str, str], tmp_path: Path) -> None:
+    """In the hard window a new token is tried first; if that fails the old one answers, until it expires."""
+    old = _get(env | {"FAKE_LIFE": "0 0 4"})
+    broken = env | {"FAKE_OUTCOME": "unavailable"}
+    assert _get(broken) == old
+    assert _mints(tmp_path) == 2
+    time.sleep(4)
+    process = _start("get", broken)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (
+        1,
+        b"the fake cloud is down\n",
+        b"hint: the fake cloud is down; wait for better weather\n",
+    )
+
+
+def test_not_found_stays_not_found(env: dict[str, str]) -> None:
+    """PI-4, PI-5: from the source and from memory, with nothing on standard error."""
+    for _ in range(2):
+        process = _start("get", env | {"FAKE_OUTCOME": "not-found", "FAKE_SECONDS": "0.2"})
+        out, err = process.communicate(timeout=30)
+        assert (process.returncode, out, err) == (1, b"credentials not found in native keychain\n", b"")
+
+
+def test_after_an_erase_nobody_sees_the_old_token(env: dict[str, str], tmp_path: Path) -> None:
+    """CI-9: eight read all the time, one erases again and again; what was erased is never answered again."""
+    erased: set[str] = set()
+    failures: list[str] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            before = frozenset(erased)
+            secret = _get(env | {"FAKE_SECONDS": "0.02"})
+            if secret in before:
+                failures.append(secret)
+
+    readers = [threading.Thread(target=read) for _ in range(8)]
+    for reader in readers:
+        reader.start()
+    try:
+        for _ in range(6):
+            kept = _get(env)
+            assert _start("erase", env).communicate(timeout=30) == (b"", b"")
+            erased.add(kept)
+            assert _get(env) not in erased
+    finally:
+        done.set()
+        for reader in readers:
+            reader.join()
+    assert not failures
+
+
+def test_no_process_of_a_mint_holds_lock_or_cache(
+    env: dict[str, str], tmp_path: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
+    """CO-6: a child of the source has none of our descriptors, and dies or lives without blocking anybody."""
+    script = tmp_path / "mints_with_a_child.py"
+    script.write_text(
+        "import runpy, subprocess, sys, time\n"
+        f"names = runpy.run_path({fakes.__file__!r})\n"
+        "class Source(names['FakeSource']):\n"
+        "    def mint(self, server):\n"
+        "        child = subprocess.Popen(['/bin/sleep', '30'], close_fds=False)\n"
+        f"        open({str(tmp_path / 'child')!r}, 'w').write(str(child.pid) + '\\n')\n"
+        "        time.sleep(30)\n"
+        "import posix\n"
+        "from credhelpers.minted import Minted\n"
+        "from credhelpers.protocol import serve\n"
+        "serve('docker-credential-fake', Minted(Source(posix.environ)), is_prepared=True)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-I", str(script), "get"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env
+    )
+    started.append(parent)
+    assert parent.stdin is not None
+    parent.stdin.write(_HOST.encode())
+    parent.stdin.close()
+    parent.stdin = None
+    child_file = tmp_path / "child"
+    _wait_for(lambda: child_file.exists() and child_file.read_text().endswith("\n"))
+    child = int(child_file.read_text())
+    try:
+        _wait_for(lambda: Path(f"/proc/{child}/exe").readlink().name in {"sleep", "coreutils", "busybox"})
+        assert {str(link.readlink()) for link in Path(f"/proc/{child}/fd").iterdir()} == {"/dev/null"}
+        parent.kill()
+        parent.communicate()
+        began = time.monotonic()
+        _get(env)
+        assert time.monotonic() - began < 2, "the child does not keep the lock"
+    finally:
+        os.kill(child, signal.SIGKILL)
