@@ -1,0 +1,653 @@
+"""The configuration file: what it may say, where a mistake is, and whom it is believed from."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from credhelpers import config
+from credhelpers.errors import Unavailable
+from credhelpers.identity import configuration, fingerprint, is_configured
+from tests.harness import lacking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from credhelpers.config import Settings
+
+SETTINGS: "Settings" = {
+    "profile": ("the name of a profile", r"\w{1,8}", "who mints"),
+    "account": ("12 digits", r"\d{12}", "whose registry it is"),
+    "delegates": ("a list of names", (r"[a-z]+",), "in between"),
+}
+HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
+ENTRY = '[[registry]]\nmatch = "a.example.com"\nsource = "ecr"\n'
+
+
+class File:
+    """A configuration file and what is made of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "config.toml"
+        self.environ = {b"CREDHELPERS_CONFIG": os.fsencode(self.path)}
+
+    def write(self, content: str | bytes) -> None:
+        """Put this content in the place of what is there."""
+        self.path.unlink(missing_ok=True)
+        self.path.write_bytes(content.encode() if isinstance(content, str) else content)
+        self.path.chmod(0o600)
+
+    def load(self, content: str | bytes | None = None) -> list[config.Entry]:
+        """The entries of the source `ecr`."""
+        if content is not None:
+            self.write(content)
+        return config.load(self.environ, "ecr", SETTINGS)
+
+    def find(self, host: str) -> dict[str, object] | None:
+        """The settings for a host."""
+        entry = config.find(self.environ, "ecr", SETTINGS, host)
+        return entry.settings if entry else None
+
+    def fail(self, content: str | bytes | None = None) -> Unavailable:
+        """The error, which is one line, short enough to be printed whole, and names the file."""
+        with pytest.raises(Unavailable) as raised:
+            self.load(content)
+        error = raised.value
+        assert re.fullmatch(r"config\.toml: [ -~]{1,180}", error.message)
+        assert error.hint.endswith(f"; the file is {self.path}")
+        assert "\n" not in error.hint
+        return error
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> File:
+    """The file of the test."""
+    return File(tmp_path)
+
+
+# --- where it is -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environ", "path"),
+    [
+        pytest.param(
+            {b"CREDHELPERS_CONFIG": b"/c.toml", b"HOME": b"/h", b"XDG_CONFIG_HOME": b"/x"}, b"/c.toml", id="it"
+        ),
+        pytest.param({b"CREDHELPERS_CONFIG": b"", b"HOME": b"/h"}, b"", id="empty is none"),
+        pytest.param({b"CREDHELPERS_CONFIG": b"c.toml", b"HOME": b"/h"}, b"", id="relative is none"),
+        pytest.param({b"CREDHELPERS_CONFIG": b"~/c.toml", b"HOME": b"/h"}, b"", id="a tilde is relative"),
+        pytest.param({b"XDG_CONFIG_HOME": b"/x", b"HOME": b"/h"}, b"/x/credhelpers/config.toml", id="XDG"),
+        pytest.param(
+            {b"XDG_CONFIG_HOME": b"x", b"HOME": b"/h"}, b"/h/.config/credhelpers/config.toml", id="XDG relative"
+        ),
+        pytest.param({b"XDG_CONFIG_HOME": b"", b"HOME": b"/h"}, b"/h/.config/credhelpers/config.toml", id="XDG empty"),
+        pytest.param({b"XDG_CONFIG_HOME": b"/x"}, b"/x/credhelpers/config.toml", id="XDG without home"),
+        pytest.param({b"HOME": b"/h"}, b"/h/.config/credhelpers/config.toml", id="home"),
+        pytest.param({b"HOME": b"h"}, b"", id="relative home"),
+        pytest.param({b"HOME": b""}, b"", id="empty home, not the root"),
+        pytest.param({}, b"", id="no home"),
+    ],
+)
+def test_where_the_file_is(environ: dict[bytes, bytes], path: bytes) -> None:
+    """One place, which never depends on the directory in which docker was called."""
+    assert configuration(environ) == path
+
+
+def test_it_is_optional(file: File, tmp_path: Path) -> None:
+    """No file, no folder, something else in the folder's place, no place at all: no entry and no error."""
+    assert not is_configured({b"XDG_CONFIG_HOME": os.fsencode(tmp_path)})
+    (tmp_path / "credhelpers").touch()
+    for folder in (b"/nonexistent/x", os.fsencode(tmp_path)):
+        assert config.load({b"XDG_CONFIG_HOME": folder}, "ecr", SETTINGS) == []
+    assert config.load({b"CREDHELPERS_CONFIG": b""}, "ecr", SETTINGS) == []
+    assert config.load({}, "ecr", SETTINGS) == []
+    assert file.load("") == []
+    assert is_configured(file.environ)
+    assert file.load("# nothing yet\n") == []
+    assert file.load("registry = []\n") == []
+
+
+@pytest.mark.parametrize("path", [b"/nonexistent/x", b"config.toml", b"~/config.toml"])
+def test_a_named_file_must_be_there(path: bytes) -> None:
+    """Who names a file means another identity than the one that mints without any."""
+    with pytest.raises(Unavailable) as caught:
+        config.load({b"CREDHELPERS_CONFIG": path}, "ecr", SETTINGS)
+    assert caught.value.message == "config.toml: CREDHELPERS_CONFIG names no file"
+    assert is_configured({b"CREDHELPERS_CONFIG": path}), "or an alias would be nobody's, and pulled anonymously"
+
+
+# --- whom it is believed from ----------------------------------------------------------------------------------------
+
+
+def _give_away(path: Path) -> None:
+    if os.geteuid() != 0:
+        lacking("only root can give a file away; run as root, in a container for example")
+    os.chown(path, 54321, -1)
+
+
+def _replace(path: Path, make: Callable[[Path], object]) -> None:
+    path.rename(path.with_name("aside"))
+    make(path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        pytest.param(lambda path: path.chmod(0o620), "others may write it", id="the group may write"),
+        pytest.param(lambda path: path.chmod(0o602), "others may write it", id="all may write"),
+        pytest.param(lambda path: path.chmod(0o666), "others may write it", id="open"),
+        pytest.param(_give_away, "others may write it", id="another owner"),
+        pytest.param(lambda path: _replace(path, lambda it: it.mkdir(0o700)), "not a file", id="directory"),
+        pytest.param(lambda path: _replace(path, lambda it: os.mkfifo(it, 0o600)), "not a file", id="fifo"),
+        pytest.param(lambda path: _replace(path, lambda it: it.symlink_to("/dev/zero")), "not a file", id="device"),
+        pytest.param(
+            lambda path: _replace(path, lambda it: it.symlink_to(it)), "cannot be opened", id="circle of links"
+        ),
+        pytest.param(
+            lambda path: _replace(path, lambda it: it.symlink_to("gone")),
+            "a link that leads nowhere",
+            id="dangling link",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_trusted_is_an_error(harm: Callable[[Path], None], words: str, file: File) -> None:
+    """Neither is it read nor is it passed over: then another identity than the one that was meant would mint."""
+    assert len(file.load(ENTRY)) == 1
+    harm(file.path)
+    assert words in file.fail().message
+
+
+def test_nobody_waits_for_a_pipe(file: File) -> None:
+    """Nor where somebody has opened it for writing and says nothing."""
+    os.mkfifo(file.path, 0o600)
+    descriptor = os.open(file.path, os.O_RDWR)
+    try:
+        assert "not a file" in file.fail().message
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o600, 0o640, 0o644, 0o755])
+def test_who_may_read_it_does_not_matter(mode: int, file: File) -> None:
+    """There is no secret in it."""
+    file.write(ENTRY)
+    file.path.chmod(mode)
+    assert len(file.load()) == 1
+
+
+def test_a_link_is_followed(file: File, tmp_path: Path) -> None:
+    """Many keep such files in a repository; what it leads to must be trustworthy, and its changes count."""
+    file.write(ENTRY)
+    true = tmp_path / "true.toml"
+    file.path.rename(true)
+    file.path.symlink_to(true)
+    assert len(file.load()) == 1
+    before = fingerprint("x", {}, (), (os.fsencode(file.path),))
+    true.write_text(ENTRY + 'profile = "x"\n')
+    assert fingerprint("x", {}, (), (os.fsencode(file.path),)) != before
+    true.chmod(0o666)
+    assert "others may write it" in file.fail().message
+
+
+def test_an_unreadable_file_is_an_error(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it cannot be opened, or not read after all."""
+
+    def deny(*_: object, **__: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    file.write(ENTRY)
+    with monkeypatch.context() as patch:
+        patch.setattr("credhelpers.config.posix.open", deny)
+        assert "cannot be opened" in file.fail().message
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", deny)
+        assert "cannot be read" in file.fail().message
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for content in (ENTRY, "[", b"\xff", b"#" * 2_000_000):
+        file.write(content)
+        if content != ENTRY:
+            file.fail()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+# --- its form --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param("[[registry]\n", "not TOML: line 1, column 11", id="bracket"),
+        pytest.param(ENTRY + "profile = prod\n", "not TOML: line 4, column 11", id="no quotes"),
+        pytest.param(ENTRY + 'profile = "prod\n', "not TOML: line 4, column 16", id="one quote"),
+        pytest.param(ENTRY + 'match = "b.example.com"\n', "not TOML: line 4, column 24", id="key twice"),
+        pytest.param(ENTRY.replace("\n", "\r\n") + "profile\r\n", "not TOML: line 4, column 8", id="CRLF"),
+        pytest.param("\0", "not TOML: line 1, column 1", id="NUL"),
+        pytest.param("x = " + "[" * 5000, "not TOML: ", id="deep"),
+        pytest.param("x = " + "[" * 100_000 + "]" * 100_000, "not TOML: unreadable", id="deep and well-formed"),
+        pytest.param("x = " + "{a=" * 20_000 + "1" + "}" * 20_000, "not TOML: unreadable", id="deep tables"),
+        pytest.param("x = " + "9" * 5000, "not TOML: unreadable", id="over-long number"),
+        pytest.param('x = """\n\n', "not TOML: end of document", id="open to the end"),
+        pytest.param("x = 2026-13-41\n", "not TOML: line 1", id="impossible date"),
+        pytest.param(b"\xff\xfe[\0[\0", "not UTF-8", id="UTF-16"),
+        pytest.param(b'x = "\xed\xa0\x80"', "not UTF-8", id="half a surrogate"),
+        pytest.param(b"#" * ((1 << 20) + 1), "longer than 1048576 bytes", id="huge"),
+    ],
+)
+def test_what_is_no_toml_is_an_error_with_its_place(content: str | bytes, words: str, file: File) -> None:
+    """By line and column, without a word of what stands there."""
+    message = file.fail(content).message
+    assert words in message
+    assert "prod" not in message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(ENTRY.replace("\n", "\r\n").encode(), id="CRLF"),
+        pytest.param(b"\xef\xbb\xbf" + ENTRY.encode(), id="byte order mark"),
+        pytest.param(("# ü \u2028 \x85\n" + ENTRY).encode(), id="not only ASCII"),
+        pytest.param(b"#" * ((1 << 20) - len(ENTRY) - 1) + b"\n" + ENTRY.encode(), id="as long as may be"),
+        pytest.param(ENTRY.rstrip("\n").encode(), id="no line end"),
+        pytest.param(b'registry = [{match = "a.example.com", source = "ecr"}]', id="inline"),
+        pytest.param(
+            b'[["registry"]]\n"match" = \'a.example.com\'\n\'source\' = """ecr"""\n', id="quotes of all kinds"
+        ),
+    ],
+)
+def test_whatever_editor_wrote_it(content: bytes, file: File) -> None:
+    """All forms of TOML are the same to us."""
+    assert [(entry.pattern, entry.settings) for entry in file.load(content)] == [("a.example.com", {})]
+
+
+# --- what it may say -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "hint"),
+    [
+        pytest.param("timeout = 10\n", "line 1: unknown key `timeout`", "it may be `registry`", id="key of the file"),
+        pytest.param("\n[[registri]]\n", "line 2: unknown key `registri`", "did you mean `registry`?", id="table"),
+        pytest.param("[a.b]\n", "line 1: unknown key `a`", "it may be `registry`", id="foreign table"),
+        pytest.param("a.b = 1\n", "line 1: unknown key `a`", "it may be `registry`", id="dotted key"),
+        pytest.param(
+            "#\n[registry]\n", "line 2: `registry` is not a list of tables", "`[[registry]]`", id="one bracket"
+        ),
+        pytest.param("registry = 1\n", "line 1: `registry` is not a list", "`[[registry]]`", id="number for a table"),
+        pytest.param("registry = [{}, 1]\n", "line 1: `registry` is not a list", "`[[registry]]`", id="mixed list"),
+        pytest.param("registry.match = 1\n", "line 1: `registry` is not a list", "`[[registry]]`", id="dotted table"),
+        pytest.param("[[registry]]\n", "line 1: no `match`", "docs/configuration.md", id="empty entry"),
+        pytest.param('[[registry]]\nsource = "ecr"\n', "line 1: no `match`", "docs", id="no match"),
+        pytest.param('[[registry]]\nmatch = "a.example.com"\n', "line 1: no `source`", "docs", id="no source"),
+        pytest.param(
+            '[[registry]]\nmatch = "a.example.com"\nsoruce = "ecr"\n',
+            "line 3: unknown key `soruce`",
+            "did you mean `source`?",
+            id="source misspelt",
+        ),
+        pytest.param(
+            '[[registry]]\nMatch = "a.b.c"\n', "line 2: unknown key `Match`", "did you mean `match`?", id="upper case"
+        ),
+        pytest.param(
+            '[[registry]]\nmatch = ["a.b.c"]\n', "line 2: `match` is not a text", "docs", id="list of matches"
+        ),
+        pytest.param("[[registry]]\nmatch.x = 1\n", "line 2: `match` is not a text", "docs", id="table for a match"),
+        pytest.param(
+            '[[registry]]\nmatch = "a.b.c"\nsource = true\n', "line 3: `source` is not a text", "docs", id="bool"
+        ),
+        pytest.param(
+            ENTRY.replace("ecr", "ecrs"), "line 3: unknown source `ecrs`", "did you mean `ecr`?", id="source nearly"
+        ),
+        pytest.param(
+            ENTRY.replace("ecr", "docker"),
+            "line 3: unknown source `docker`",
+            "`acr`, `ecr`, `gcr`",
+            id="no source of ours",
+        ),
+        pytest.param(
+            ENTRY.replace("ecr", "ECR"), "line 3: unknown source `ECR`", "`acr`, `ecr`, `gcr`", id="upper source"
+        ),
+        pytest.param(ENTRY.replace("ecr", "../ecr"), "line 3: unknown source", "`ecr`", id="path for a source"),
+        pytest.param(ENTRY.replace("ecr", "__init__"), "line 3: unknown source `__init__`", "`ecr`", id="module"),
+        pytest.param(ENTRY.replace("ecr", ""), "line 3: unknown source", "it may be", id="empty source"),
+        pytest.param(ENTRY + 'profil = "x"\n', "line 4: unknown key `profil`", "did you mean `profile`?", id="setting"),
+        pytest.param(
+            ENTRY + 'role-arn = "x"\n', "line 4: unknown key `role-arn`", "`profile`, `account`", id="foreign setting"
+        ),
+        pytest.param(ENTRY + "[registry.aws]\n", "line 4: unknown key `aws`", "it may be", id="table in an entry"),
+        pytest.param(ENTRY + "[[registry.aws]]\n", "line 4: unknown key `aws`", "it may be", id="tables in an entry"),
+        pytest.param(ENTRY + 'aws.profile = "x"\n', "line 4: unknown key `aws`", "it may be", id="dotted setting"),
+        pytest.param(ENTRY + '"a b" = "x"\n', "line 4: unknown key", "it may be", id="key with a blank"),
+        pytest.param(ENTRY + '"" = "x"\n', "line 4: unknown key", "it may be", id="empty key"),
+        pytest.param(ENTRY + '"a\\nb" = "x"\n', "line 4: unknown key", "it may be", id="key with a line end"),
+        pytest.param(ENTRY + '"clé" = "x"\n', "line 4: unknown key", "it may be", id="key in another alphabet"),
+        pytest.param(ENTRY + "x" * 25 + " = 1\n", "line 4: unknown key", "it may be", id="over-long key"),
+        pytest.param(ENTRY + "profile = 1\n", "line 4: `profile` is not the name of a profile", "docs", id="number"),
+        pytest.param(ENTRY + "profile = true\n", "line 4: `profile` is not the name", "docs", id="truth"),
+        pytest.param(ENTRY + 'profile = ["a"]\n', "line 4: `profile` is not the name", "docs", id="list for a text"),
+        pytest.param(ENTRY + "profile = 2026-01-01\n", "line 4: `profile` is not the name", "docs", id="date"),
+        pytest.param(ENTRY + 'profile = ""\n', "line 4: `profile` is not the name", "docs", id="empty"),
+        pytest.param(ENTRY + 'profile = "prod\\n"\n', "line 4: `profile` is not the name", "docs", id="line end"),
+        pytest.param(ENTRY + 'profile = "x prod"\n', "line 4: `profile` is not the name", "docs", id="a part fits"),
+        pytest.param(
+            ENTRY + f'account = "{chr(0x661) * 12}"\n', "line 4: `account` is not 12 digits", "docs", id="other digits"
+        ),
+        pytest.param(
+            ENTRY + 'delegates = "abc"\n', "line 4: `delegates` is not a list of", "docs", id="text for a list"
+        ),
+        pytest.param(ENTRY + "delegates = []\n", "line 4: `delegates` is not a list of", "docs", id="empty list"),
+        pytest.param(
+            ENTRY + 'delegates = ["a", 1]\n', "line 4: `delegates` is not a list of", "docs", id="number in a list"
+        ),
+        pytest.param(
+            ENTRY + 'delegates = ["a", "B"]\n', "line 4: `delegates` is not a", "docs", id="bad text in a list"
+        ),
+        pytest.param(
+            ENTRY + 'delegates = [["a"]]\n', "line 4: `delegates` is not a list of", "docs", id="list in a list"
+        ),
+        pytest.param(
+            ENTRY + ENTRY, "line 5: the same `match` as in line 2", "the first would win", id="the same match twice"
+        ),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(content: str, words: str, hint: str, file: File) -> None:
+    """Line and key, and what would be right, or the nearest of it."""
+    error = file.fail(content)
+    assert error.message.startswith(f"config.toml: {words}")
+    assert hint in error.hint
+
+
+def test_a_mistake_of_another_source_is_that_ones(file: File) -> None:
+    """What its settings are only it knows; its pattern and its name are everybody's."""
+    other = ENTRY.replace("ecr", "gcr") + 'impersonate = "x"\n'
+    assert len(file.load(other + ENTRY)) == 1, "the same match for two sources"
+    assert "line 2: `match` is not" in file.fail(other.replace("a.example.com", "A") + ENTRY).message
+
+
+def test_the_sources_are_those_that_there_are() -> None:
+    """A source is found by its module, so a new one needs no line here."""
+    assert config._sources() == ("acr", "ecr", "gcr")
+
+
+def test_a_contradiction_names_the_entry(file: File) -> None:
+    """What a source finds wrong in settings that are right one by one."""
+    entries = file.load("\n" + ENTRY + "# and\n" + ENTRY.replace("a.ex", "b.ex"))
+    error = config.contradiction(entries[1], "one excludes the other")
+    assert error.message == "config.toml: line 6: one excludes the other"
+    assert str(file.path) in error.hint
+
+
+# --- patterns --------------------------------------------------------------------------------------------------------
+
+_PATTERNS = [
+    (HOST, [HOST], [f"x{HOST}", f"{HOST}.x", HOST.replace("1111", "1112"), HOST.replace(".", "x", 1)]),
+    (
+        "111122223333.dkr.ecr.*.amazonaws.com",
+        [HOST, "111122223333.dkr.ecr.x.amazonaws.com"],
+        ["111122223333.dkr.ecr.eu.west.amazonaws.com", "111122223333.dkr.ecr.amazonaws.com"],
+    ),
+    (
+        "*.azurecr.io",
+        ["contoso.azurecr.io"],
+        ["azurecr.io", "a.b.azurecr.io", "contoso.azurecr.io.evil"],
+    ),
+    ("prod-*.azurecr.io", ["prod-a.azurecr.io", "prod-.azurecr.io"], ["prod.azurecr.io", "xprod-a.azurecr.io"]),
+    ("*-prod.azurecr.io", ["a-prod.azurecr.io"], ["a-prods.azurecr.io", "a.b-prod.azurecr.io"]),
+    (
+        "a*b*c.example.com",
+        ["abc.example.com", "axxbxxc.example.com", "abbcc.example.com"],
+        ["acb.example.com", "ab.c.example.com"],
+    ),
+    ("*.*.example.com", ["a.b.example.com"], ["a.example.com", "a.b.c.example.com"]),
+    ("**.example.com", ["a.example.com"], ["a.b.example.com"]),
+    ("*.a-b.example.com", ["x.a-b.example.com"], ["x.a.b.example.com", "x.ab.example.com"]),
+    ("10.0.0.1", ["10.0.0.1"], ["10.0.001", "10a0.0.1"]),
+]
+
+
+@pytest.mark.parametrize(("pattern", "hits", "misses"), [pytest.param(*row, id=row[0]) for row in _PATTERNS])
+def test_a_pattern_is_of_whole_labels(pattern: str, hits: list[str], misses: list[str], file: File) -> None:
+    """`*` is any part of one label: it never crosses a dot, and all of the host counts."""
+    file.write(ENTRY.replace("a.example.com", pattern))
+    assert [host for host in hits if file.find(host) is None] == []
+    assert [host for host in misses if file.find(host) is not None] == []
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "",
+        "*",
+        "localhost",
+        "https://a.example.com",
+        "a.example.com:443",
+        "a.example.com/app",
+        "a.example.com/",
+        "user@a.example.com",
+        "A.example.com",
+        "a.example.com ",
+        " a.example.com",
+        "a.example.com\\n",
+        "a.example.com\\u0000",
+        "a..example.com",
+        ".example.com",
+        "a.example.com.",
+        "-a.example.com",
+        "a-.example.com",
+        "a_b.example.com",
+        "a.exämple.com",
+        "\\u212a.example.com",
+        "[a-z].example.com",
+        "?.example.com",
+        "a.example.*",
+        "a.*.com",
+        "*.com",
+        "*.*",
+        "a.ex*.com",
+        "a.example.c*m",
+        "x" * 64 + ".example.com",
+        ".".join(["x" * 60] * 5),
+        "a.example.com,b.example.com",
+        ".*",
+        "(a|b).example.com",
+    ],
+)
+def test_a_bad_pattern_is_refused(pattern: str, file: File) -> None:
+    """Scheme, port, path, case, blanks, empty and over-long labels, and a `*` that would be half of the world."""
+    error = file.fail(ENTRY.replace("a.example.com", pattern))
+    assert error.message == "config.toml: line 2: `match` is not a host in lower case"
+
+
+def test_a_pattern_does_not_hang(file: File) -> None:
+    """A stranger may choose the host: the worst one takes no time, for the worst pattern."""
+    file.write(ENTRY.replace("a.example.com", "*a" * 31 + ".example.com"))
+    assert file.find("a" * 62 + "b.example.com") is None
+    assert file.find("a" * 63 + ".example.com") is not None
+
+
+def test_the_first_match_wins(file: File) -> None:
+    """Of the entries of this source."""
+    text = ""
+    for number, (pattern, source) in enumerate(
+        [("b.example.com", "ecr"), ("*.example.com", "gcr"), ("a*.example.com", "ecr"), ("*.example.com", "ecr")]
+    ):
+        text += f'[[registry]]\nmatch = "{pattern}"\nsource = "{source}"\n'
+        text += f'profile = "p{number}"\n' if source == "ecr" else ""
+    file.write(text)
+    found = {host: file.find(f"{host}.example.com") for host in ("a", "b", "c", "ab")}
+    profiles = {host: entry["profile"] if entry else None for host, entry in found.items()}
+    assert profiles == {"a": "p2", "b": "p0", "c": "p3", "ab": "p2"}
+    assert file.find("example.com") is None
+
+
+_LABELS = st.text("ab*-", min_size=1, max_size=4)
+_HOST_LABELS = st.text("ab-", min_size=1, max_size=5)
+
+
+@settings(max_examples=1500, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pattern=st.lists(_LABELS, min_size=1, max_size=3), host=st.lists(_HOST_LABELS, min_size=1, max_size=3))
+def test_patterns_agree_with_a_simpler_matcher(pattern: list[str], host: list[str], file: File) -> None:
+    """One that takes a label letter by letter."""
+
+    def fits(label: str, wanted: str) -> bool:
+        if not wanted:
+            return not label
+        if wanted[0] == "*":
+            return any(fits(label[cut:], wanted[1:]) for cut in range(len(label) + 1))
+        return label[:1] == wanted[0] and fits(label[1:], wanted[1:])
+
+    entry = config.Entry(".".join(pattern), {}, config._File(b"", ""), 1)
+    expected = len(host) == len(pattern) and all(map(fits, host, pattern))
+    assert entry.matches(".".join(host)) == expected
+
+
+# --- lines -----------------------------------------------------------------------------------------------------------
+
+_TRICKS = [
+    pytest.param("# [[registry]]\n", id="header in a comment"),
+    pytest.param("[[registry]] # [[registry]]\n" + ENTRY[13:].replace("a.", "0."), id="comment after a header"),
+    pytest.param(ENTRY.replace("a.", "1.") + 'profile = """\n[[registry]]\nmatch = "x"\n"""\n', id="header in a text"),
+    pytest.param(ENTRY.replace("a.", "2.") + "profile = '''\n[[registry]]\n''''\n", id="header in a plain text"),
+    pytest.param(
+        ENTRY.replace("a.", "3.") + 'profile = """a\\"""\n[[registry]]\n""""" # """\n', id="quotes at the end"
+    ),
+    pytest.param(ENTRY.replace("a.", "4.") + 'delegates = [ # ]\n"]",\n\n"[[registry]]",\n] # [\n', id="list of lines"),
+    pytest.param("  [[ registry ]]\n" + ENTRY[13:].replace("a.", "5."), id="blanks"),
+    pytest.param('[["registry"]]\n"mat\\u0063h" = "6.example.com"\nsource = \'ecr\'\n', id="quoted and escaped"),
+    pytest.param(
+        "[[registry]]\nmatch\t=\t'7.example.com'\n\n\n  source='gcr'\nx.y.z = { a = [{}, {}] }\n", id="dotted"
+    ),
+    pytest.param(
+        ENTRY.replace("a.", "8.").replace("ecr", "gcr") + "[registry.x]\nmatch = 1\n[registry.x.y]\n", id="inner"
+    ),
+    pytest.param("\n\n# \u2028 \x85 \x0b \f\n".replace("\x0b", "").replace("\f", ""), id="line ends that are none"),
+    pytest.param(ENTRY.replace("a.", "9.").replace("\n", "\r\n"), id="CRLF"),
+]
+
+
+@pytest.mark.parametrize("after", [None, *_TRICKS])
+@pytest.mark.parametrize("trick", _TRICKS)
+def test_the_line_is_the_right_one(trick: str, after: str | None, file: File) -> None:
+    """Whatever stands before the mistake: texts that look like headers, comments, keys in all their spellings."""
+    text = trick + (after if after and after != trick else "")
+    mistake = '[[registry]]\nmatch = "z.example.com"\n# oops\nsource = "ecr"\n\noops = 1\n'
+    line = text.count("\n") + 6
+    words = SETTINGS["profile"][0], r"[^\x01]*", ""
+    file.write(text + mistake)
+    with pytest.raises(Unavailable, match=f"line {line}: unknown key `oops`") as raised:
+        config.load(file.environ, "ecr", dict(SETTINGS) | {"profile": words, "delegates": ("", (".*",), "")})
+    assert "it may be" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        pytest.param('registry = [{match = "a.b.c", source = "ecr"}, {match = "b.b.c", oops = 1}]\n', 1, id="one line"),
+        pytest.param(
+            '\nregistry = [\n  {match = "a.b.c", source = "ecr", delegates = ["{"]}, # {\n\n  {match = "b.b.c"},\n]\n',
+            5,
+            id="a line each",
+        ),
+        pytest.param(
+            'registry = [\n{match = "a.b.c", source = "gcr", x = [{}, {y = {}}]},\n{}]', 3, id="tables inside"
+        ),
+    ],
+)
+def test_the_line_of_an_inline_table(content: str, line: int, file: File) -> None:
+    """Where the table begins: its keys stand in the same line."""
+    settings = dict(SETTINGS) | {"delegates": ("", (".*",), "")}
+    file.write(content)
+    with pytest.raises(Unavailable, match=rf"^config\.toml: line {line}: (unknown key|no `)"):
+        config.load(file.environ, "ecr", settings)
+
+
+_LINES = st.lists(
+    st.sampled_from(
+        [
+            "[[registry]]",
+            "[['registry']] # x",
+            "[registry.x]",
+            "[other]",
+            'match = "a.example.com"',
+            'match = "*.b.c"',
+            'source = "ecr"',
+            "source = 'gcr'",
+            'profile = "p"',
+            'profile = """\n[[registry]]\n"""',
+            "profile = 7",
+            'delegates = [\n"a"\n]',
+            "oops = {a = 1}",
+            "a.b = '''\n'''",
+            "registry = [{match = 'a.b.c', source = 'ecr'},\n{}]",
+            "# x",
+            "",
+            "]",
+        ]
+    )
+    | st.text(max_size=12),
+    max_size=12,
+)
+
+
+@settings(max_examples=1500, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=_LINES)
+def test_any_text_is_entries_or_one_line(lines: list[str], file: File) -> None:
+    """Whatever stands in the file: valid entries, or an error of one line with a place that there is."""
+    text = "\n".join(lines)
+    try:
+        content = text.encode()
+    except UnicodeEncodeError:
+        content = text.encode("utf-8", "surrogatepass")
+    file.write(content)
+    try:
+        entries = file.load()
+    except Unavailable:
+        error = file.fail()
+        places = [int(place) for place in re.findall(r"line (\d+)", error.message)]
+        assert all(1 <= place <= text.count("\n") + 1 for place in places)
+        shown = re.findall(r"unknown \w+ `([^`]*)`", error.message)
+        assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,24}", name) for name in shown)
+        return
+    document = tomllib.loads(content.decode("utf-8-sig"))
+    wanted = [table["match"] for table in document.get("registry", []) if table["source"] == "ecr"]
+    assert [entry.pattern for entry in entries] == wanted
+
+
+@settings(max_examples=600, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=60) | st.text("[]{}=\"'.#\n\\ arx1", max_size=60).map(str.encode))
+def test_any_bytes_are_entries_or_one_line(content: bytes, file: File) -> None:
+    """Rubbish too."""
+    file.write(content)
+    try:
+        file.load()
+    except Unavailable:
+        file.fail()
+
+
+def test_an_error_holds_no_value(file: File) -> None:
+    """A secret that somebody put into the file by mistake is not carried to docker's output."""
+    secret = "hunter2.made-up+secret/0123456789"
+    for place in (
+        f'x = "{secret}',
+        f'"{secret}" = 1\n',
+        f'[["{secret}"]]\n',
+        f'["{secret}"]\n',
+        ENTRY.replace("a.example.com", secret),
+        ENTRY.replace("ecr", secret),
+        ENTRY + f'profile = "{secret}"\n',
+        ENTRY + f'"{secret}" = "x"\n',
+        ENTRY + f'profile = "{secret}\n',
+        ENTRY + f'delegates = ["{secret}"]\n',
+        ENTRY + f"profile = {secret}\n",
+        ENTRY.replace("ecr", "ghp0123456789abcdef0123456789abcdef0123"),
+    ):
+        error = file.fail(place)
+        assert "hunter2" not in error.message + error.hint
+        assert "0123456789" not in error.message + error.hint.replace(str(file.path), "")
