@@ -1,0 +1,245 @@
+"""The embedded store: one age file a server, for machines without a keyring.
+
+The plaintext of a file is the answer that a client gets, so `age -d -i IDENTITY FILE` shows it, and a file that was
+moved under another server's name gives itself away. The format is that of age-encryption.org/v1.
+
+This module is on the way of a `get` from the embedded store: it imports built-ins, and `pyrage` where it decrypts.
+"""
+
+import posix
+from _blake2 import blake2b
+
+from credhelpers.credential import Credential
+from credhelpers.errors import Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from credhelpers.identity import Environment
+    from credhelpers.stores.folder import Folder
+
+_SUFFIX = b".age"
+_IDENTITY = b"identity.txt"
+_KEY = b"AGE-SECRET-KEY-1"
+_SSH = b"-----BEGIN OPENSSH PRIVATE KEY-----"
+_SSH_END = b"-----END OPENSSH PRIVATE KEY-----"
+_SSH_MAGIC = b"openssh-key-v1\0"  # PROTOCOL.key of OpenSSH
+_PROTECTED = (b"age-encryption.org/v1", b"-----BEGIN AGE ENCRYPTED FILE-----")
+_KEY_BYTES = 64 * 1024
+_READ_KEY = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
+_S_IFMT, _S_IFREG = 0o170000, 0o100000  # <sys/stat.h>
+
+
+class Age:
+    """The store in `folder`, whose identity is there too or is named by `CREDHELPERS_AGE_IDENTITY`."""
+
+    __slots__ = ("_environ", "_folder")
+
+    def __init__(self, folder: "Folder", environ: "Environment") -> None:
+        self._folder = folder
+        self._environ = environ
+
+    def read(self, server: str) -> Credential | None:
+        """The credential under exactly this key, or None. Raises Unavailable if there is one that cannot be read."""
+        content = self._folder.read(_name(server))
+        if content is None:
+            return None
+        line = _decrypt(content, self._identities())
+        start = b'{"ServerURL":"' + server.encode() + b'"'
+        try:
+            if not line.startswith(start) or b'","Secret":"' not in line:
+                raise ValueError
+            return Credential.sealed(line[len(start) :])
+        except ValueError:
+            raise _damaged() from None
+
+    def write(self, server: str, credential: Credential) -> None:
+        """Keep the credential under exactly this key."""
+        import pyrage
+
+        key = self._key_file()
+        if key is None:
+            identity = pyrage.x25519.Identity.generate()
+            content = f"# public key: {identity.to_public()}\n{identity}\n".encode()
+            self._folder.create(_IDENTITY, content)
+            key = self._key_file() or b""
+        self._folder.write(_name(server), pyrage.encrypt(credential.answer(server), _recipients(key)))
+
+    def remove(self, server: str) -> bool:
+        """Whether there was an entry under exactly this key. Works without the identity."""
+        return self._folder.remove(_name(server))
+
+    def servers(self) -> dict[str, str]:
+        """Server to user name of every entry that this identity opens. Others are left out."""
+        import json
+
+        found: dict[str, str] = {}
+        names = [name for name in self._folder.names() if name.endswith(_SUFFIX)]
+        identities = self._identities() if names else []
+        for name in names:
+            content = self._folder.read(name)
+            try:
+                fields = json.loads(_decrypt(content or b"", identities))
+                server, username = fields["ServerURL"], fields["Username"]
+                if _name(server) == name:
+                    found[server] = username
+            except (Unavailable, ValueError, KeyError, TypeError):
+                continue  # `get` says what is wrong with it
+        return found
+
+    def _key_file(self) -> bytes | None:
+        """The content of the identity file; None if it is still to be made."""
+        named = self._environ.get(b"CREDHELPERS_AGE_IDENTITY", b"")
+        return _named_key(named) if named else self._folder.read(_IDENTITY)
+
+    def _identities(self) -> "list[Any]":
+        key = self._key_file()
+        if key is None:
+            raise Unavailable(
+                "the identity file of the embedded store is gone, so its entries cannot be read",
+                "bring back its identity.txt from a backup, or `docker login` again",
+            )
+        return _identities(key)
+
+
+def _name(server: str) -> bytes:
+    return blake2b(server.encode(), digest_size=20).hexdigest().encode() + _SUFFIX
+
+
+def _decrypt(content: bytes, identities: "list[Any]") -> bytes:
+    import pyrage
+
+    try:
+        plain: bytes = pyrage.decrypt(content, identities)
+    except pyrage.DecryptError as error:
+        if str(error) == "No matching keys found":
+            raise Unavailable(
+                "the entry is encrypted to another identity",
+                "name that one in CREDHELPERS_AGE_IDENTITY, or `docker login` again",
+            ) from None
+        raise _damaged() from None
+    return plain
+
+
+def _damaged() -> Unavailable:
+    return Unavailable(
+        "the entry in the embedded store is damaged", "`docker login` writes it anew, `docker logout` removes it"
+    )
+
+
+def _named_key(path: bytes) -> bytes:
+    """The content of the file that `CREDHELPERS_AGE_IDENTITY` names: a private key, so held to ssh's rules."""
+    if not path.startswith(b"/"):
+        raise Unavailable(
+            "CREDHELPERS_AGE_IDENTITY is not an absolute path", "`export CREDHELPERS_AGE_IDENTITY=/the/whole/path`"
+        )
+    try:
+        descriptor = posix.open(path, _READ_KEY)
+        try:
+            status = posix.fstat(descriptor)
+            if status.st_mode & _S_IFMT != _S_IFREG:
+                raise Unavailable(
+                    "CREDHELPERS_AGE_IDENTITY names no regular file", "`age-keygen -o FILE` makes an identity file"
+                )
+            if status.st_mode & 0o077 or status.st_uid not in (0, posix.geteuid()):
+                raise Unavailable(
+                    "the identity that CREDHELPERS_AGE_IDENTITY names is open to other users",
+                    '`chmod 600 "$CREDHELPERS_AGE_IDENTITY"` and own it',
+                )
+            return posix.read(descriptor, _KEY_BYTES)
+        finally:
+            posix.close(descriptor)
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or "unusable path"
+        raise Unavailable(
+            f"the identity that CREDHELPERS_AGE_IDENTITY names cannot be read: {reason}",
+            '`ls -l "$CREDHELPERS_AGE_IDENTITY"` shows it',
+        ) from None
+
+
+def _identities(key: bytes) -> "list[Any]":
+    """What decrypts. Raises Unavailable if `key` is not a key file that can be used without asking anybody."""
+    import pyrage
+
+    try:
+        if key.startswith(b"-----BEGIN") and not key.startswith(_PROTECTED):
+            if key.startswith(_SSH):
+                _ssh_public(key)  # tells what is wrong more exactly
+            return [pyrage.ssh.Identity.from_buffer(key)]
+        return [pyrage.x25519.Identity.from_str(line.decode()) for line in _age_lines(key)]
+    except (pyrage.IdentityError, UnicodeDecodeError):
+        raise _unusable() from None
+
+
+def _recipients(key: bytes) -> "list[Any]":
+    """Whom to encrypt to, so that each identity in `key` decrypts it, as `age -e -i` does."""
+    import pyrage
+
+    if key.startswith(_SSH):
+        kind, blob = _ssh_public(key)
+        from binascii import b2a_base64
+
+        try:
+            public = kind.decode() + " " + b2a_base64(blob, newline=False).decode()
+            return [pyrage.ssh.Recipient.from_str(public)]
+        except (pyrage.RecipientError, UnicodeDecodeError):
+            raise _unusable() from None
+    if key.startswith(b"-----BEGIN RSA PRIVATE KEY-----"):
+        raise Unavailable(
+            "the ssh key that CREDHELPERS_AGE_IDENTITY names is in an old format",
+            '`ssh-keygen -p -N "" -f "$CREDHELPERS_AGE_IDENTITY"` converts it',
+        )
+    return [identity.to_public() for identity in _identities(key)]
+
+
+def _age_lines(key: bytes) -> list[bytes]:
+    """The keys of an age identity file."""
+    if key.startswith(_PROTECTED):
+        raise _protected()
+    lines = [line.strip() for line in key.split(b"\n")]
+    keys = [line for line in lines if line and not line.startswith(b"#")]
+    if not keys or not all(line.startswith(_KEY) for line in keys):
+        raise _unusable()
+    return keys
+
+
+def _ssh_public(key: bytes) -> tuple[bytes, bytes]:
+    """Kind and public part of an OpenSSH private key, which stand in clear in front of the private part."""
+    from binascii import a2b_base64
+
+    def string(start: int) -> tuple[bytes, int]:
+        """The string of RFC 4251, 5 at `start`, and where it ends."""
+        end = start + 4 + int.from_bytes(blob[start : start + 4], "big")
+        if end > len(blob):
+            raise ValueError
+        return blob[start + 4 : end], end
+
+    try:
+        blob = a2b_base64(key.partition(_SSH)[2].partition(_SSH_END)[0])
+        if not blob.startswith(_SSH_MAGIC):
+            raise ValueError
+        cipher, end = string(len(_SSH_MAGIC))
+        _, end = string(end)
+        _, end = string(end)
+        public, _ = string(end + 4)  # past the number of keys, always 1
+        kind = public[4 : 4 + int.from_bytes(public[:4], "big")]
+    except ValueError:
+        raise _unusable() from None
+    if cipher != b"none":
+        raise _protected()
+    return kind, public
+
+
+def _protected() -> Unavailable:
+    return Unavailable(
+        "the identity of the embedded store is protected by a passphrase, and a helper cannot ask for it",
+        "name one without: `age-keygen -o FILE` makes it",
+    )
+
+
+def _unusable() -> Unavailable:
+    return Unavailable(
+        "the identity of the embedded store is no age identity and no ssh-ed25519 or ssh-rsa private key",
+        "`age-keygen -o FILE` makes one for CREDHELPERS_AGE_IDENTITY",
+    )

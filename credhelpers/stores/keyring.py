@@ -1,0 +1,308 @@
+"""The helper that keeps what a person typed at `docker login`: in the OS keyring, else in the embedded store.
+
+A machine may have a keyring today and none tomorrow (a desktop, and the same machine over ssh). What is in a keyring
+out of reach is neither answered nor denied nor written a second time to the weaker store: see `docs/keyring.md`.
+
+This module is on the way of a `get` from the embedded store. It imports built-ins only.
+"""
+
+import posix
+import sys
+
+from credhelpers.errors import NotFound, Refused, Unavailable
+from credhelpers.hosts import DOCKER_HUB, spellings
+from credhelpers.stores import secretservice
+from credhelpers.stores.age import Age
+from credhelpers.stores.folder import Folder, directory
+from credhelpers.stores.index import Index
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from credhelpers.credential import Credential
+    from credhelpers.identity import Environment
+
+    class Store(Protocol):
+        """Keeps credentials under exact keys. Every method raises Unavailable."""
+
+        def read(self, server: str) -> Credential | None:
+            """The credential under exactly this key, or None."""
+
+        def write(self, server: str, credential: Credential) -> None:
+            """Keep the credential under exactly this key, in place of an earlier one."""
+
+        def remove(self, server: str) -> bool:
+            """Whether there was an entry under exactly this key."""
+
+        def servers(self) -> dict[str, str]:
+            """Server to user name of every entry that `read` would answer."""
+
+
+_EMBEDDED = "embedded"
+_NATIVE = {"darwin": "keychain", "win32": "credential-manager"}  # by `sys.platform`; any other: "secret-service"
+
+
+class Keyring:
+    """The helper. `environ` and `platform` are those of the process, in the form of `posix` and `sys`."""
+
+    __slots__ = ("_embedded", "_environ", "_folder", "_index", "_platform")
+
+    def __init__(self, environ: "Environment" = posix.environ, platform: str = sys.platform) -> None:
+        self._environ = environ
+        self._platform = platform
+        self._folder = Folder(directory(environ))
+        self._index = Index(self._folder)
+        self._embedded = Age(self._folder, environ)
+
+    @property
+    def manual(self) -> str:
+        """What `--help` prints below the synopsis."""
+        return MANUAL
+
+    def ready(self, server: str) -> "Credential | None":  # noqa: ARG002 - the helpers' common signature
+        """None: no secret is read before the process is closed to debuggers, which costs more than `get` itself."""
+        return None
+
+    def refresh(self, server: str) -> None:
+        """Nothing: what a person typed does not age."""
+
+    def get(self, server: str) -> "Credential":
+        """The credential under the nearest spelling of `server`, from the keyring, else from the embedded store."""
+        choice = self._choice()
+        if choice == _EMBEDDED:
+            self._folder.require()
+        native = None if choice == _EMBEDDED else self._native(choice)
+        for key in spellings(server):
+            credential = native.read(key) if native else None
+            if credential is None and (native is None or not choice):
+                credential = self._embedded.read(key)
+            if native is None and credential is None and self._index.has(key):
+                raise _elsewhere()
+            if credential and not credential.is_empty():
+                return credential
+        raise (native.trouble if native else None) or NotFound()
+
+    def store(self, server: str, credential: "Credential") -> None:
+        """Keep the credential under exactly `server`: in the keyring if there is one, else in the embedded store."""
+        choice = self._choice()
+        if choice == _EMBEDDED or not self._native(choice).write(server, credential):
+            self._embedded.write(server, credential)
+            return
+        try:
+            self._embedded.remove(server)
+        except Unavailable:
+            return  # nobody is answered from a directory that is not to be trusted
+
+    def erase(self, server: str) -> None:
+        """Forget what `get` would answer, in both places. Raises Unavailable if the keyring may still hold it."""
+        choice = self._choice()
+        native = None if choice == _EMBEDDED else self._native(choice)
+        keys = spellings(server)
+        for key in keys:
+            found = self._embedded.remove(key)
+            found |= native.remove(key) if native else self._index.forget(key)
+            if found and DOCKER_HUB not in keys:  # `docker logout` erases the Hub under one of its names only
+                break
+        if native and native.trouble:
+            raise native.trouble
+
+    def list(self) -> dict[str, str]:
+        """What `get` answers now. What lies in a keyring out of reach is not in it."""
+        choice = self._choice()
+        if choice == _EMBEDDED:
+            return self._embedded.servers()
+        native = self._native(choice)
+        found = native.servers()
+        return found if choice else self._embedded.servers() | found
+
+    def _choice(self) -> str:
+        """What `CREDHELPERS_KEYRING` says, "" if nothing."""
+        choice = self._environ.get(b"CREDHELPERS_KEYRING", b"").decode("ascii", "replace")
+        native = _NATIVE.get(self._platform, "secret-service")
+        if choice not in ("", _EMBEDDED, native):
+            raise Refused(
+                f"CREDHELPERS_KEYRING names no store of this system, the choices are {_EMBEDDED} and {native}",
+                "`unset CREDHELPERS_KEYRING` lets the helper choose",
+            )
+        return choice
+
+    def _native(self, choice: str) -> "_Native":
+        """The OS keyring or what is known of it. Raises Unavailable if it was chosen and is not to be had."""
+        try:
+            store = self._find()
+        except Unavailable as trouble:
+            if choice:
+                raise
+            return _Native(None, self._index, trouble)
+        if store is None:
+            if choice:
+                raise Unavailable(
+                    "there is no Secret Service in this session",
+                    "start one, as with `gnome-keyring-daemon --unlock`, or `unset CREDHELPERS_KEYRING`",
+                )
+            self._folder.require()
+        return _Native(store, self._index)
+
+    def _find(self) -> "Store | None":
+        if self._platform in _NATIVE:
+            from credhelpers.stores import system
+
+            letters = system.WINDOWS_LETTERS if self._platform == "win32" else 0
+            return system.System(system.backend(self._platform), self._index, letters)
+        return secretservice.find(self._environ, self._folder)
+
+
+class _Native:
+    """The OS keyring as far as it can be reached; once it fails, the index of what lies there is all that is asked.
+
+    `trouble` is why it failed; there is none where there simply is no keyring.
+    """
+
+    __slots__ = ("_index", "_store", "trouble")
+
+    def __init__(self, store: "Store | None", index: Index, trouble: Unavailable | None = None) -> None:
+        self._store = store
+        self._index = index
+        self.trouble = trouble
+
+    def read(self, server: str) -> "Credential | None":
+        """The credential under exactly this key. Raises Unavailable if there is one, but out of reach."""
+        if self._store and not self.trouble:
+            try:
+                credential = self._store.read(server)
+            except Unavailable as trouble:
+                self.trouble = trouble
+            else:
+                if credential:
+                    self._note(server)  # perhaps the work of another program
+                return credential
+        if self._index.has(server):
+            raise self.trouble or _elsewhere()
+        return None
+
+    def write(self, server: str, credential: "Credential") -> bool:
+        """Whether there is a keyring, which keeps it now."""
+        if self.trouble:
+            raise self.trouble
+        if self._store is None:
+            if self._index.has(server):
+                raise _elsewhere()
+            return False
+        self._store.write(server, credential)
+        self._note(server)
+        return True
+
+    def remove(self, server: str) -> bool:
+        """Whether there was an entry under exactly this key. Raises Unavailable if there is one, but out of reach."""
+        if self._store and not self.trouble:
+            try:
+                removed = self._store.remove(server)
+            except Unavailable as trouble:
+                self.trouble = trouble
+            else:
+                return removed | self._index.forget(server)
+        if self._index.has(server):
+            raise self.trouble or _elsewhere()
+        return False
+
+    def servers(self) -> dict[str, str]:
+        """Server to user name of every entry within reach."""
+        if self.trouble:
+            raise self.trouble
+        return self._store.servers() if self._store else {}
+
+    def _note(self, server: str) -> None:
+        try:
+            self._index.add(server)
+        except Unavailable:
+            return  # without a home to write to, the keyring still does its part
+
+
+def _elsewhere() -> Unavailable:
+    return Unavailable(
+        "this entry is in the OS keyring, which is not reachable from this session",
+        "run it in the desktop session, or `export CREDHELPERS_KEYRING=embedded` and `docker login` for a second entry",
+    )
+
+
+MANUAL = """\
+Keeps what you type at `docker login`: in the OS keyring where there is one,
+else in files encrypted with age.
+
+TO USE IT
+  One line in docker's config.json (~/.docker/config.json), for all registries
+  that have no helper of their own:
+
+      "credsStore": "keyring"
+
+  or for one registry:
+
+      "credHelpers": { "registry.example:5000": "keyring" }
+
+  Then `docker login` as ever. Podman, skopeo and buildah start the same
+  program when their auth.json or registries.conf names it.
+
+WHERE ENTRIES GO
+  secret-service  Linux with a session bus on which GNOME Keyring, KWallet or
+                  KeePassXC offers the Secret Service. Entries are those of
+                  docker-credential-secretservice: each of the two programs
+                  reads what the other wrote.
+  keychain        macOS.
+  embedded        chosen by itself where there is no session bus or no Secret
+                  Service on it, as on a server, over ssh or in a container.
+                  One file a registry, encrypted with age; never plain text.
+
+  A keyring that is there but locked, cancelled, without a default collection
+  or silent is an error within 5 seconds, and nothing is written to the
+  embedded store then. You are asked to unlock it only where there is a screen.
+
+  get asks the keyring, then the embedded store. store writes to the keyring
+  if there is one, and then removes an older embedded entry. erase forgets in
+  both. An entry in a keyring out of reach, as over ssh, is an error and not
+  "not found", lest docker go on without a password; list leaves it out, and
+  store does not write a second one.
+
+ENVIRONMENT
+  CREDHELPERS_KEYRING
+      embedded: use the embedded store and never ask a keyring.
+      secret-service (macOS: keychain): use the keyring, fail where there is
+      none.
+  CREDHELPERS_AGE_IDENTITY
+      Absolute path of the key for the embedded store: an age identity file,
+      or an ssh-ed25519 or ssh-rsa private key without a passphrase. It must
+      be closed to other users.
+  DBUS_SESSION_BUS_ADDRESS, XDG_RUNTIME_DIR
+      Where the session bus is.
+  DISPLAY, WAYLAND_DISPLAY
+      Whether there is a screen on which a keyring can ask.
+  XDG_DATA_HOME, HOME
+      Where the files are.
+  CREDHELPERS_DEBUG
+      Print notes to standard error.
+
+  PYTHON_KEYRING_BACKEND and keyringrc.cfg have no effect.
+
+FILES
+  ${XDG_DATA_HOME:-~/.local/share}/credhelpers/
+                 mode 0700; a wider one is refused
+  identity.txt   in it: the key of the embedded store, made at the first store
+                 unless CREDHELPERS_AGE_IDENTITY is set
+  *.age          an entry; `age -d -i identity.txt FILE` shows it
+  *.keyring      the name of a registry whose entry is in the OS keyring; no
+                 secret, no user name
+  lock-*         empty
+
+  The key lies beside what it opens: that protects against a look at a file or
+  a backup of the entries alone, not against who can read your home. Name a key
+  on other storage in CREDHELPERS_AGE_IDENTITY if you need more.
+
+EXIT STATUS
+  0  done
+  1  not done: standard output says why in one line, which is `credentials not
+     found in native keychain` if there is no entry, and on other errors a
+     `hint:` on standard error names what mends it
+
+SEE ALSO
+  docker-login(1), age(1), secret-tool(1), docs/keyring.md
+"""

@@ -1,0 +1,357 @@
+"""The Secret Service of a Linux session, as GNOME Keyring, KWallet and KeePassXC offer it.
+
+The interface is that of specifications.freedesktop.org/secret-service, 0.2, through `secretstorage`.
+Entries have the form that docker-credential-secretservice gives them, so that each helper reads what the other wrote:
+schema `io.docker.Credentials`, attributes `server`, `username`, `docker_cli`, `label`, the server as the item's label.
+
+To find out that there is no session bus, this module imports built-ins only; the SDK comes when there is one.
+"""
+
+import posix
+from time import monotonic
+
+from credhelpers.credential import Credential
+from credhelpers.errors import Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from credhelpers.identity import Environment
+    from credhelpers.stores.folder import Folder
+
+_PATIENCE = 4.0  # seconds for all that a call asks of the bus; with the start of a process on a busy machine, 5
+_TURN = 3.0  # seconds to wait for other processes that replace an entry, not counted against the bus
+_ATTEMPTS = 3  # at an entry that others are replacing
+_LOCKS = 64
+
+_SERVICE = "org.freedesktop.secrets"
+_KIND = {"docker_cli": "1", "xdg:schema": "io.docker.Credentials"}
+_LABEL = "Docker Credentials"
+_NO_BUS = (b"autolaunch", b"disabled")  # transports of the D-Bus specification that lead nowhere by themselves
+# What the bus says of a name that nobody has and that it has no file to start one from. That a keyring is installed but
+# does not start is another thing.
+_NOBODY = ("ServiceUnknown", "NameHasNoOwner", "Spawn.ServiceNotFound")
+_EMBEDDED = "or `export CREDHELPERS_KEYRING=embedded` to do without a keyring"
+
+
+def find(environ: "Environment", folder: "Folder") -> "SecretService | None":
+    """The session's Secret Service, or None where there is no session bus or nothing that offers one on it.
+
+    `folder` is where writers wait for their turn. Raises Unavailable if there is a bus that does not work.
+    """
+    for socket in _sockets(environ):
+        connection = _connect(socket)
+        if connection is not None:
+            can_prompt = bool(environ.get(b"DISPLAY") or environ.get(b"WAYLAND_DISPLAY"))
+            return SecretService(connection, folder, can_prompt=can_prompt) if _is_offered(connection) else None
+    return None
+
+
+class SecretService:
+    """The store behind a connection. Every method raises Unavailable if the keyring does not do its part in time."""
+
+    __slots__ = ("_can_prompt", "_connection", "_folder")
+
+    def __init__(self, connection: "Any", folder: "Folder", *, can_prompt: bool) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._can_prompt = can_prompt
+
+    def read(self, server: str) -> Credential | None:
+        """The credential under exactly this key, or None."""
+        import secretstorage
+
+        with _Trouble():
+            for _ in range(_ATTEMPTS):
+                try:
+                    items = self._search({"server": server})
+                    if not items:
+                        return None
+                    item = _newest(items)
+                    username = item.get_attributes().get("username", "")
+                    return Credential(username, item.get_secret().decode())
+                except secretstorage.ItemNotFoundException:
+                    continue  # replaced since it was found
+                except UnicodeDecodeError:
+                    raise Unavailable("the entry in the keyring is not text", "`docker login` writes it anew") from None
+        raise _restless()
+
+    def write(self, server: str, credential: Credential) -> None:
+        """Keep the credential under exactly this key, in place of all others under it, in the default collection."""
+        import secretstorage
+
+        username, secret = credential.expose()
+        attributes = _KIND | {"label": _LABEL, "server": server, "username": username}
+        with _Trouble():
+            collection = self._default()
+            if collection.is_locked():
+                self._unlock(collection)
+            began = monotonic()
+            turn = self._folder.lock(b"lock-%02d" % (sum(server.encode()) % _LOCKS), began + _TURN)
+            self._connection.until += monotonic() - began
+            try:
+                for _ in range(_ATTEMPTS):
+                    try:
+                        self._replace(self._default(), attributes, secret.encode())
+                    except secretstorage.ItemNotFoundException:
+                        continue  # replaced by one who did not wait its turn
+                    return
+            finally:
+                if turn >= 0:
+                    posix.close(turn)
+        raise _restless()
+
+    def remove(self, server: str) -> bool:
+        """Whether there was an entry under exactly this key."""
+        with _Trouble():
+            items = self._search({"server": server})
+            self._delete(items)
+            return bool(items)
+
+    def servers(self) -> dict[str, str]:
+        """Server to user name of every entry of docker's, whoever made it."""
+        with _Trouble():
+            found: dict[str, tuple[Any, str]] = {}
+            for item in self._search({}):
+                attributes = item.get_attributes()
+                server, username = attributes.get("server", ""), attributes.get("username", "")
+                if server in found and _newest([item, found[server][0]]) is not item:
+                    continue
+                found[server] = (item, username)
+            found.pop("", None)
+            return {server: username for server, (_, username) in found.items()}
+
+    def _search(self, attributes: dict[str, str]) -> "list[Any]":
+        """The items with these attributes, unlocked.
+
+        That there are none is believed only of a keyring that is open: some show nothing while they are locked.
+        """
+        items = self._find(attributes)
+        if not items:
+            collection = self._default()
+            if not collection.is_locked():
+                return []
+            self._unlock(collection)
+            items = self._find(attributes)
+        unlocked = [item for item in items if not item.is_locked()]
+        if items and not unlocked:
+            for item in items:
+                if item.is_locked():  # one prompt opens all items of a collection
+                    self._unlock(item)
+            return items
+        return unlocked
+
+    def _find(self, attributes: dict[str, str]) -> "list[Any]":
+        import secretstorage
+
+        for _ in range(_ATTEMPTS):
+            try:
+                return list(secretstorage.search_items(self._connection, _KIND | attributes))
+            except secretstorage.ItemNotFoundException:
+                continue  # one was removed while its fellow was looked at
+        return []
+
+    def _replace(self, collection: "Any", attributes: dict[str, str], secret: bytes) -> None:
+        # Only what was there before goes, so that two writers without a turn do not remove each other's.
+        before = [item for item in self._find({"server": attributes["server"]}) if not item.is_locked()]
+        made = collection.create_item(attributes["server"], attributes, secret, replace=True)
+        self._delete(item for item in before if item.item_path != made.item_path)
+
+    def _delete(self, items: "Iterable[Any]") -> None:
+        import secretstorage
+
+        for item in items:
+            try:
+                item.delete()
+            except secretstorage.ItemNotFoundException:
+                continue  # another process was faster
+
+    def _default(self) -> "Any":
+        """The collection that new items go to, locked or not."""
+        import secretstorage
+
+        try:
+            return secretstorage.Collection(self._connection)
+        except secretstorage.ItemNotFoundException:
+            raise Unavailable(
+                "the keyring has no default collection", f"`gnome-keyring-daemon --unlock` makes one, {_EMBEDDED}"
+            ) from None
+
+    def _unlock(self, locked: "Any") -> None:
+        """Ask the person at the screen. Nobody is asked where there is no screen."""
+        if not self._can_prompt:
+            raise _locked()
+        from secretstorage.util import add_match_rules
+
+        add_match_rules(self._connection)  # the answer to a prompt is a signal
+        try:
+            dismissed = locked.unlock()
+        except TimeoutError:
+            raise Unavailable(
+                "the keyring is locked, and nobody unlocked it in time",
+                f"unlock it and try again, {_EMBEDDED}",
+            ) from None
+        if dismissed:
+            raise Unavailable("the keyring is locked, and unlocking it was cancelled", f"try again, {_EMBEDDED}")
+
+
+class _Trouble:
+    """Says in our words what goes wrong with the bus or the service."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None or isinstance(error, Unavailable) or not isinstance(error, Exception):
+            return
+        import secretstorage
+        from jeepney import DBusErrorResponse
+
+        if isinstance(error, TimeoutError):
+            raise _silent() from None
+        if isinstance(error, secretstorage.LockedException):
+            raise _locked() from None
+        if isinstance(error, secretstorage.PromptDismissedException):
+            raise Unavailable("the keyring asked for leave, which was refused", f"try again, {_EMBEDDED}") from None
+        if isinstance(error, (secretstorage.SecretStorageException, DBusErrorResponse, OSError)):
+            raise Unavailable(
+                "the keyring failed: " + _word(error), f"look at it with `busctl --user status {_SERVICE}`, {_EMBEDDED}"
+            ) from None
+
+
+def _sockets(environ: "Environment") -> list[bytes]:
+    """Where the session bus may listen, as addresses of AF_UNIX sockets, those that cannot be there left out.
+
+    `DBUS_SESSION_BUS_ADDRESS` in the grammar of the D-Bus specification ("Server Addresses"), else systemd's place.
+    """
+    runtime = environ.get(b"XDG_RUNTIME_DIR", b"")
+    place = runtime + b"/bus" if runtime.startswith(b"/") else b""
+    address = environ.get(b"DBUS_SESSION_BUS_ADDRESS", b"")
+    sockets: list[bytes] = []
+    unsupported = False
+    if not address:
+        sockets.append(place)
+    for entry in address.split(b";"):
+        transport, colon, rest = entry.partition(b":")
+        fields = dict(field.partition(b"=")[::2] for field in rest.split(b","))
+        if transport == b"unix":
+            path, abstract = _unescaped(fields.get(b"path", b"")), _unescaped(fields.get(b"abstract", b""))
+            sockets.append(place if fields.get(b"runtime") == b"yes" else b"\0" + abstract if abstract else path)
+        elif colon and transport not in _NO_BUS:
+            unsupported = True
+    if unsupported and not any(sockets):
+        raise Unavailable(
+            "the session bus is reached in a way that is not supported, only unix sockets are",
+            "`export CREDHELPERS_KEYRING=embedded` to do without a keyring",
+        )
+    return [socket for socket in sockets if socket and _may_listen(socket)]
+
+
+def _may_listen(socket: bytes) -> bool:
+    if socket.startswith(b"\0"):
+        return True
+    try:
+        posix.stat(socket)
+    except PermissionError:
+        raise _foreign() from None
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _unescaped(value: bytes) -> bytes:
+    first, *rest = value.split(b"%")
+    try:
+        return first + b"".join(bytes.fromhex(part[:2].decode()) + part[2:] for part in rest)
+    except ValueError:
+        return b""
+
+
+def _connect(socket: bytes) -> "Any":
+    """A connection on which no call and no wait lasts beyond `_PATIENCE`, or None if nobody listens there."""
+    import gc
+
+    gc.disable()  # a twelfth of the time that the imports below take, in a process too short to need it
+    from struct import error as StructError  # noqa: N812 - the module's name for it says nothing
+
+    from jeepney.auth import AuthenticationError
+    from jeepney.io.blocking import DBusConnection, prep_socket
+
+    class Connection(DBusConnection):  # type: ignore[misc] # jeepney has no type information
+        """`secretstorage` gives no timeouts, so all that waits is bounded where it receives."""
+
+        until = monotonic() + _PATIENCE
+
+        def receive(self, *, timeout: float | None = None) -> "Any":
+            left = self.until - monotonic()
+            if left <= 0:
+                raise TimeoutError
+            try:
+                return super().receive(timeout=left if timeout is None else min(timeout, left))
+            except (ValueError, LookupError, StructError) as error:
+                raise ConnectionError from error  # that was no message of D-Bus
+
+    try:
+        ready = prep_socket(socket.decode("utf-8", "surrogateescape"), timeout=_PATIENCE)
+        ready.settimeout(_PATIENCE)  # for sending, should the bus stop reading
+        return Connection(ready)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    except (TimeoutError, BlockingIOError):  # the latter: the queue of those who want in is full
+        raise _silent() from None
+    except (PermissionError, AuthenticationError):
+        raise _foreign() from None
+    except OSError as error:
+        raise Unavailable(
+            "the session bus failed: " + _word(error), f"look at it with `busctl --user status`, {_EMBEDDED}"
+        ) from None
+
+
+def _is_offered(connection: "Any") -> bool:
+    """Whether somebody on the bus offers the Secret Service; one that the bus can start is started."""
+    from jeepney import DBusErrorResponse
+    from jeepney.bus_messages import message_bus
+    from jeepney.io.blocking import Proxy
+
+    with _Trouble():
+        bus = Proxy(message_bus, connection)
+        if bus.NameHasOwner(_SERVICE)[0]:
+            return True
+        try:
+            bus.StartServiceByName(_SERVICE)
+        except DBusErrorResponse as error:
+            if error.name.removeprefix("org.freedesktop.DBus.Error.") in _NOBODY:
+                return False
+            raise
+    return True
+
+
+def _newest(items: "list[Any]") -> "Any":
+    """The item that was written last. More than one is the work of others: ours replace."""
+    return items[0] if len(items) == 1 else max(items, key=lambda item: item.get_modified())
+
+
+def _locked() -> Unavailable:
+    return Unavailable("the keyring is locked", f"unlock it, as with `gnome-keyring-daemon --unlock`, {_EMBEDDED}")
+
+
+def _silent() -> Unavailable:
+    return Unavailable("the keyring does not answer", f"look at it with `busctl --user status {_SERVICE}`, {_EMBEDDED}")
+
+
+def _restless() -> Unavailable:
+    return Unavailable("the entry in the keyring changes all the time", "try again when no `docker login` is running")
+
+
+def _foreign() -> Unavailable:
+    return Unavailable(
+        "the session bus is not open to this user", "`unset DBUS_SESSION_BUS_ADDRESS` if it is another user's"
+    )
+
+
+def _word(error: Exception) -> str:
+    """The last part of a D-Bus error's name, or the system's words: neither holds anything of an entry."""
+    name = getattr(error, "name", None) or getattr(error, "strerror", None) or type(error).__name__
+    return str(name).rpartition(".")[2]

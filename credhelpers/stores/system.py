@@ -1,0 +1,136 @@
+"""The keyring of macOS or Windows, through one backend of the `keyring` library that is named here.
+
+`keyring.get_keyring` is never asked: it would load what `PYTHON_KEYRING_BACKEND`, `keyringrc.cfg` or any installed
+package names, plaintext files among it. The library cannot list, so the index tells what is there.
+"""
+
+import _thread
+
+from credhelpers.credential import Credential
+from credhelpers.errors import Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol, TypeVar
+
+    from credhelpers.stores.index import Index
+
+    class Backend(Protocol):
+        """The part of `keyring.backend.KeyringBackend` that is used."""
+
+        def get_password(self, service: str, username: str) -> str | None:
+            """The password, or None."""
+
+        def set_password(self, service: str, username: str, password: str) -> None:
+            """Keep the password in place of an earlier one."""
+
+        def delete_password(self, service: str, username: str) -> None:
+            """Remove the password."""
+
+    Answer = TypeVar("Answer")
+
+
+PATIENCE = 4.0  # seconds for one question to the keyring, which may be showing a prompt; with the process's start, 5
+_SERVICE = "docker-credential-keyring:"  # before the server: other programs keep entries of the same hosts
+_ACCOUNT = "docker"
+# CRED_MAX_CREDENTIAL_BLOB_SIZE of <wincred.h> is 2560 bytes, and the library writes UTF-16.
+WINDOWS_LETTERS = 1280
+_EMBEDDED = "or `export CREDHELPERS_KEYRING=embedded` to do without a keyring"
+
+
+def backend(platform: str) -> "Callable[[], Backend]":
+    """The class of the backend for `sys.platform`."""
+    if platform == "win32":
+        from keyring.backends.Windows import WinVaultKeyring
+
+        windows: Callable[[], Backend] = WinVaultKeyring
+        return windows
+    from keyring.backends.macOS import Keyring
+
+    mac: Callable[[], Backend] = Keyring
+    return mac
+
+
+class System:
+    """The store behind `make`, a backend's class; `letters` is the longest password that it takes, 0 for no limit."""
+
+    __slots__ = ("_index", "_letters", "_make")
+
+    def __init__(self, make: "Callable[[], Backend]", index: "Index", letters: int = 0) -> None:
+        self._make = make
+        self._index = index
+        self._letters = letters
+
+    def read(self, server: str) -> Credential | None:
+        """The credential under exactly this key, or None."""
+        kept = _ask(lambda: self._make().get_password(_SERVICE + server, _ACCOUNT))
+        if kept is None:
+            return None
+        start = f'{{"ServerURL":"{server}"'
+        try:
+            if not kept.startswith(start):
+                raise ValueError
+            return Credential.sealed(kept[len(start) :].encode() + b"\n")
+        except ValueError:
+            raise Unavailable("the entry in the keyring is damaged", "`docker login` writes it anew") from None
+
+    def write(self, server: str, credential: Credential) -> None:
+        """Keep the credential under exactly this key."""
+        line = credential.answer(server).decode().rstrip("\n")
+        if self._letters and len(line) > self._letters:
+            raise Unavailable(
+                f"the credential does not fit into the {self._letters} letters that this system's keyring takes",
+                "`export CREDHELPERS_KEYRING=embedded` and log in again",
+            )
+        self._index.add(server)  # first: an entry that the index does not know would not be listed
+        _ask(lambda: self._make().set_password(_SERVICE + server, _ACCOUNT, line))
+
+    def remove(self, server: str) -> bool:
+        """Whether there was an entry under exactly this key."""
+
+        def delete() -> bool:
+            kept = self._make()
+            if kept.get_password(_SERVICE + server, _ACCOUNT) is None:
+                return False
+            kept.delete_password(_SERVICE + server, _ACCOUNT)
+            return True
+
+        return _ask(delete)
+
+    def servers(self) -> dict[str, str]:
+        """Server to user name of every entry in the index that is still there."""
+        found = {}
+        for server in self._index.servers():
+            if credential := self.read(server):
+                found[server] = credential.username
+        return found
+
+
+def _ask(question: "Callable[[], Answer]") -> "Answer":
+    """What `question` returns, in a thread of its own: a call into the system cannot be interrupted."""
+    answers: list[Answer] = []
+    errors: list[BaseException] = []
+    is_done = _thread.allocate_lock()
+
+    def run() -> None:
+        try:
+            answers.append(question())
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that asked
+            errors.append(error)
+        is_done.release()
+
+    is_done.acquire()
+    _thread.start_new_thread(run, ())
+    if not is_done.acquire(timeout=PATIENCE):
+        raise Unavailable("the keyring does not answer", f"`security show-keychain-info` may tell why, {_EMBEDDED}")
+    if answers:
+        return answers[0]
+    error = errors[0]
+    from keyring.errors import KeyringError
+
+    if isinstance(error, (KeyringError, RuntimeError, OSError)):
+        raise Unavailable(
+            f"the keyring failed: {type(error).__name__}", f"`security unlock-keychain` if it is locked, {_EMBEDDED}"
+        ) from None
+    raise error
