@@ -1,0 +1,465 @@
+"""Asking AWS for a registry token with botocore: all of the ECR source that a cache hit does not need.
+
+botocore finds the credentials and signs. What is set here is what a credential helper needs otherwise than a script:
+everything ends in time, nothing prompts, roles are shared with the AWS CLI, the request goes where the registry's name
+says, and each failure has a sentence of its own, see `aws_errors`.
+"""
+
+import base64
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from queue import Empty, SimpleQueue
+from urllib.parse import urlsplit
+
+from credhelpers.clouds import aws_errors
+from credhelpers.credential import Credential
+from credhelpers.errors import DeadlinePassed, HelperError, NotFound, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, NoReturn
+
+    from credhelpers.clouds.aws_errors import Cause
+    from credhelpers.hosts import EcrHost
+
+_BUDGET = 8.5  # seconds for everything; the clock of the whole call strikes after 9.5 and knows no particulars
+_CONNECT, _READ = 2, 4  # seconds for a connection and for each read
+_ATTEMPTS = 3
+_METADATA = 0.9  # seconds for the metadata service of EC2 in all; with botocore, a machine without one waits for 1.2
+_CONTAINER = 3.0  # seconds for that of ECS and EKS, which is there wherever its variable is set
+_BODY_BYTES = 1 << 20
+_LONGEST_LIFE = 7 * 24 * 3600  # seconds; a token lives 12 hours (`AuthorizationData` in the ECR API reference)
+_HARD_MARGIN = 15 * 60
+_EXPIRY_MARGIN = 60
+_KEPT_BY_CLIENTS = 300  # seconds; BuildKit keeps an answer for 4 minutes and 50 seconds
+
+# Where the APIs of a partition are: `dnsSuffix` and `dualStackDnsSuffix` of botocore's partitions.json.
+_DOMAINS = {
+    "aws": ("amazonaws.com", "api.aws"),
+    "aws-us-gov": ("amazonaws.com", "api.aws"),
+    "aws-cn": ("amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+    "aws-eusc": ("amazonaws.eu", "api.amazonwebservices.eu"),
+    "aws-iso": ("c2s.ic.gov", "api.aws.ic.gov"),
+    "aws-iso-b": ("sc2s.sgov.gov", "api.aws.scloud"),
+    "aws-iso-e": ("cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
+    "aws-iso-f": ("csp.hci.ic.gov", "api.aws.hci.ic.gov"),
+}
+_PAST_PROXIES = "localhost,127.0.0.1,[::1],169.254.169.254,[fd00:ec2::254]"
+# Of botocore's chain: what it asks when no profile holds credentials, whichever was named.
+_OF_THE_MACHINE = ("ec2-credentials-file", "boto-config", "container-role", "iam-role")
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.@+-")
+_PLAIN_LETTERS = 64
+
+
+class _LateError(Exception):
+    """What was asked for did not come within its seconds."""
+
+
+def authorization_token(host: "EcrHost", settings: "Mapping[str, str]") -> Credential:
+    """A token for the registries of `host`'s region, with its times, by the identity that `settings` choose.
+
+    Raises NotFound if `host` is the public registry, which serves anybody, and there are no credentials at all and
+    none are configured; else Unavailable.
+    """
+    started = time.monotonic()
+    try:
+        import botocore.session  # noqa: F401 - whether it is here; a slow disk's seconds are part of the budget
+    except ImportError:
+        raise Unavailable("botocore, which talks to AWS, is not installed", f"run `{_install('botocore')}`") from None
+    now = time.time()
+    request = _TokenRequest(host, settings)
+    try:
+        answer = _within(_BUDGET - (time.monotonic() - started), request.send)
+    except _LateError:
+        request.end_children()
+        raise request.late() from None
+    except (DeadlinePassed, KeyboardInterrupt):
+        request.end_children()
+        raise
+    return _credential(answer, now)
+
+
+class _TokenRequest:
+    """One `GetAuthorizationToken`, from the search for credentials to the answer."""
+
+    def __init__(self, host: "EcrHost", settings: "Mapping[str, str]") -> None:
+        import botocore.session
+
+        self.host = host
+        self.settings = settings
+        self.service = "ecr-public" if host.public else "ecr"
+        self.session: Any = botocore.session.Session(profile=settings.get("profile"))
+        self.endpoint: str | None = None
+        self.asked = ""  # the AWS service that was asked last, as people call it
+        self.method = ""  # how botocore came by the credentials
+        self.children: list[subprocess.Popen[bytes]] = []
+
+    def send(self) -> "dict[str, Any]":
+        """The `authorizationData` that AWS sent. Raises HelperError only."""
+        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
+
+        try:
+            self._prepare()
+            return self._ask()
+        except HelperError:
+            raise
+        except ClientError as error:
+            cause, status = aws_errors.of_refusal(error, self.service, is_environment=self.method == "env")
+            raise self._because(cause, status) from None
+        except BotoCoreError as error:
+            raise self._failed(error) from None
+        except OSError:
+            raise self._because(aws_errors.UNREADABLE_WEB_IDENTITY) from None
+        # What the SDK lets through of malformed settings and answers; it documents none of them.
+        except (AttributeError, LookupError, OverflowError, ResponseParserError, RuntimeError, TypeError, ValueError):
+            was_answered = self.asked.startswith("ECR")
+            raise self._because(aws_errors.NOT_A_TOKEN if was_answered else aws_errors.MALFORMED) from None
+
+    def late(self) -> Unavailable:
+        """What to say when the time is up."""
+        if self.asked:
+            return self._because(aws_errors.LATE_ANSWER)
+        return self._because(aws_errors.LATE_PROCESS if self.children else aws_errors.LATE_SEARCH)
+
+    def end_children(self) -> None:
+        """Kill every credential_process with its own children; nobody waits for its answer any more."""
+        for child in self.children:
+            try:
+                os.killpg(child.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):  # gone, or another user's by now
+                continue
+
+    def _prepare(self) -> None:
+        """Settle how and where botocore asks, before anything is signed or any credential is looked for."""
+        from botocore import awsrequest, config, loaders
+        from botocore.exceptions import UnknownRegionError
+
+        session = self.session
+        # The models and endpoint tables of the installed package alone: not AWS_DATA_PATH, not ~/.aws/models.
+        builtin = loaders.Loader([loaders.Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+        session.register_component("data_loader", builtin)
+        os.environ.pop("BOTOCORE_EXPERIMENTAL__PLUGINS", None)  # names modules to import and run
+        os.umask(0o077)  # for what botocore writes below ~/.aws
+        _keep_from_proxies()
+        awsrequest.AWSResponse = _bounded(awsrequest.AWSResponse)
+        session.set_default_client_config(
+            config.Config(
+                connect_timeout=_CONNECT,
+                read_timeout=_READ,
+                retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            )
+        )
+        session.register("before-send", self._check_destination)
+        try:
+            partition = session.get_partition_for_region(self.host.region)
+        except UnknownRegionError:
+            raise self._because(aws_errors.UNKNOWN_REGION) from None
+        if partition != self.host.partition:
+            raise self._because(aws_errors.FOREIGN_REGION)
+        self.endpoint = self._configured_endpoint()
+        if self.endpoint and not _is_safe(self.endpoint):
+            raise self._because(aws_errors.UNSAFE_ENDPOINT)
+
+    def _configured_endpoint(self) -> str | None:
+        """The URL that the user set for this service: in the entry, else looked up as botocore documents it."""
+        if "endpoint_url" in self.settings:
+            return self.settings["endpoint_url"]
+        if self.session.get_config_variable("ignore_configured_endpoint_urls"):
+            return None
+        name = self.service.replace("-", "_")
+        for variable in (f"AWS_ENDPOINT_URL_{name.upper()}", "AWS_ENDPOINT_URL"):
+            if os.environ.get(variable):
+                return os.environ[variable]
+        profile = self.session.get_scoped_config()
+        services = self.session.full_config.get("services", {}).get(profile.get("services"), {})
+        chosen = services.get(name, {}).get("endpoint_url") or profile.get("endpoint_url")
+        return str(chosen) if chosen else None
+
+    def _ask(self) -> "dict[str, Any]":
+        from botocore import config
+
+        found = self._credentials()
+        self.method = found.method
+        try:
+            if "role_arn" in self.settings:
+                self._assume(found)
+            else:
+                found.get_frozen_credentials()  # a profile's role is assumed here, before the price of a client
+        except RuntimeError:  # fetched again, and still too old
+            is_environment = self.method == "env"
+            raise self._because(aws_errors.EXPIRED_ENVIRONMENT if is_environment else aws_errors.EXPIRED) from None
+        client = self.session.create_client(
+            self.service,
+            region_name=self.host.region,
+            endpoint_url=self.endpoint,
+            config=config.Config(
+                use_fips_endpoint=True if self.host.fips else None,  # None: what AWS_USE_FIPS_ENDPOINT says
+                use_dualstack_endpoint=self.host.dual_stack,
+                ignore_configured_endpoint_urls=True,  # `endpoint` holds what is configured
+            ),
+        )
+        response: dict[str, Any] = client.get_authorization_token()
+        data = response.get("authorizationData")
+        if isinstance(data, list) and data:  # the private API lists one token, the public one gives it bare
+            data = data[0]
+        if not isinstance(data, dict):
+            raise Unavailable(*aws_errors.NOT_A_TOKEN)
+        return data
+
+    def _credentials(self) -> "Any":
+        from botocore import credentials
+
+        credentials.ProcessProvider = _process_provider(credentials.ProcessProvider, self.children)
+        resolver = credentials.create_credential_resolver(
+            self.session, cache=_shared_cache(), region_name=self.host.region
+        )
+        resolver.get_provider("assume-role")._prompter = self._ask_for_mfa  # noqa: SLF001 - there is no public way
+        _limit(resolver.get_provider("iam-role"), _METADATA, lambda: None)
+        _limit(resolver.get_provider("container-role"), _CONTAINER, _no_container_credentials)
+        if "profile" in self.settings:
+            for provider in _OF_THE_MACHINE:  # an empty profile is a mistake, and not whoever this machine is
+                resolver.remove(provider)
+        self.session.register_component("credential_provider", resolver)
+        found = self.session.get_credentials()
+        if found is None:
+            raise self._lacking()
+        return found
+
+    def _assume(self, base: "Any") -> None:
+        """Let the session have the role of the entry, assumed by `base`, from the AWS CLI's cache if it is there.
+
+        The file has the name that it gets for a profile with the same role, external id and session name.
+        """
+        from functools import partial
+
+        from botocore.credentials import AssumeRoleCredentialFetcher
+
+        arguments = {"external_id": "ExternalId", "session_name": "RoleSessionName"}
+        fetcher = AssumeRoleCredentialFetcher(
+            client_creator=partial(self.session.create_client, region_name=self.host.region),
+            source_credentials=base,
+            role_arn=self.settings["role_arn"],
+            extra_args={name: self.settings[key] for key, name in arguments.items() if key in self.settings},
+            cache=_shared_cache(),
+        )
+        role = fetcher.fetch_credentials()
+        self.method = "assume-role"
+        self.session.set_credentials(role["access_key"], role["secret_key"], role["token"])
+
+    def _ask_for_mfa(self, _prompt: str) -> "NoReturn":
+        raise self._because(aws_errors.MFA)
+
+    def _check_destination(self, request: "Any", event_name: str, **_: object) -> None:
+        """Called by botocore before each request to any service, with the signed request."""
+        service = event_name.split(".")[1]
+        self.asked = {"ecr-public": "ECR Public", "sso-oidc": "SSO"}.get(service, service.upper())
+        if not _is_safe(request.url):
+            raise self._because(aws_errors.UNSAFE_ENDPOINT)
+        if service != self.service or self.endpoint:
+            return
+        name = urlsplit(request.url).hostname or ""
+        if not name.endswith(tuple(f".{self.host.region}.{domain}" for domain in _DOMAINS[self.host.partition])):
+            raise self._because(aws_errors.FOREIGN_ENDPOINT)
+
+    def _failed(self, error: "Any") -> HelperError:
+        inner = getattr(error, "kwargs", {}).get("error")
+        if isinstance(inner, HelperError):
+            return inner
+        return self._lacking() if aws_errors.is_lack(error) else self._because(aws_errors.of_exception(error))
+
+    def _lacking(self) -> HelperError:
+        if "profile" in self.settings:
+            return self._because(aws_errors.EMPTY_PROFILE)
+        is_for_anybody = self.host.public and "role_arn" not in self.settings
+        return NotFound() if is_for_anybody else Unavailable(*aws_errors.NO_CREDENTIALS)
+
+    def _because(self, cause: "Cause", status: int = 0) -> Unavailable:
+        message, hint = cause
+        names = {
+            "crt": _install("botocore[crt]"),
+            "profile": _option(self.session.get_config_variable("profile")),
+            "service": self.asked or "credentials",
+            "source": _option(self._source_profile()) if "{source}" in hint else "",
+            "status": status,
+            "upgrade": _install("botocore", upgrade=True),
+        }
+        return Unavailable(message.format(**names), hint.format(**names))
+
+    def _source_profile(self) -> str | None:
+        """The profile that signs in: the one that is set, or the one on which its role rests."""
+        name: str | None = self.session.get_config_variable("profile")
+        profiles = self.session.full_config["profiles"]
+        for _ in profiles:
+            source = profiles.get(name or "default", {}).get("source_profile")
+            if not source or source == name:
+                break
+            name = source
+        return name
+
+
+def _within(seconds: float, work: "Callable[[], Any]") -> "Any":
+    """What `work` returns or raises. Raises _LateError after `seconds`, whatever `work` waits for.
+
+    It goes on in a thread that ends with this process. Time-outs of libraries bound neither a resolver nor a child.
+    """
+    outcome: SimpleQueue[tuple[Any, Exception | None]] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            outcome.put((work(), None))
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
+            outcome.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        value, error = outcome.get(timeout=seconds)
+    except Empty:
+        raise _LateError from None
+    if error:
+        raise error
+    return value
+
+
+def _limit(provider: "Any", seconds: float, otherwise: "Callable[[], None]") -> None:
+    """Give a provider of the chain `seconds` in all; then it has what `otherwise` returns or raises."""
+    load = provider.load
+
+    def limited() -> "Any":
+        try:
+            return _within(seconds, load)
+        except (_LateError, LookupError, OSError, TypeError, ValueError):  # or an answer or a URL that makes no sense
+            return otherwise()
+
+    provider.load = limited
+
+
+def _no_container_credentials() -> "NoReturn":
+    from botocore.exceptions import CredentialRetrievalError
+
+    raise CredentialRetrievalError(provider="container-role", error_msg="")
+
+
+def _shared_cache() -> "Any":
+    """The AWS CLI's cache of assumed roles, so that a role is assumed once for both; botocore's default is a dict."""
+    from pathlib import Path
+
+    from botocore.utils import JSONFileCache
+
+    class Shared(JSONFileCache):  # type: ignore[misc] # botocore has no types
+        def __setitem__(self, key: str, value: object) -> None:
+            try:
+                super().__setitem__(key, value)
+            except OSError:  # a home that cannot be written costs a call of STS, not the token
+                return
+
+        def __getitem__(self, key: str) -> "Any":
+            value = super().__getitem__(key)
+            if not isinstance(value, dict) or not isinstance(value.get("Credentials"), dict):
+                raise KeyError(key)
+            return value
+
+        def __contains__(self, key: str) -> bool:
+            try:
+                return bool(self[key])
+            except KeyError:
+                return False
+
+    return Shared(str(Path("~/.aws/cli/cache").expanduser()))
+
+
+def _process_provider(base: "Any", children: "list[subprocess.Popen[bytes]]") -> "Any":
+    """`base` with children in a session of their own: without a terminal to prompt on, and killed as one."""
+
+    def start(command: list[str], **options: "Any") -> "subprocess.Popen[bytes]":
+        child = subprocess.Popen(command, start_new_session=True, **options)  # noqa: S603 - the command of the profile
+        children.append(child)
+        return child
+
+    class Process(base):  # type: ignore[misc] # botocore has no types
+        def __init__(self, profile_name: str, load_config: "Any", popen: "Any" = start) -> None:
+            super().__init__(profile_name, load_config, popen)
+
+        def load(self) -> "Any":
+            from botocore.exceptions import CredentialRetrievalError
+
+            try:
+                return super().load()
+            except (AttributeError, LookupError, OSError, TypeError, ValueError):
+                # no such command, or an answer that is not the JSON object it should be
+                raise CredentialRetrievalError(provider=self.METHOD, error_msg="") from None
+
+    return Process
+
+
+def _bounded(base: "Any") -> "Any":
+    """`base`, an HTTP response, that reads no more than a token can need."""
+
+    class Bounded(base):  # type: ignore[misc] # botocore has no types
+        _content: bytes | None
+
+        @property
+        def content(self) -> bytes:
+            if self._content is None:
+                content = self.raw.read(_BODY_BYTES + 1)
+                if len(content) > _BODY_BYTES:
+                    raise Unavailable(*aws_errors.NOT_A_TOKEN)
+                self._content = content
+            return self._content
+
+    return Bounded
+
+
+def _keep_from_proxies() -> None:
+    """Lead requests to this machine and its metadata service past any proxy, which would see their credentials."""
+    names = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY", ""), _PAST_PROXIES]
+    metadata = urlsplit(os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "")).hostname
+    os.environ["no_proxy"] = ",".join(filter(None, (*names, metadata)))
+
+
+def _is_safe(url: str) -> bool:
+    """Whether secrets go there in TLS, or no further than this machine."""
+    parts = urlsplit(url)
+    name = parts.hostname or ""
+    is_here = name in ("localhost", "::1") or (name.startswith("127.") and name.replace(".", "").isdigit())
+    return parts.scheme == "https" or (parts.scheme == "http" and is_here)
+
+
+def _credential(data: "dict[str, Any]", now: float) -> Credential:
+    """The user name and the password in the token, with the times between which it serves."""
+    try:
+        pair = base64.b64decode(data["authorizationToken"], validate=True).decode("ascii")
+        end = float(data["expiresAt"].timestamp())
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
+        raise Unavailable(*aws_errors.NOT_A_TOKEN) from None
+    username, _, password = pair.partition(":")
+    if not (username and password and pair.isprintable()) or not 0 < end <= now + _LONGEST_LIFE:
+        raise Unavailable(*aws_errors.NOT_A_TOKEN)
+    expires = end - _EXPIRY_MARGIN
+    half = now + (end - now) / 2
+    hard = min(max(end - _HARD_MARGIN, min(half, end - _KEPT_BY_CLIENTS)), expires)
+    return Credential(username, password, soft=min(half, hard), hard=hard, expires=expires)
+
+
+def _option(profile: str | None) -> str:
+    """The option that makes the AWS CLI use `profile`; a name that is no plain word is not repeated."""
+    if not profile:
+        return ""
+    is_plain = len(profile) <= _PLAIN_LETTERS and set(profile) <= _PLAIN
+    return f" --profile {profile if is_plain else 'NAME'}"
+
+
+def _install(requirement: str, *, upgrade: bool = False) -> str:
+    """The command that adds a Python package to this installation, or renews it."""
+    quoted = shlex.quote(requirement)
+    if "/pipx/venvs/" in sys.executable:
+        return f"pipx runpip credhelpers install --upgrade {quoted}" if upgrade else f"pipx inject credhelpers {quoted}"
+    if "/uv/tools/" in sys.executable:
+        return "uv tool upgrade credhelpers" if upgrade else f"uv tool install --with {quoted} 'credhelpers[ecr]'"
+    return f"{shlex.quote(sys.executable)} -m pip install{' --upgrade' if upgrade else ''} {quoted}"

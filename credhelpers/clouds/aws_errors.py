@@ -1,0 +1,300 @@
+"""A sentence, and the command that mends it, for what goes wrong between this machine and AWS.
+
+Nothing that AWS, a child process or a file said is ever quoted: it may hold a secret. In the texts stand
+`{service}` for what was asked last, `{profile}` for the AWS CLI's option that selects the same profile, `{source}` for
+that of the profile that signs in, `{status}` for the HTTP status, `{crt}` for a command that installs.
+"""
+
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Cause = tuple[str, str]
+
+WHO = "`aws sts get-caller-identity{profile}`"
+_SIGN_IN = "run `aws sso login{source}`, then try again"
+_NETWORK = "`curl -sI https://sts.amazonaws.com`"
+_CLOCK_SKEW = 240  # seconds; AWS refuses a signature that is 5 minutes off
+
+NO_CREDENTIALS = (
+    "no AWS credentials found on this machine",
+    "run `aws configure sso` or `aws configure`, or set AWS_PROFILE; `aws sts get-caller-identity` shows what is found",
+)
+EMPTY_PROFILE = (
+    "the AWS profile that config.toml names holds no credentials",
+    "run `aws configure list{profile}`: it shows nothing or those of this machine, which are not asked for then",
+)
+EXPIRED = ("the AWS session has expired", f"renew what the profile holds; {WHO} tells whether it works")
+EXPIRED_ENVIRONMENT = (
+    "the AWS session token in the environment has expired",
+    "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN anew, or unset them",
+)
+MFA = (
+    "the role of this AWS profile needs an MFA code, and a credential helper cannot ask for one",
+    f"run {WHO} once: it asks, and its session is shared with this program",
+)
+MALFORMED = (
+    "something in the AWS settings or in the AWS CLI's cache is malformed",
+    f"run {WHO}; if it works, remove the files in ~/.aws/cli/cache",
+)
+NOT_A_TOKEN = (
+    "AWS answered with something that is not a registry token",
+    "check AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_ECR and the proxy: something else may have answered",
+)
+UNREADABLE_CERTIFICATES = (
+    "the file with the trusted certificates cannot be read",
+    "check AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE and ca_bundle of the profile",
+)
+UNREADABLE_WEB_IDENTITY = (
+    "the web identity token file cannot be read",
+    "check AWS_WEB_IDENTITY_TOKEN_FILE, or web_identity_token_file of the profile",
+)
+UNKNOWN_REGION = (
+    "the installed botocore does not know the registry's region",
+    "check the registry's name, or run `{upgrade}`",
+)
+FOREIGN_REGION = ("the registry's region does not belong to the registry's domain", "check the registry's name")
+FOREIGN_ENDPOINT = (
+    "botocore would ask an endpoint outside the registry's region and partition",
+    "run `{upgrade}`",
+)
+UNSAFE_ENDPOINT = (
+    "the AWS endpoint that is set is not https, and not on this machine",
+    "run `env | grep AWS_ENDPOINT_URL`, and correct it there or as endpoint_url in ~/.aws/config",
+)
+LATE_SEARCH = ("the search for AWS credentials did not end in time", f"run {WHO} to see what it waits for")
+LATE_PROCESS = (
+    "the credential_process of the AWS profile did not end in time",
+    f"run the command by hand, or {WHO} to see what it waits for",
+)
+LATE_ANSWER = (
+    "no answer of AWS {service} within the time limit",
+    f"check network, proxy and DNS with {_NETWORK}, then try again",
+)
+
+_SIGNED_OUT = ("the sign-in at AWS IAM Identity Center (SSO) has expired", _SIGN_IN)
+_NO_VARIANT = (
+    "botocore knows no such endpoint of ECR (FIPS or dual-stack) in the registry's partition",
+    "check the registry's name, and AWS_USE_FIPS_ENDPOINT",
+)
+# By the name of botocore's exception, so that an older botocore need not have them all.
+_BY_EXCEPTION = {
+    "SSOTokenLoadError": ("nobody is signed in at AWS IAM Identity Center (SSO) on this machine", _SIGN_IN),
+    "UnauthorizedSSOTokenError": _SIGNED_OUT,
+    "TokenRetrievalError": _SIGNED_OUT,
+    "MissingDependencyException": ("the profile uses `aws login`, which needs an addition to botocore", "run `{crt}`"),
+    "LoginInsufficientPermissions": (
+        "the user of this `aws login` session may not get credentials",
+        "allow it `signin:CreateOAuth2Token`, then run `aws login{source}`",
+    ),
+    "LoginError": ("the `aws login` session is missing or has expired", "run `aws login{source}`, then try again"),
+    "ProfileNotFound": (
+        "the AWS profile that is set is in neither the config nor the credentials file",
+        "run `aws configure list-profiles`, and set AWS_PROFILE, or `profile` in config.toml, to one of them",
+    ),
+    "ConfigParseError": (
+        "the AWS config or credentials file is not well formed",
+        "run `aws configure list`, and correct the line that it names",
+    ),
+    "ConfigNotFound": (
+        "a file that the environment names for AWS credentials does not exist",
+        "run `env | grep AWS_`, and correct or unset the variable",
+    ),
+    "InvalidConfigError": (
+        "the AWS profile contradicts itself or names another that does not exist",
+        "run `aws configure list{profile}`, and look at source_profile, credential_source and sso_session",
+    ),
+    "PartialCredentialsError": (
+        "the AWS credentials are incomplete: one of a pair is missing",
+        "run `aws configure list{profile}` to see what is set and where",
+    ),
+    "RefreshWithMFAUnsupportedError": MFA,
+    "SSLError": (
+        "the TLS certificate of the AWS endpoint is not trusted",
+        "if a proxy or an endpoint of yours has its own authority, set AWS_CA_BUNDLE to the file with its certificate",
+    ),
+    "ProxyConnectionError": (
+        "the proxy did not connect to AWS",
+        f"check HTTPS_PROXY, NO_PROXY and what the proxy allows, as with {_NETWORK}",
+    ),
+    "ConnectTimeoutError": (
+        "the endpoint of AWS {service} did not accept a connection in time",
+        "check routes and firewall, or set HTTPS_PROXY or, for a private endpoint, AWS_ENDPOINT_URL_ECR",
+    ),
+    "ReadTimeoutError": (
+        "the endpoint of AWS {service} took the request and did not answer in time",
+        "try again; see https://health.aws.amazon.com for the state of the region",
+    ),
+    "EndpointConnectionError": (
+        "the endpoint of AWS {service} cannot be reached: no such name, or nothing listens",
+        f"check DNS and network with {_NETWORK}, AWS_ENDPOINT_URL_ECR and AWS_USE_FIPS_ENDPOINT",
+    ),
+    "HTTPClientError": (
+        "the connection to the endpoint of AWS {service} broke",
+        f"try again, and check the network with {_NETWORK}",
+    ),
+    "EndpointResolutionError": _NO_VARIANT,
+    "EndpointVariantError": _NO_VARIANT,
+}
+# Of `CredentialRetrievalError`, by the provider that it names; "" is for a credential_source.
+_BY_PROVIDER = {
+    "custom-process": (
+        "the credential_process of the AWS profile failed",
+        f"run the command by hand, or {WHO}, which shows what it says",
+    ),
+    "container-role": (
+        "the credential service of this container gave no credentials",
+        "check the task role (ECS) or the pod identity association (EKS), and `env | grep AWS_CONTAINER_`",
+    ),
+    "": (
+        "the credential_source of the AWS profile has no credentials",
+        "run `aws configure list{profile}`: it says Environment, Ec2InstanceMetadata or EcsContainer; that is empty",
+    ),
+}
+
+_DENIED_CODES = (
+    "AccessDenied",
+    "AccessDeniedException",
+    "ForbiddenException",
+    "IDPRejectedClaim",
+    "InvalidIdentityToken",
+    "OptInRequired",
+    "UnauthorizedOperation",
+)
+# By operation, or by the service that is asked for a registry token.
+_DENIED = {
+    "AssumeRole": (
+        "AWS does not let this identity assume the role",
+        f"allow it `sts:AssumeRole`, and in the role's trust policy, maybe by an external ID; {WHO} shows who it is",
+    ),
+    "AssumeRoleWithWebIdentity": (
+        "AWS does not take the web identity token for the role",
+        "check the role's trust policy (issuer, audience, subject) and that AWS_WEB_IDENTITY_TOKEN_FILE is fresh",
+    ),
+    "GetRoleCredentials": (
+        "the signed-in SSO user does not have the account and role of this profile",
+        "run `aws configure sso{profile}` to choose another, or have it assigned",
+    ),
+    "ecr": (
+        "this AWS identity may not get a registry token",
+        f"allow it `ecr:GetAuthorizationToken` on `*`; {WHO} shows who it is",
+    ),
+    "ecr-public": (
+        "this AWS identity may not get a token for ECR Public",
+        "allow it `ecr-public:GetAuthorizationToken` and `sts:GetServiceBearerToken`; without credHelpers pulls go on",
+    ),
+}
+_CLOCK = (
+    "AWS refused the request because this machine's clock is wrong",
+    "compare `date -u` with the true time, and set the clock, as with `timedatectl set-ntp true`",
+)
+_THROTTLED = (
+    "AWS {service} is throttling this account's requests",
+    "try again in a minute; see `aws service-quotas list-service-quotas --service-code ecr`",
+)
+_UNKNOWN_KEY = (
+    "AWS does not know the access key: it was removed, or belongs to another partition",
+    f"check it with {WHO}, and make a new one where it is gone",
+)
+_BAD_SIGNATURE = (
+    "AWS does not accept the signature: the secret key does not fit the access key",
+    f"set both anew, as with `aws configure`, and check with {WHO}",
+)
+_UNSUPPORTED = (
+    "AWS {service} is not offered or not enabled in the registry's region",
+    "check the registry's name, and `aws account list-regions`",
+)
+_REDIRECTED = (
+    "the AWS endpoint answered with a redirect, which is never followed with credentials",
+    "check AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_ECR and the proxy",
+)
+_BROKEN = (
+    "AWS {service} has a failure (HTTP status {status})",
+    "try again; see https://health.aws.amazon.com for the state of the region",
+)
+_REFUSED = (
+    "AWS {service} refused to issue a token (HTTP status {status})",
+    "try `aws ecr get-authorization-token{profile}`, which shows the reason",
+)
+_SIGNATURE_CODES = ("AuthFailure", "IncompleteSignature", "InvalidSignatureException", "SignatureDoesNotMatch")
+_EXPIRED_CODES = ("ExpiredToken", "ExpiredTokenException")
+_BY_CODE = {
+    "InvalidAccessKeyId": _UNKNOWN_KEY,
+    "InvalidClientTokenId": _UNKNOWN_KEY,
+    "LimitExceededException": _THROTTLED,
+    "MissingAuthenticationToken": _BAD_SIGNATURE,
+    "MissingAuthenticationTokenException": _BAD_SIGNATURE,
+    "RegionDisabledException": _UNSUPPORTED,
+    "RequestExpired": _CLOCK,
+    "RequestInTheFuture": _CLOCK,
+    "RequestLimitExceeded": _THROTTLED,
+    "RequestTimeTooSkewed": _CLOCK,
+    "ThrottledException": _THROTTLED,
+    "Throttling": _THROTTLED,
+    "ThrottlingException": _THROTTLED,
+    "TooManyRequestsException": _THROTTLED,
+    "UnknownOperationException": _UNSUPPORTED,
+    "UnrecognizedClientException": _UNKNOWN_KEY,
+    "UnsupportedCommandException": _UNSUPPORTED,
+}
+_TOO_MANY_REQUESTS = 429  # RFC 6585, 4
+
+
+def is_lack(error: Exception) -> bool:
+    """Whether an error of botocore says that there are no credentials, rather than that some are broken."""
+    return not {"NoCredentialsError", "MetadataRetrievalError"}.isdisjoint(_kinds(error))
+
+
+def of_exception(error: Exception) -> "Cause":
+    """The cause that an error of botocore's own stands for."""
+    kinds = _kinds(error)
+    details = getattr(error, "kwargs", {})
+    if "CredentialRetrievalError" in kinds:
+        return _BY_PROVIDER.get(str(details.get("provider")), _BY_PROVIDER[""])
+    inner = details.get("error")
+    if any(isinstance(part, (FileNotFoundError, PermissionError)) for part in (inner, *getattr(inner, "args", ()))):
+        return UNREADABLE_CERTIFICATES
+    return next((_BY_EXCEPTION[kind] for kind in kinds if kind in _BY_EXCEPTION), MALFORMED)
+
+
+def of_refusal(error: "Any", service: str, *, is_environment: bool) -> "tuple[Cause, int]":
+    """The cause that an error answered by AWS stands for, and the HTTP status.
+
+    `service` is the one that issues registry tokens, `is_environment` whether its caller's key is from the environment.
+    """
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    details = error.response.get("ResponseMetadata", {})
+    status = int(details.get("HTTPStatusCode", 0))
+    operation = error.operation_name
+    is_web_identity = operation == "AssumeRoleWithWebIdentity"
+    if code in _DENIED_CODES or (code in _EXPIRED_CODES and is_web_identity):
+        cause = _DENIED.get(operation, _DENIED[service])
+    elif code in _EXPIRED_CODES:
+        cause = EXPIRED_ENVIRONMENT if is_environment else EXPIRED
+    elif code in _SIGNATURE_CODES:
+        cause = _CLOCK if _is_clock_off(details) else _BAD_SIGNATURE
+    elif code in _BY_CODE:
+        cause = _BY_CODE[code]
+    elif status == _TOO_MANY_REQUESTS:
+        cause = _THROTTLED
+    else:
+        cause = {3: _REDIRECTED, 5: _BROKEN}.get(status // 100, _REFUSED)
+    return cause, status
+
+
+def _kinds(error: Exception) -> list[str]:
+    """The names of the error's class and of those above it."""
+    return [kind.__name__ for kind in type(error).__mro__]
+
+
+def _is_clock_off(details: "dict[str, Any]") -> bool:
+    """Whether the answer's date is further from ours than AWS lets a signature be."""
+    from email.utils import parsedate_to_datetime
+
+    try:
+        date = parsedate_to_datetime(details["HTTPHeaders"]["date"]).timestamp()
+    except (LookupError, TypeError, ValueError):
+        return False
+    return abs(date - time.time()) > _CLOCK_SKEW
