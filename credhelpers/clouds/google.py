@@ -1,0 +1,787 @@
+"""How `gcr` makes a token: google-auth's type-specific loaders, in the order of Application Default Credentials.
+
+google-auth's own `default()` is not used: it runs gcloud for a project that nobody needs, polls the metadata server for
+twelve seconds, and trusts what a file says about where to send a secret. Nor are its transports: it takes any callable
+for one, and one on `http.client` costs a third of `requests`, follows no redirect and reads no `.netrc`.
+"""
+
+import _thread
+import json
+import os
+import posix
+import ssl
+from base64 import b64encode
+from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from signal import SIGKILL
+from socket import gaierror
+from subprocess import DEVNULL, PIPE, Popen, SubprocessError, TimeoutExpired
+from time import monotonic, sleep, time
+from typing import TYPE_CHECKING
+
+from credhelpers import notes
+from credhelpers.credential import Credential
+from credhelpers.errors import HelperError, NotFound, Unavailable
+from credhelpers.hosts import GOOGLE_UNIVERSE, endpoint, is_google_service, is_local
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Never
+
+    from credhelpers.identity import Environment
+
+_USER = "oauth2accesstoken"  # cloud.google.com/artifact-registry/docs/docker/authentication#token
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+_BUDGET = 8.0  # seconds for a mint, below the deadline of a call
+_LOCAL = 1.0  # seconds for a metadata service, whose only distance is the hypervisor
+_ANSWER_BYTES = 1 << 20
+_FILE_BYTES = 1 << 20
+_TOKEN_BYTES = 60 * 1024  # what fits into an answer of the protocol
+_MARGIN = 60.0  # seconds before the end after which a token is not handed out
+_KEPT = 300.0  # seconds for which a client may keep an answer: BuildKit does for 4 minutes and 50 seconds
+_LONGEST = 12 * 3600 + 300.0  # seconds; 12 hours is the most that Google's policies allow
+
+_SETUP = "run `gcloud auth application-default login`, or see `docs/gcr.md`"
+_LOGIN = "run `gcloud auth application-default login`"
+
+
+class Mint:
+    """One token to be made: for a universe and its settings, with the file that they name or gcloud's `default`."""
+
+    def __init__(
+        self, environ: "Environment", universe: str, settings: "dict[str, Any]", file: bytes, default: bytes
+    ) -> None:
+        self._environ = environ
+        self._universe = universe
+        self._settings = settings
+        self._file = file
+        self._default = default
+
+    def credential(self) -> Credential:
+        """A new token. NotFound if nobody told us who we are, and no metadata server does."""
+        network = _Network(self._environ, self._universe, monotonic() + _BUDGET)
+        try:
+            return _credential(*self._token(network))
+        except ImportError:
+            raise Unavailable(
+                "google-auth is not installed",
+                "install credhelpers with its extra `gcr`: `pip install credhelpers[gcr]`",
+            ) from None
+
+    def _token(self, network: "_Network") -> tuple[str, float]:
+        """The token and when it ends, in seconds since the epoch."""
+        chosen = self._settings.get("credential")
+        named = self._environ.get(b"GOOGLE_APPLICATION_CREDENTIALS")
+        if chosen == "gcloud":
+            return self._impersonated(network, _gcloud(self._environ, self._settings, self._universe, network.until))
+        if chosen == "metadata":
+            return self._impersonated(network, _metadata(network, is_expected=True))
+        if self._file:
+            return self._from_file(network, self._file, "the file of `credentials_file`")
+        if named:
+            return self._from_file(network, named, "the file of GOOGLE_APPLICATION_CREDENTIALS")
+        if _exists(self._default):
+            return self._from_file(network, self._default, "gcloud's application default credential")
+        try:
+            return self._impersonated(network, _metadata(network, is_expected=False))
+        except NotFound:
+            if "impersonate" in self._settings:
+                raise Unavailable("there is no identity that could impersonate the service account", _SETUP) from None
+            raise
+
+    def _from_file(self, network: "_Network", path: bytes, what: str) -> tuple[str, float]:
+        """The token for the identity in a file."""
+        _prepare()
+        notes.take(f"google identity: {what}")
+        file = _File(what, _read(path, what), self._universe, network)
+        return _refreshed(network, self._on_behalf(file.credentials()), file.kind)
+
+    def _impersonated(self, network: "_Network", found: tuple[str, float]) -> tuple[str, float]:
+        """The token itself, or one of the service account to impersonate."""
+        notes.take(f"google identity: {'gcloud' if self._settings.get('credential') == 'gcloud' else 'this machine'}")
+        if "impersonate" not in self._settings:
+            return found
+        _prepare()
+        from google.oauth2.credentials import Credentials
+
+        return _refreshed(network, self._on_behalf(Credentials(found[0], universe_domain=self._universe)), "token")
+
+    def _on_behalf(self, source: "Any") -> "Any":
+        """Credentials of the service account to impersonate, else those given."""
+        if "impersonate" not in self._settings:
+            return source
+        from google.auth.impersonated_credentials import Credentials
+
+        delegates = [f"projects/-/serviceAccounts/{account}" for account in self._settings.get("delegates", ())]
+        return Credentials(source, self._settings["impersonate"], [_SCOPE], delegates=delegates)
+
+
+def _credential(token: object, end: float) -> Credential:
+    """The credential for a token that ends at `end`. Never says "one hour": federation gives minutes."""
+    now = time()
+    life = end - now
+    if not isinstance(token, str) or not 0 < len(token) < _TOKEN_BYTES or not all("!" <= one <= "~" for one in token):
+        raise Unavailable("google answered with something that is no access token", "try again in a moment")
+    if not _MARGIN <= life <= _LONGEST:
+        raise Unavailable(
+            "google's token has expired by the clock of this machine, or lives too long to be true",
+            "compare `date -u` with the true time, and set the clock",
+        )
+    # The last fifth, or ten minutes, lets a long push end; the last five minutes are for clients that keep an answer.
+    # What never lives so long (federation; GKE hands out what is nearly over) is used to within a minute or a quarter.
+    expires = end - min(_MARGIN, life / 4)
+    hard = end - _KEPT if life > _KEPT else expires
+    soft = max(end - max(life / 5, 600), (now + hard) / 2)
+    return Credential(_USER, token, soft=soft, hard=hard, expires=expires)
+
+
+# --- google-auth ------------------------------------------------------------------------------------------------------
+
+
+def _prepare() -> None:
+    """Tell google-auth, before it is imported, what not to do in this process.
+
+    Tokens bound to a client certificate are of no use to docker, which cannot show the certificate.
+    """
+    for name in ("GOOGLE_API_ENABLE_RUNTIME_BOUND_TOKEN", "GOOGLE_API_USE_CLIENT_CERTIFICATE"):
+        os.environ[name] = "false"
+    import google.auth  # noqa: F401 - whoever lacks it hears of that before anything else
+
+
+def _refreshed(network: "_Network", credentials: "Any", kind: str) -> tuple[str, float]:
+    """The token and its end, after one refresh by google-auth."""
+    from google.auth.exceptions import GoogleAuthError
+
+    try:
+        credentials.refresh(network)
+        end: float = credentials.expiry.replace(tzinfo=UTC).timestamp()
+        return credentials.token, end
+    except HelperError:
+        raise
+    except SubprocessError:
+        problem = Unavailable(
+            "the program of the credential file gave no token in time", "run it by hand and see how long it takes"
+        )
+    except (
+        GoogleAuthError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        OverflowError,
+        OSError,
+        RecursionError,
+    ):
+        # Besides its own: what the parsers raise for an answer that is none (texts, lists, NaN, years beyond 9999).
+        problem = network.refusal(kind)
+    raise problem from None
+
+
+class _File:
+    """The content of a credential file, checked before google-auth gets it, and what kind it is."""
+
+    def __init__(self, what: str, info: "dict[str, Any]", universe: str, network: "_Network") -> None:
+        self.kind = str(info.get("type"))
+        self._what = what
+        self._info = info
+        self._universe = universe
+        self._network = network
+
+    def credentials(self) -> "Any":
+        """google-auth's object for it. Raises Unavailable if the file is not as it must be, or of another universe."""
+        from google.auth.exceptions import GoogleAuthError
+
+        # An impersonated account is of its source's universe, which is looked at when that is loaded.
+        default = self._universe if self.kind == "impersonated_service_account" else GOOGLE_UNIVERSE
+        if (self._info.get("universe_domain") or default) != self._universe:
+            self._refuse(
+                "is of another universe than the registry", "choose another for it in config.toml, see `docs/gcr.md`"
+            )
+        loaders: dict[str, Callable[[], Any]] = {
+            "service_account": self._service_account,
+            "authorized_user": self._authorized_user,
+            "external_account": self._external_account,
+            "external_account_authorized_user": self._workforce_user,
+            "impersonated_service_account": self._impersonated,
+        }
+        if self.kind not in loaders:
+            self._refuse("has a type that is not supported", "`docs/gcr.md` lists the types")
+        try:
+            return loaders[self.kind]()
+        except HelperError:
+            raise
+        except (GoogleAuthError, ValueError, TypeError, KeyError, AttributeError):
+            self._refuse("is incomplete or damaged", "download or create it again")
+
+    def _refuse(self, message: str, hint: str) -> "Never":
+        raise Unavailable(f"{self._what} {message}", hint) from None
+
+    def _service_account(self) -> "Any":
+        from google.oauth2.service_account import Credentials
+
+        if self._universe == GOOGLE_UNIVERSE:  # others take an assertion signed by the account itself: nobody is asked
+            self._send_to("token_uri")
+        return Credentials.from_service_account_info(self._info, scopes=[_SCOPE])
+
+    def _authorized_user(self) -> "Any":
+        from google.oauth2.credentials import Credentials
+
+        if self._universe != GOOGLE_UNIVERSE:
+            self._refuse("is a user's, which this universe does not take", "use a service account or federation")
+        return Credentials.from_authorized_user_info(self._info)
+
+    def _workforce_user(self) -> "Any":
+        from google.auth.external_account_authorized_user import Credentials
+
+        self._send_to("token_url")
+        return Credentials.from_info(self._info)
+
+    def _impersonated(self) -> "Any":
+        from google.auth.impersonated_credentials import Credentials
+
+        source = _File(self._what, self._info["source_credentials"], self._universe, self._network)
+        if source.kind == self.kind:
+            self._refuse("impersonates in a circle", "write the chain into `delegates`")
+        url = self._send_to("service_account_impersonation_url")
+        account = url.rpartition("/")[2].removesuffix(":generateAccessToken")
+        delegates = self._info.get("delegates")
+        return Credentials(source.credentials(), account, [_SCOPE], delegates=delegates, iam_endpoint_override=url)
+
+    def _external_account(self) -> "Any":
+        info = {name: value for name, value in self._info.items() if not name.endswith("_supplier")}
+        source = dict(info["credential_source"])
+        self._send_to("token_url")
+        if "service_account_impersonation_url" in info:
+            self._send_to("service_account_impersonation_url")
+        if "environment_id" in source:
+            from google.auth.aws import Credentials as External
+
+            for name in ("url", "region_url", "imdsv2_session_token_url"):
+                if name in source:
+                    self._ask(source[name], is_metadata=True)
+        elif "executable" in source:
+            from google.auth.pluggable import Credentials as External
+
+            if self._network.environ.get(b"GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES") != b"1":
+                self._refuse("wants to run a program", "allow that with GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1")
+            milliseconds = int(_BUDGET * 1000)
+            program = dict(source["executable"])
+            program["timeout_millis"] = min(program.get("timeout_millis") or milliseconds, milliseconds)
+            info["credential_source"] = {**source, "executable": program}
+        elif "certificate" in source:
+            self._refuse("wants a client certificate, which is not supported", "use a file, a URL or AWS as the source")
+        else:
+            from google.auth.identity_pool import Credentials as External
+
+            if "url" in source:
+                self._ask(source["url"], is_metadata=False)
+        return External.from_info(info, scopes=[_SCOPE])
+
+    def _send_to(self, name: str) -> str:
+        """The URL under this name, if it is one of Google's: a secret goes there."""
+        url: str = self._info[name]
+        try:
+            scheme, host, port, _ = endpoint(url)
+            if scheme != "https" or port != 443 or not is_google_service(host, self._universe):  # noqa: PLR2004 - HTTPS
+                raise NotFound
+        except NotFound:
+            self._refuse(f"sends secrets to a `{name}` that is not Google's", "do not use it; ask who made it")
+        return url
+
+    def _ask(self, url: str, *, is_metadata: bool) -> None:
+        """Let the network ask the URL for a token, if it is https, or local and thus not seen by others."""
+        try:
+            host = endpoint(url)[1]
+            if is_metadata and not is_local(host):
+                raise NotFound
+        except NotFound:
+            self._refuse("names a URL that is neither https nor local", "look at its `credential_source`")
+        self._network.allowed.append(url)
+
+
+def _read(path: bytes, what: str) -> "dict[str, Any]":
+    """The object in a JSON file."""
+    try:
+        with open(posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC), "rb") as file:  # noqa: PTH123 - a FIFO must not hold the call
+            content = file.read(_FILE_BYTES + 1)
+        info = json.loads(content) if len(content) <= _FILE_BYTES else None
+    except (FileNotFoundError, NotADirectoryError):
+        raise Unavailable(f"{what} does not exist", f"correct the path; `ls -l` shows it. Or {_LOGIN}") from None
+    except OSError:
+        raise Unavailable(f"{what} cannot be read", "look at its mode and owner with `ls -l`") from None
+    except (ValueError, RecursionError):
+        raise Unavailable(f"{what} is not JSON", "download or create it again") from None
+    if not isinstance(info, dict):
+        raise Unavailable(f"{what} is not a credential of Google's", "download or create it again")
+    return info
+
+
+# --- the network ------------------------------------------------------------------------------------------------------
+
+
+class _Answer:
+    """What google-auth reads of an answer (`google.auth.transport.Response`)."""
+
+    __slots__ = ("data", "headers", "status")
+
+    def __init__(self, status: int, headers: "dict[str, str]", data: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.data = data
+
+
+class _Network:
+    """google-auth's transport (`google.auth.transport.Request`): who may be asked, how long, and what was refused.
+
+    A secret leaves through here or not at all, and only to a token service of the universe, over verified TLS. URLs in
+    `allowed` are asked too: those from which a credential file fetches what it then exchanges at Google.
+    """
+
+    def __init__(self, environ: "Environment", universe: str, until: float) -> None:
+        self.environ = environ
+        self.allowed: list[str] = []
+        self.until = until
+        self.universe = universe
+        self._last: tuple[str, int, bytes] | None = None
+
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: "Mapping[str, str] | None" = None,
+        **_options: object,  # a time-out, which is ours to choose
+    ) -> _Answer:
+        """Ask once. Raises Unavailable for whatever is no answer; an error status is one."""
+        scheme, host, port, target = endpoint(url)
+        is_google = scheme == "https" and port == 443 and is_google_service(host, self.universe)  # noqa: PLR2004 - HTTPS
+        if not is_google and not any(url == known or url.startswith(f"{known}/") for known in self.allowed):
+            raise Unavailable("a credential file sends secrets to a host that is not Google's", "do not use it")
+        left = self.until - monotonic()
+        if is_local(host):
+            left = min(left, _LOCAL)
+        name = host if is_google else "the token URL of the credential file"
+        answer = _asked(name, left, lambda: self._exchange(scheme, host, port, method, target, body, headers))
+        if 300 <= answer.status < 400:  # noqa: PLR2004 - RFC 9110, 15.4
+            raise Unavailable(f"{name} answers with a redirect, which is not followed", _PROXY_HINT)
+        self._last = (host if is_google else "", answer.status, answer.data)
+        return answer
+
+    def refusal(self, kind: str) -> Unavailable:
+        """Why an identity of this kind got no token, by the last answer."""
+        host, status, body = self._last or ("", 200, b"")
+        if status != 200:  # noqa: PLR2004 - as google-auth has it
+            return _refusal(kind, host, status, body)
+        if host:
+            return Unavailable("google answered with something that is no access token", "try again in a moment")
+        return Unavailable(
+            "the token that the credential file refers to cannot be had",
+            "look at its `credential_source`: the file, URL or program that it names",
+        )
+
+    def _exchange(  # noqa: PLR0913, PLR0917 - the parts of a request
+        self,
+        scheme: str,
+        host: str,
+        port: int,
+        method: str,
+        target: str,
+        body: bytes | None,
+        headers: "Mapping[str, str] | None",
+    ) -> _Answer:
+        connection: HTTPConnection
+        if scheme == "http":
+            connection = HTTPConnection(host, port)
+        else:
+            proxy = None if is_local(host) else _proxy(self.environ, host)
+            context = _trust(self.environ)
+            if proxy:
+                connection = HTTPSConnection(proxy[0], proxy[1], context=context)
+                connection.set_tunnel(host, port, headers=proxy[2])
+            else:
+                connection = HTTPSConnection(host, port, context=context)
+        return _answered(connection, method, target, body, dict(headers or {}))
+
+
+_PROXY_HINT = "look what stands between this machine and google: a proxy, a captive portal"
+
+
+def _answered(
+    connection: HTTPConnection, method: str, target: str, body: bytes | None, headers: "Mapping[str, str]"
+) -> _Answer:
+    """One request over the connection, which is closed then. Whatever `http.client` and `ssl` raise."""
+    try:
+        connection.request(method, target, body=body, headers=dict(headers))
+        response = connection.getresponse()
+        data = response.read(_ANSWER_BYTES + 1)
+        if len(data) > _ANSWER_BYTES or response.getheader("Content-Encoding", "identity") != "identity":
+            raise Unavailable(f"the answer is compressed or longer than {_ANSWER_BYTES} bytes", _PROXY_HINT)
+        if response.length:
+            raise ConnectionError("half an answer")
+        return _Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, data)
+    finally:
+        connection.close()
+
+
+def _asked(name: str, seconds: float, work: "Callable[[], _Answer]") -> _Answer:
+    """The answer, or Unavailable with why the one called `name` gave none within the seconds."""
+    try:
+        return _within(seconds, work)
+    except ssl.SSLCertVerificationError as error:
+        raise _untrusted(name, error) from None
+    except ssl.SSLError:
+        problem = Unavailable(f"no TLS connection with {name}", _PROXY_HINT)
+    except gaierror:
+        problem = Unavailable(
+            f"the address of {name} cannot be found", "check the network, HTTPS_PROXY and `getent hosts google.com`"
+        )
+    except TimeoutError:
+        problem = Unavailable(f"{name} does not answer in time", "check the network, HTTPS_PROXY and the firewall")
+    except (OSError, HTTPException, ValueError) as error:
+        if str(error).startswith("Tunnel connection failed"):
+            problem = Unavailable(
+                f"the proxy of HTTPS_PROXY does not let us through to {name}", "ask who runs the proxy"
+            )
+        else:
+            problem = Unavailable(f"{name} cannot be reached", "check the network, HTTPS_PROXY and the firewall")
+    raise problem from None
+
+
+def _within(seconds: float, work: "Callable[[], _Answer]") -> _Answer:
+    """What `work` gives. Raises TimeoutError after the seconds, however it hangs: a resolver knows no time-out.
+
+    What hangs is left behind in its thread; the process is about to end.
+    """
+    done = _thread.allocate_lock()
+    done.acquire()
+    answers: list[_Answer] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            answers.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            errors.append(error)
+        done.release()
+
+    _thread.start_new_thread(run, ())
+    if not done.acquire(timeout=max(seconds, 0)):
+        raise TimeoutError
+    if errors:
+        raise errors[0]
+    return answers[0]
+
+
+def _trust(environ: "Environment") -> ssl.SSLContext:
+    """The certificates that are trusted: those of `requests`' own variables, else the system's, else certifi's."""
+    bundle = environ.get(b"REQUESTS_CA_BUNDLE") or environ.get(b"CURL_CA_BUNDLE")
+    try:
+        if not bundle:
+            system = ssl.get_default_verify_paths()
+            if not system.cafile and not system.capath:  # a Python from python.org, or a foreign build of it
+                import certifi
+
+                return ssl.create_default_context(cafile=certifi.where())
+            return ssl.create_default_context()
+        path = bundle.decode("utf-8", "surrogateescape")
+        if path.endswith("/"):
+            return ssl.create_default_context(capath=path)
+        return ssl.create_default_context(cafile=path)
+    except OSError:
+        raise Unavailable(
+            "the file of REQUESTS_CA_BUNDLE cannot be read as certificates", "correct the path, or unset the variable"
+        ) from None
+
+
+def _untrusted(name: str, error: ssl.SSLCertVerificationError) -> Unavailable:
+    """What is wrong with the certificate; the numbers are those of <openssl/x509_vfy.h>."""
+    expired, too_early, other_name = 10, 9, 62
+    if error.verify_code in (expired, too_early):
+        return Unavailable(
+            f"the certificate of {name} is not valid at this time", "compare `date -u` with the true time"
+        )
+    if error.verify_code == other_name:
+        return Unavailable(f"what answers as {name} has the certificate of another host", _PROXY_HINT)
+    return Unavailable(
+        f"the certificate of {name} is not trusted",
+        "if a proxy of yours looks into TLS, name its CA file in REQUESTS_CA_BUNDLE",
+    )
+
+
+def _proxy(environ: "Environment", host: str) -> "tuple[str, int, dict[str, str]] | None":
+    """Host, port and headers of the proxy for an HTTPS connection, or None."""
+    names = (b"https_proxy", b"HTTPS_PROXY", b"all_proxy", b"ALL_PROXY")
+    value = next((environ[name] for name in names if environ.get(name)), b"").decode("ascii", "replace")
+    if not value:
+        return None
+    from urllib.parse import unquote
+    from urllib.request import proxy_bypass
+
+    if proxy_bypass(host):
+        return None
+    user, at, address = value.removeprefix("http://").rstrip("/").rpartition("@")
+    name, colon, port = address.rpartition(":")
+    if not colon or address.endswith("]"):
+        name, port = address, ""
+    if "/" in address or not (port.isdigit() or not port):
+        raise Unavailable("HTTPS_PROXY is not an `http://` URL", "write it as `http://HOST:PORT`")
+    headers = {"Proxy-Authorization": "Basic " + b64encode(unquote(user).encode()).decode()} if at else {}
+    return name, int(port or "80"), headers
+
+
+# What OAuth (RFC 6749, 5.2; RFC 8693, 2.2.2) and google.rpc.Code call an error: known words, so none can be a secret.
+_WORDS = (
+    "invalid_request invalid_client invalid_grant invalid_scope invalid_target unauthorized_client access_denied "
+    "unsupported_grant_type deleted_client disabled_client org_internal admin_policy_enforced "
+    "INVALID_ARGUMENT FAILED_PRECONDITION UNAUTHENTICATED PERMISSION_DENIED NOT_FOUND RESOURCE_EXHAUSTED INTERNAL "
+    "UNAVAILABLE DEADLINE_EXCEEDED"
+)
+_POOLS = "look at the pool with `gcloud iam workload-identity-pools providers describe`, and at its conditions"
+_CREATOR = (
+    "grant it with `gcloud iam service-accounts add-iam-policy-binding ACCOUNT --member=MEMBER "
+    "--role=roles/iam.serviceAccountTokenCreator`"
+)
+
+
+def _refusal(kind: str, host: str, status: int, body: bytes) -> Unavailable:
+    """What a service's error means. `host` is empty for one that is not Google's; nothing of the text is repeated."""
+    word, detail = _error_of(body)
+    if not host:
+        return Unavailable(f"the token URL of the credential file answers with HTTP {status}", "look what it points to")
+    if status == 429 or word == "RESOURCE_EXHAUSTED":  # noqa: PLR2004 - RFC 6585
+        return Unavailable("google limits how often this identity may ask for tokens", "wait a minute, then try again")
+    if status >= 500:  # noqa: PLR2004 - RFC 9110, 15.6
+        return Unavailable(f"{host} failed with HTTP {status}", "try again in a moment; see status.cloud.google.com")
+    if "iamcredentials" in host:
+        return _refused_impersonation(word, detail, status)
+    if "sts" in host or kind == "external_account_authorized_user":
+        return _refused_exchange(kind, word, detail, status)
+    return (_refused_key if kind == "service_account" or "jwt" in detail else _refused_user)(word, detail, status)
+
+
+def _refused_user(word: str, detail: str, status: int) -> Unavailable:
+    if "rapt" in detail:
+        return Unavailable("google wants this user to log in again (session length of the organisation)", _LOGIN)
+    if word == "invalid_grant":
+        return Unavailable("the user's login has expired or was revoked", _LOGIN)
+    if word in ("invalid_client", "unauthorized_client", "deleted_client", "disabled_client"):
+        return Unavailable("the OAuth client of this login is not known to google any more", _LOGIN)
+    return _refused(word, status)
+
+
+def _refused_key(word: str, detail: str, status: int) -> Unavailable:
+    if "short-lived" in detail or "iat" in detail.split():
+        return Unavailable(
+            "google does not accept the time of this machine", "compare `date -u` with the true time, and set the clock"
+        )
+    if "disabled" in detail:
+        return Unavailable("the service account is disabled", "run `gcloud iam service-accounts enable ACCOUNT`")
+    if "not found" in detail or "deleted" in detail:
+        return Unavailable("the service account does not exist any more", "create a key for another service account")
+    if word == "invalid_grant":
+        return Unavailable(
+            "google does not know this key of the service account: deleted, disabled or expired",
+            "see `gcloud iam service-accounts keys list --iam-account=ACCOUNT`",
+        )
+    return _refused(word, status)
+
+
+def _refused_exchange(kind: str, word: str, detail: str, status: int) -> Unavailable:
+    if kind == "external_account_authorized_user" and word == "invalid_grant":
+        return Unavailable(
+            "the workforce user's login has expired", "run `gcloud auth application-default login` again"
+        )
+    if "expired" in detail or "stale" in detail:
+        return Unavailable("the token that the credential file refers to has expired", "look what ought to renew it")
+    if word == "invalid_target":
+        return Unavailable("the workload identity pool or provider does not exist, or is disabled", _POOLS)
+    if word in ("invalid_grant", "invalid_request", "unauthorized_client", "access_denied"):
+        return Unavailable(f"google does not accept the external identity: {word}", _POOLS)
+    return _refused(word, status)
+
+
+def _refused_impersonation(word: str, detail: str, status: int) -> Unavailable:
+    if "service_disabled" in detail or "has not been used" in detail:
+        return Unavailable(
+            "the API for impersonation is off in the project",
+            "run `gcloud services enable iamcredentials.googleapis.com`",
+        )
+    if status == 403:  # noqa: PLR2004 - RFC 9110, 15.5.4
+        return Unavailable("this identity may not impersonate the service account", _CREATOR)
+    if status == 404:  # noqa: PLR2004 - RFC 9110, 15.5.5
+        return Unavailable("the service account to impersonate does not exist", "correct its address")
+    return _refused(word, status)
+
+
+def _refused(word: str, status: int) -> Unavailable:
+    return Unavailable(
+        f"google refused to issue a token: {word or f'HTTP {status}'}", "`docs/gcr.md` says what to look at"
+    )
+
+
+def _error_of(body: bytes) -> tuple[str, str]:
+    """The known error word in an answer, or "", and the whole text in lower case, to look for other words in."""
+    text = body.decode("utf-8", "replace")
+    try:
+        error = json.loads(text)["error"]
+        word = error["status"] if isinstance(error, dict) else error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        word = ""
+    return word if isinstance(word, str) and word in _WORDS.split() else "", text.lower()
+
+
+# --- identities that are no files -------------------------------------------------------------------------------------
+
+
+def _metadata(network: _Network, *, is_expected: bool) -> tuple[str, float]:
+    """The token of the machine's service account, and when it ends.
+
+    NotFound if no metadata server of Google's answers, or it has no service account for us; Unavailable instead, if
+    somebody said that it should. google-auth's client for it is not used: it would try for seconds, over `requests`.
+    """
+    environ = network.environ
+    named = environ.get(b"GCE_METADATA_HOST") or environ.get(b"GCE_METADATA_ROOT") or environ.get(b"GCE_METADATA_IP")
+    is_expected = is_expected or bool(named)
+    if environ.get(b"NO_GCE_CHECK") == b"true" and not is_expected:
+        raise NotFound
+    # By number, since a resolver that does not know the name `metadata.google.internal` may take its time to say so.
+    server = _Metadata((named or b"169.254.169.254").decode("ascii", "replace"), monotonic() + _LOCAL)
+    path = "instance/service-accounts/default/token"
+    try:
+        answer = server.ask(path)
+        if answer.status == 429 or answer.status >= 500:  # noqa: PLR2004 - RFC 6585; RFC 9110, 15.6
+            sleep(_PAUSE)
+            answer = server.ask(path)
+    except Unavailable:
+        if is_expected:
+            raise
+        raise NotFound from None
+    if answer.status == 404:  # noqa: PLR2004 - RFC 9110, 15.5.5
+        if is_expected:
+            raise Unavailable("this machine has no service account", "attach one, or choose another identity")
+        raise NotFound
+    token, life = _parsed(answer)
+    if life < _MARGIN:  # GKE's metadata server hands out what is nearly over, and renews it meanwhile
+        sleep(_PAUSE)
+        token, life = _parsed(server.ask(path))
+    end = time() + life
+    universe = server.ask("universe/universe-domain")
+    domain = universe.data.decode("ascii", "replace").strip() if universe.status == 200 else ""  # noqa: PLR2004 - OK
+    if (domain or GOOGLE_UNIVERSE) != network.universe:
+        raise Unavailable("the identity of this machine is of another universe than the registry", _SETUP)
+    return token, end
+
+
+_PAUSE = 0.2  # seconds
+
+
+class _Metadata:
+    """The metadata server at a host, to be asked until a moment."""
+
+    __slots__ = ("_host", "_until")
+
+    def __init__(self, host: str, until: float) -> None:
+        self._host = host
+        self._until = until
+
+    def ask(self, path: str) -> _Answer:
+        """The answer, never by a proxy. Raises Unavailable if there is none, or not from a server of Google's."""
+
+        def work() -> _Answer:
+            connection = HTTPConnection(self._host)
+            return _answered(connection, "GET", f"/computeMetadata/v1/{path}", None, {"Metadata-Flavor": "Google"})
+
+        answer = _asked("the metadata server", self._until - monotonic(), work)
+        if answer.headers.get("metadata-flavor") != "Google":
+            raise Unavailable("the metadata server is not one of Google's", "look where GCE_METADATA_HOST points to")
+        return answer
+
+
+def _parsed(answer: _Answer) -> tuple[str, float]:
+    """Token and seconds of its life in the metadata server's answer."""
+    if answer.status != 200:  # noqa: PLR2004 - OK
+        raise Unavailable(
+            f"the metadata server gives no token: HTTP {answer.status}",
+            "look at the service account of this machine; on GKE at the IAM binding of the Kubernetes account",
+        )
+    try:
+        parsed = json.loads(answer.data)
+        return parsed["access_token"], float(parsed["expires_in"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        raise Unavailable("the metadata server's answer is no token", "try again in a moment") from None
+
+
+def _gcloud(environ: "Environment", settings: "dict[str, Any]", universe: str, until: float) -> tuple[str, float]:
+    """The token of gcloud's login and when it ends, by its command for tools like this one."""
+    command = [
+        _program(environ, b"gcloud"),
+        b"config",
+        b"config-helper",
+        b"--format=json",
+        b"--min-expiry=600s",
+        b"--quiet",
+    ]
+    command += [f"--{name}={settings[name]}".encode() for name in ("account", "configuration") if name in settings]
+    status, output, errors = _run(command, {**environ, b"CLOUDSDK_CORE_DISABLE_PROMPTS": b"1"}, until)
+    if status:
+        text = errors.decode("utf-8", "replace").lower()
+        if any(sign in text for sign in ("auth login", "reauth", "invalid_grant", "no active account", "credentialed")):
+            raise Unavailable("gcloud is not logged in, or its login has expired", "run `gcloud auth login`")
+        raise Unavailable("gcloud gave no token", "run `gcloud config config-helper` to see what it says")
+    try:
+        answer = json.loads(output)
+        have = answer.get("configuration", {}).get("properties", {}).get("core", {}).get("universe_domain")
+        credential = answer["credential"]
+        token, end = credential["access_token"], datetime.fromisoformat(credential["token_expiry"]).timestamp()
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise Unavailable("gcloud gave no token", "run `gcloud config config-helper` to see what it says") from None
+    if (have or GOOGLE_UNIVERSE) != universe:
+        raise Unavailable(
+            "gcloud's configuration is of another universe than the registry", "choose another by `configuration`"
+        )
+    return token, end
+
+
+def _program(environ: "Environment", name: bytes) -> bytes:
+    """The program's path: found in PATH, in a directory that has an absolute path and that not everybody may write."""
+    for folder in environ.get(b"PATH", b"").split(b":"):
+        path = folder + b"/" + name
+        try:
+            is_safe = folder.startswith(b"/") and not posix.stat(folder).st_mode & 0o002
+        except OSError:
+            continue
+        if is_safe and posix.access(path, posix.X_OK):
+            return path
+    raise Unavailable("gcloud is not installed", "install it, or choose another `credential` in config.toml")
+
+
+def _run(command: list[bytes], environ: "Environment", until: float) -> tuple[int, bytes, bytes]:
+    """Exit status, output and errors of a program without a terminal. It and its children end when it is too late."""
+    try:
+        child = Popen(  # noqa: S603 - an absolute path and settings of a strict grammar
+            command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=environ, cwd="/", start_new_session=True
+        )
+    except OSError:
+        raise Unavailable("gcloud cannot be started", "run `gcloud version` to see why") from None
+    try:
+        output, errors = child.communicate(timeout=max(until - monotonic(), 0))
+    except BaseException as error:  # also the clock's
+        posix.killpg(child.pid, SIGKILL)
+        child.wait()
+        if isinstance(error, TimeoutExpired):
+            raise Unavailable(
+                "gcloud does not answer in time", "run `gcloud config config-helper` to see why"
+            ) from None
+        raise
+    return child.returncode, output, errors
+
+
+def _exists(path: bytes) -> bool:
+    try:
+        posix.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        return True  # it is there and cannot be looked at: reading it says why
+    return True

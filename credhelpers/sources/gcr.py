@@ -1,0 +1,254 @@
+"""Google Artifact Registry and gcr.io: OAuth access tokens by google-auth.
+
+A token opens every Google registry that its identity may read, so it is minted once per identity, not per host.
+This half is on the way of a cache hit: which token is wanted. How it is made is in `clouds.google`.
+"""
+
+import posix
+
+from credhelpers.errors import NotFound
+from credhelpers.hosts import GOOGLE_UNIVERSE, google, registry
+from credhelpers.identity import configuration, fingerprint, home, is_configured
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from credhelpers.config import Entry, Settings
+    from credhelpers.credential import Credential
+    from credhelpers.identity import Environment
+
+# What selects an identity or a place to ask for one: google/auth/environment_vars.py of google-auth 2.62, without what
+# only chooses a project, and with what a file of the type `external_account` reads from AWS's variables.
+_VARIABLES = (
+    b"GOOGLE_APPLICATION_CREDENTIALS",
+    b"GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES",
+    b"CLOUDSDK_CONFIG",
+    b"GCE_METADATA_HOST",
+    b"GCE_METADATA_ROOT",
+    b"GCE_METADATA_IP",
+    b"NO_GCE_CHECK",
+    b"AWS_ACCESS_KEY_ID",
+    b"AWS_SECRET_ACCESS_KEY",
+    b"AWS_SESSION_TOKEN",
+    b"AWS_REGION",
+    b"AWS_DEFAULT_REGION",
+)
+
+_ACCOUNT = r"[A-Za-z0-9][A-Za-z0-9._+%-]{0,127}@[A-Za-z0-9][A-Za-z0-9.-]{0,127}"
+
+SETTINGS: "Settings" = {
+    "credentials_file": (
+        "a path that begins with `/` or `~/`, without quotes and backslashes",
+        r"~?/[^\"'\\\x00-\x1f\x7f]+",
+        "a credential file of Google's (service account key, workload identity federation, user), before all others",
+    ),
+    "credential": (
+        '"gcloud", "metadata" or "application-default"',
+        "gcloud|metadata|application-default",
+        "where the identity comes from: gcloud's own login, the metadata server, or the usual order",
+    ),
+    "account": ("the name of an account", _ACCOUNT, 'with `credential = "gcloud"`: which of gcloud\'s accounts'),
+    "configuration": (
+        "the name of a gcloud configuration",
+        "[a-z][a-z0-9-]{0,63}",
+        'with `credential = "gcloud"`: which of gcloud\'s named configurations',
+    ),
+    "impersonate": (
+        "the e-mail address of a service account",
+        _ACCOUNT,
+        "the service account whose token is asked for, by the identity found otherwise",
+    ),
+    "delegates": (
+        "a list of e-mail addresses of service accounts",
+        (_ACCOUNT,),
+        "with `impersonate`: the chain of service accounts in between",
+    ),
+    "universe": (
+        "a domain",
+        r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+",
+        "the API domain of the Google cloud that a host stands for which is none of Google's own names",
+    ),
+}
+
+_MANUAL = """\
+docker-credential-gcr answers with OAuth tokens for Google Artifact Registry and gcr.io:
+LOCATION-docker.pkg.dev, docker.LOCATION.rep.pkg.dev, gcr.io, *.gcr.io. One token serves all of
+them and is kept until it is due. In docker's config.json:
+
+  {"credHelpers": {"europe-docker.pkg.dev": "gcr", "gcr.io": "gcr"}}
+
+The identity is the first of these:
+
+  what ~/.config/credhelpers/config.toml (or CREDHELPERS_CONFIG) says for the registry
+  the file that GOOGLE_APPLICATION_CREDENTIALS names
+  what `gcloud auth application-default login` left in CLOUDSDK_CONFIG or ~/.config/gcloud
+  the metadata server of Google's machines, or of GCE_METADATA_HOST; not with NO_GCE_CHECK=true
+
+With none of them the answer is not-found, and public images are pulled anonymously. A browser
+is never opened.
+
+store and erase never fail: a password is not kept, and erase drops the cached token. list names
+the hosts whose token is cached.
+
+HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE and SSL_CERT_FILE are honoured. CREDHELPERS_CACHE_DIR
+moves the cache, XDG_RUNTIME_DIR and XDG_CACHE_HOME are its usual places; CREDHELPERS_DEBUG=1
+says on standard error what it did. More in docs/gcr.md.
+"""
+
+_CONFIG_BYTES = 1 << 20
+
+
+class Gcr:
+    """The source for Google's registries."""
+
+    __slots__ = ("_environ",)
+
+    kind = "gcr"
+    manual = _MANUAL
+    uncached = b""
+
+    def __init__(self, environ: "Environment" = posix.environ) -> None:
+        self._environ = environ
+
+    def key(self, server: str) -> str:
+        """The fingerprint of the host and of all that selects an identity, see `minted.Source`."""
+        host = registry(server)
+        try:
+            google(host)
+        except NotFound:
+            if not is_configured(self._environ):  # with one, any host may stand for a registry of Google's
+                raise
+        text = _configured(self._environ)
+        files = [configuration(self._environ), *_named_files(self._environ, text)]
+        return _fingerprint(self._environ, host, files, has_gcloud=b"gcloud" in text)
+
+    def order(self, server: str) -> "_Order":
+        """The token for the host, see `minted.Source`."""
+        from credhelpers import config  # parsed where a token is minted, not on a hit
+
+        host = registry(server)
+        entry = config.find(self._environ, self.kind, SETTINGS, host)
+        settings = dict(entry.settings) if entry else {}
+        try:
+            universe = google(host)
+        except NotFound:
+            if entry is None:
+                raise
+            universe = settings.get("universe", GOOGLE_UNIVERSE)
+        if entry:
+            _check(self._environ, entry, universe)
+        return _Order(self._environ, universe, settings)
+
+
+class _Order:
+    """One access token: a universe and the settings that choose an identity."""
+
+    __slots__ = ("_environ", "_settings", "_universe")
+
+    def __init__(self, environ: "Environment", universe: str, settings: "dict[str, Any]") -> None:
+        self._environ = environ
+        self._universe = universe
+        self._settings = settings
+
+    @property
+    def key(self) -> str:
+        """The same for all hosts of the universe that get the same identity, wherever the configuration says it."""
+        return _fingerprint(
+            self._environ,
+            f"token {self._universe} {sorted(self._settings.items())}",
+            [self._file],
+            has_gcloud=self._settings.get("credential") == "gcloud",
+        )
+
+    @property
+    def _file(self) -> bytes:
+        return _expanded(self._environ, self._settings.get("credentials_file", "").encode())
+
+    def mint(self) -> "Credential":
+        """A new token. NotFound if nobody told us who we are, and no metadata server does."""
+        from credhelpers.clouds.google import Mint  # as long as all that a hit imports
+
+        default = _gcloud_directory(self._environ) + b"/application_default_credentials.json"
+        return Mint(self._environ, self._universe, self._settings, self._file, default).credential()
+
+
+def _fingerprint(environ: "Environment", scope: str, files: list[bytes], *, has_gcloud: bool) -> str:
+    """What the environment, these files and Google's own, and `scope` select."""
+    folder = _gcloud_directory(environ)
+    files = [
+        *files,
+        environ.get(b"GOOGLE_APPLICATION_CREDENTIALS", b""),
+        folder + b"/application_default_credentials.json",
+    ]
+    variables: tuple[bytes, ...] = _VARIABLES
+    if has_gcloud:  # only a configuration makes gcloud a source
+        names = tuple(sorted(name for name in environ if name.startswith(b"CLOUDSDK_")))
+        variables += names
+        scope += b" ".join(names).decode("ascii", "replace")
+        files += [folder + b"/active_config", folder + b"/credentials.db"]
+        files += [folder + b"/configurations/" + name for name in _listed(folder + b"/configurations")]
+    return fingerprint(f"gcr {scope}", environ, variables, files)
+
+
+def _configured(environ: "Environment") -> bytes:
+    """The bytes of the configuration file, empty if there is none. Whether it is to be trusted, `config` says."""
+    try:
+        descriptor = posix.open(configuration(environ), posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+    except (OSError, ValueError):
+        return b""
+    try:
+        return posix.read(descriptor, _CONFIG_BYTES)
+    except OSError:
+        return b""
+    finally:
+        posix.close(descriptor)
+
+
+def _named_files(environ: "Environment", text: bytes) -> list[bytes]:
+    """The credential files that a configuration names, found without parsing it: a changed one is a miss."""
+    found = []
+    for after in text.split(b"credentials_file")[1:]:
+        value = after.lstrip(b"\"' \t").removeprefix(b"=").lstrip(b" \t")
+        found.append(_expanded(environ, value[1:].partition(value[:1])[0] if value else b""))
+    return found
+
+
+def _expanded(environ: "Environment", path: bytes) -> bytes:
+    """The path with `~/` replaced."""
+    return home(environ) + path[1:] if path.startswith(b"~/") else path
+
+
+def _gcloud_directory(environ: "Environment") -> bytes:
+    """Where gcloud keeps its files."""
+    return environ.get(b"CLOUDSDK_CONFIG") or home(environ) + b"/.config/gcloud"
+
+
+def _listed(folder: bytes) -> list[bytes]:
+    """The names in a directory, none if there is no such directory."""
+    try:
+        return sorted(posix.listdir(folder))
+    except (OSError, ValueError):
+        return []
+
+
+def _check(environ: "Environment", entry: "Entry", universe: str) -> None:
+    """Raise for settings that exclude each other."""
+    from credhelpers import config  # as above
+
+    have = entry.settings
+    if have.get("universe", universe) != universe:
+        raise config.contradiction(entry, "`universe` is not the one of this host")
+    if "credentials_file" in have:
+        if "credential" in have:
+            raise config.contradiction(entry, "`credentials_file` and `credential` exclude each other")
+        path = _expanded(environ, have["credentials_file"].encode())
+        if path not in _named_files(environ, _configured(environ)):
+            raise config.contradiction(entry, "`credentials_file` must be a text in plain quotes")
+    if have.get("credential") == "gcloud" and b"gcloud" not in _configured(environ):
+        raise config.contradiction(entry, "`credential` must be a text in plain quotes")
+    for name in ("account", "configuration"):
+        if name in have and have.get("credential") != "gcloud":
+            raise config.contradiction(entry, f'`{name}` needs `credential = "gcloud"`')
+    if "delegates" in have and "impersonate" not in have:
+        raise config.contradiction(entry, "`delegates` needs `impersonate`")
