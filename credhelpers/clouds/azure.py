@@ -1,0 +1,822 @@
+"""Azure Container Registry: how a token is made, by azure-identity and the exchange at the registry.
+
+The exchange is described in github.com/Azure/acr, `docs/AAD-OAuth.md`. The Entra token opens more than a registry, so
+it goes nowhere but to the host that docker asked for: the registry's challenge is compared with what it must be, and
+it never chooses a destination.
+"""
+
+import posix
+from time import monotonic, sleep, time
+
+from credhelpers import notes
+from credhelpers.credential import Credential
+from credhelpers.errors import HelperError, NotFound, Unavailable
+from credhelpers.hosts import registry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Self, TypeGuard
+
+    from azure.core.credentials import TokenCredential
+    from requests import PreparedRequest, Response
+
+    from credhelpers.identity import Environment
+
+_USERNAME = "00000000-0000-0000-0000-000000000000"  # docs/AAD-OAuth.md: what says that the password is a refresh token
+
+_BUDGET = 8.0  # seconds for one token; the call has ten
+_CONNECT = 3.0  # seconds
+_READ = 4.0  # seconds without a byte
+_PROBE = 1.0  # seconds for a metadata service to show that it is there
+_LAST_STEP = 1.5  # seconds that a child leaves for the exchange
+_ATTEMPTS = 3
+_PAUSE = 0.2  # seconds, doubled, less a random half
+_TRANSIENT = (500, 502, 503, 504)
+_BODY_BYTES = 1 << 16  # an answer to a client is shorter, and a token is 2 to 4 KiB
+_FILE_BYTES = 1 << 16
+
+_LIFE_AT_MOST = 24 * 3600  # seconds; ACR's tokens live three hours, see github.com/external-secrets #4078
+_SPARE = 60  # seconds before its end at which a token is no longer handed out
+_HARD = 300  # seconds before its end; clients keep an answer for nearly as long
+
+# Login service and Resource Manager of each cloud: azure.identity.AzureAuthorityHosts, azure-cli's cloud.py. The
+# registries' own audience is the same in all clouds (azure-containerregistry, `_helpers.py`).
+_CLOUDS = {
+    "AzureCloud": ("login.microsoftonline.com", "https://management.azure.com"),
+    "AzureChinaCloud": ("login.chinacloudapi.cn", "https://management.chinacloudapi.cn"),
+    "AzureUSGovernment": ("login.microsoftonline.us", "https://management.usgovcloudapi.net"),
+}
+_AUDIENCE = "https://containerregistry.azure.net"
+_IMDS = "http://169.254.169.254"  # learn.microsoft.com, "How to use managed identities … to acquire an access token"
+_IMDS_PATH = "/metadata/identity/oauth2/token"
+
+_OF_APPLICATIONS = ("client-secret", "certificate", "workload-identity")
+_DEPLOYED = (*_OF_APPLICATIONS, "managed-identity")
+_PERSONAL = ("azure-cli", "azd")
+# What is tried where the environment says nothing.
+_TRIED = ("managed-identity", *_PERSONAL)
+# `AZURE_TOKEN_CREDENTIALS` in lower case (azure-identity's README, "DefaultAzureCredential").
+_NARROWED = {
+    b"": (*_DEPLOYED, *_PERSONAL),
+    b"prod": _DEPLOYED,
+    b"dev": _PERSONAL,
+    b"environmentcredential": ("client-secret", "certificate"),
+    b"workloadidentitycredential": ("workload-identity",),
+    b"managedidentitycredential": ("managed-identity",),
+    b"azureclicredential": ("azure-cli",),
+    b"azuredeveloperclicredential": ("azd",),
+}
+
+
+class Mint:
+    """Makes a token for the login server `host` by the identity that `settings` and `environ` say.
+
+    `cloud` is the host's, as `hosts.azure` names it. `said` are the kinds of credential that the environment can say
+    plainly, in order, with the variables that mean them.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        cloud: str,
+        settings: "Mapping[str, str]",
+        environ: "Environment",
+        said: "tuple[tuple[str, tuple[bytes, ...]], ...]",
+    ) -> None:
+        self._host = host
+        self._cloud = cloud
+        self._settings = settings
+        self._environ = environ
+        self._said = said
+        self._is_said = False
+        self._until = monotonic() + _BUDGET
+
+    def credential(self) -> Credential:
+        """A refresh token of the registry, with its times.
+
+        Raises NotFound if the registry asks for no token or there is no identity, and Unavailable for all else.
+        """
+        with _Wire("the registry", f"https://{self._host}/", self._until) as wire:
+            service = self._challenge(wire)
+            kind, token = self._entra_token()
+            form = {"grant_type": "access_token", "service": service, "access_token": token}
+            tenant = self._settings.get("tenant_id") or (kind not in _PERSONAL and self._variable(b"AZURE_TENANT_ID"))
+            if tenant:
+                form["tenant"] = tenant
+            return _credential(self._exchange(wire, form))
+
+    def _challenge(self, wire: "_Wire") -> str:
+        """What the registry wants to be called in the exchange.
+
+        Raises NotFound if it asks for no token, Unavailable unless it asks for what such a registry must ask for.
+        """
+        status, challenge = wire.get(f"https://{self._host}/v2/")
+        if status == 200:  # noqa: PLR2004 - RFC 9110
+            raise NotFound
+        if status != 401:  # noqa: PLR2004 - RFC 9110
+            raise _refusal("/v2/", status)
+        fields = _bearer(challenge)
+        # A regional endpoint may call itself by the registry's own name. It is a name in a form, never a destination.
+        names = (self._host, self._host.partition(".")[0] + "." + ".".join(self._host.split(".")[-2:]))
+        if fields.get("realm") != f"https://{self._host}/oauth2/token" or fields.get("service") not in names:
+            raise Unavailable(
+                "the registry asks for a token in a way that Azure Container Registry does not",
+                "nothing was sent; look at `curl -i` of its /v2/ and at what stands between it and this machine",
+            )
+        return fields["service"]
+
+    def _exchange(self, wire: "_Wire", form: dict[str, str]) -> str:
+        """The registry's refresh token for the Entra token in the form."""
+        status, _ = wire.post(f"https://{self._host}/oauth2/exchange", form)
+        if status != 200:  # noqa: PLR2004 - RFC 9110
+            raise _refusal("exchange", status, is_arm=self._settings.get("audience") == "arm")
+        refresh_token = _object(wire.body).get("refresh_token")
+        if not _is_token(refresh_token):
+            raise Unavailable("the registry's answer to the exchange holds no token", _LATER)
+        return refresh_token
+
+    # --- the identity ------------------------------------------------------------------------------------------------
+
+    def _entra_token(self) -> tuple[str, str]:
+        """A token of Microsoft Entra and the kind of identity behind it: the one that is said, else the first there."""
+        kinds = self._kinds()
+        for kind in kinds:
+            try:
+                return kind, self._ask(kind)
+            except _Absent as absent:
+                if self._is_said:
+                    raise
+                notes.take(f"acr: {absent.message}")
+        raise NotFound
+
+    def _kinds(self) -> tuple[str, ...]:
+        """The kinds of credential to try, in order. `_is_said` is set if it was said that there is such an identity."""
+        self._is_said = True
+        chosen = self._settings.get("credential", "")
+        if chosen not in ("", "environment"):
+            return (chosen,)
+        narrowed = self._environ.get(b"AZURE_TOKEN_CREDENTIALS", b"").strip().lower()
+        if narrowed not in _NARROWED:
+            raise Unavailable(
+                "AZURE_TOKEN_CREDENTIALS names no credential that is known here", "see the table in `docs/acr.md`"
+            )
+        wanted = _NARROWED[narrowed]
+        if chosen:
+            wanted = tuple(kind for kind in wanted if kind in _OF_APPLICATIONS)
+        for kind, variables in self._said:
+            if kind in wanted and any(self._environ.get(name) for name in variables):
+                return (kind,)
+        if chosen:
+            raise Unavailable(
+                "the environment names no identity, and the configuration says it does",
+                "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or another set of `docs/acr.md`",
+            )
+        self._is_said = narrowed not in (b"", b"dev", b"prod")
+        return wanted if self._is_said else tuple(kind for kind in _TRIED if kind in wanted)
+
+    def _ask(self, kind: str) -> str:
+        ask: dict[str, Callable[[], object]] = {
+            "client-secret": self._by_secret,
+            "certificate": self._by_certificate,
+            "workload-identity": self._by_federation,
+            "managed-identity": self._by_metadata,
+            "azure-cli": self._by_az,
+            "azd": self._by_azd,
+        }
+        token = ask[kind]()
+        if not _is_token(token):
+            raise Unavailable("the answer for the identity holds no token", _LATER)
+        return token
+
+    def _by_secret(self) -> object:
+        if "client_secret_file" in self._settings:
+            secret = _text_of(self._settings["client_secret_file"], "the client secret's file")
+        else:
+            secret = self._needed("", b"AZURE_CLIENT_SECRET")
+        tenant, client = self._application()
+        identity = _sdk()
+        wire, options = self._entra(tenant)
+        return self._acquire(
+            wire,
+            lambda: identity.ClientSecretCredential(tenant, client, secret, disable_instance_discovery=True, **options),
+            _entra_refusal,
+        )
+
+    def _by_certificate(self) -> object:
+        path = self._settings.get("certificate_file") or self._needed("", b"AZURE_CLIENT_CERTIFICATE_PATH")
+        tenant, client = self._application()
+        identity = _sdk()
+        wire, options = self._entra(tenant)
+        try:
+            credential = identity.CertificateCredential(
+                tenant,
+                client,
+                path,
+                password=self._variable(b"AZURE_CLIENT_CERTIFICATE_PASSWORD") or None,
+                send_certificate_chain=bool(self._variable(b"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN")),
+                disable_instance_discovery=True,
+                **options,
+            )
+        except (OSError, ValueError, TypeError):  # the last from cryptography: a password too much
+            raise Unavailable(
+                "the certificate cannot be read",
+                "it must hold certificate and RSA key, in PEM or PKCS12; look at path, mode and password",
+            ) from None
+        return self._acquire(wire, lambda: credential, _entra_refusal)
+
+    def _by_federation(self) -> object:
+        assertion = self._variable(b"AZURE_FEDERATED_TOKEN")
+        if "token_file" in self._settings or not assertion:
+            path = self._settings.get("token_file") or self._needed("", b"AZURE_FEDERATED_TOKEN_FILE")
+            assertion = _text_of(path, "the federated token's file")
+        tenant, client = self._application()
+        identity = _sdk()
+        wire, options = self._entra(tenant)
+        # What `WorkloadIdentityCredential` is made of; that one reads a file only, and other variables besides.
+        return self._acquire(
+            wire,
+            lambda: identity.ClientAssertionCredential(tenant, client, lambda: assertion, **options),
+            _entra_refusal,
+        )
+
+    def _by_metadata(self) -> object:
+        endpoint = self._metadata_endpoint()
+        ids = {
+            name: self._settings[name] for name in ("client_id", "object_id", "resource_id") if name in self._settings
+        }
+        if endpoint == self._variable(b"MSI_ENDPOINT") and not self._variable(b"MSI_SECRET"):
+            if ids:
+                raise Unavailable(
+                    "Cloud Shell has one identity, and another was asked for", "take its id out of config.toml"
+                )
+        elif not ids and (client := self._variable(b"AZURE_CLIENT_ID")):
+            ids = {"client_id": client}
+        identity = _sdk()
+        wire = _Wire("the metadata service", endpoint, self._until, is_proxied=False)
+        return self._acquire(
+            wire,
+            lambda: identity.ManagedIdentityCredential(identity_config=ids or None, **wire.options),
+            lambda wire: _metadata_refusal(wire, is_one_asked_for=bool(ids)),
+        )
+
+    def _metadata_endpoint(self) -> str:
+        """Where the managed identity's tokens are. Raises _Absent if there is no such service."""
+        if self._variable(b"IDENTITY_SERVER_THUMBPRINT"):
+            raise Unavailable(
+                "the managed identity of Service Fabric is not supported: its certificate cannot be verified as usual",
+                "give this registry another `credential` in config.toml, see `docs/acr.md`",
+            )
+        endpoint = self._variable(b"IDENTITY_ENDPOINT")
+        if endpoint and not (self._variable(b"IDENTITY_HEADER") or self._variable(b"IMDS_ENDPOINT")):
+            raise Unavailable(
+                "IDENTITY_ENDPOINT is set, but neither IDENTITY_HEADER nor IMDS_ENDPOINT is",
+                "pass all variables of the managed identity to the process that runs docker",
+            )
+        endpoint = endpoint or self._variable(b"MSI_ENDPOINT")
+        if endpoint:
+            _check_is_near(endpoint)
+            return endpoint
+        base = (self._variable(b"AZURE_POD_IDENTITY_AUTHORITY_HOST") or _IMDS).strip("/")
+        _check_is_near(base)
+        until = min(self._until, monotonic() + _PROBE)
+        try:
+            with _Wire("the metadata service", base, until, is_proxied=False) as probe:
+                # Without the header `Metadata: true`, which Azure's refuses with 400. Other clouds have theirs at the
+                # same address, and answer otherwise.
+                status, _ = probe.get(base + _IMDS_PATH + "?api-version=2018-02-01", attempts=1)
+        except (Unavailable, OSError):  # the latter from `requests`, for an address that is none
+            status = 0
+        if status not in (200, 400, 410, 429, *_TRANSIENT):
+            raise _Absent(
+                "no metadata service of Azure answers on this machine",
+                "on a machine outside of Azure use another `credential`, see `docs/acr.md`",
+            )
+        return base
+
+    def _by_az(self) -> object:
+        command = ["az", "account", "get-access-token", "--output", "json", "--resource", self._resource()]
+        if "tenant_id" in self._settings:
+            command += ["--tenant", self._settings["tenant_id"]]
+        return self._run(command, b"az login", "az login").get("accessToken")
+
+    def _by_azd(self) -> object:
+        command = ["azd", "auth", "token", "--output", "json", "--no-prompt", "--scope", self._scope()]
+        if "tenant_id" in self._settings:
+            command += ["--tenant-id", self._settings["tenant_id"]]
+        return self._run(command, b"not logged in", "azd auth login").get("token")
+
+    def _run(self, command: list[str], absence: bytes, login: str) -> "dict[str, Any]":
+        """The JSON object that the command prints.
+
+        Not by azure-identity, whose time-out ends `az` only, a shell script, and not the Python below it.
+        """
+        import shutil
+        import subprocess
+
+        name = command[0]
+        path = shutil.which(name, path=self._variable(b"PATH"))
+        if path is None or not path.startswith("/"):
+            raise _Absent(f"{name} is not on PATH", f"install it and run `{login}`, or choose another `credential`")
+        try:
+            child = subprocess.Popen(  # noqa: S603 - no shell, and the words are ours or validated settings
+                [path, *command[1:]],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd="/",
+                env={**self._environ, b"AZURE_CORE_NO_COLOR": b"true", b"NO_COLOR": b"true"},
+                start_new_session=True,
+            )
+        except OSError:  # its interpreter is gone, say
+            raise _Absent(f"{name} cannot be started", f"run `{name} version` to see why") from None
+        try:
+            output, errors = child.communicate(timeout=max(self._until - _LAST_STEP - monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            raise Unavailable(f"{name} gave no answer in time", f"run `{' '.join(command[:3])}` and see why") from None
+        finally:
+            _end(child.pid)
+            child.wait()
+        if child.returncode == 0:
+            return _object(output)
+        code = _aadsts(output + errors)
+        if code:
+            raise _entra_error(code, f"run `{login}`")
+        if absence in output + errors:
+            raise _Absent(f"nobody is logged in to {name}", f"run `{login}`")
+        raise Unavailable(f"{name} failed with exit status {child.returncode}", f"run `{' '.join(command[:3])}`")
+
+    def _acquire(
+        self, wire: "_Wire", make: "Callable[[], TokenCredential]", explain: "Callable[[_Wire], Unavailable]"
+    ) -> object:
+        """The token that the credential gives that `make` makes; `explain` says why there is none."""
+        try:
+            return make().get_token(self._scope()).token
+        except HelperError:
+            raise
+        except Exception:  # noqa: BLE001 - an SDK that meets rubbish raises anything, and its texts quote what it met
+            # What went wrong on the way is behind whatever the SDK makes of it.
+            raise wire.trouble or explain(wire) from None
+        finally:
+            wire.close()
+
+    def _entra(self, tenant: str) -> "tuple[_Wire, dict[str, Any]]":
+        """The way to the login service, and the options that send a credential of the SDK there."""
+        host = self._settings.get("authority_host") or self._variable(b"AZURE_AUTHORITY_HOST")
+        host = _host_of(host) if host else _CLOUDS[self._cloud][0]
+        wire = _Wire("Microsoft Entra", f"https://{host}/", self._until)
+        if tenant.lower() != "adfs":
+            # The endpoints that the SDK would ask for first. They are the same for every tenant, it saves a request,
+            # and where the secret goes is then nobody's answer.
+            base = f"https://{host}/{tenant}"
+            wire.known = {
+                f"{base}/v2.0/.well-known/openid-configuration": (
+                    f'{{"issuer":"{base}/v2.0","authorization_endpoint":"{base}/oauth2/v2.0/authorize",'
+                    f'"token_endpoint":"{base}/oauth2/v2.0/token"}}'
+                ).encode()
+            }
+        return wire, {"authority": host, **wire.options}
+
+    def _application(self) -> tuple[str, str]:
+        """Tenant and client id of a registered application."""
+        tenant = self._needed("tenant_id", b"AZURE_TENANT_ID")
+        if not tenant.replace("-", "").replace(".", "").isalnum() or not tenant.isascii():
+            raise Unavailable(
+                "AZURE_TENANT_ID is not a tenant", "set it to the tenant's id, as `az account show` has it"
+            )
+        return tenant, self._needed("client_id", b"AZURE_CLIENT_ID")
+
+    def _resource(self) -> str:
+        return _CLOUDS[self._cloud][1] if self._settings.get("audience") == "arm" else _AUDIENCE
+
+    def _scope(self) -> str:
+        return self._resource() + "/.default"
+
+    def _needed(self, setting: str, variable: bytes) -> str:
+        value = self._settings.get(setting) or self._variable(variable)
+        if not value:
+            other = f" (or `{setting}` in config.toml)" if setting else ""
+            raise Unavailable(
+                f"{variable.decode()} is not set", f"set it{other} for this kind of identity, see `docs/acr.md`"
+            )
+        return value
+
+    def _variable(self, name: bytes) -> str:
+        """The variable, or "" if it is not set."""
+        try:
+            return self._environ.get(name, b"").decode()
+        except UnicodeDecodeError:
+            raise Unavailable(f"{name.decode()} is not UTF-8", "set it again") from None
+
+
+class _Absent(Unavailable):
+    """There is no identity of this kind here. Where several kinds may be, the next one is tried."""
+
+
+class _Wire:
+    """Sends requests to one place, and hands back what was answered, whole or not at all.
+
+    It is an adapter of `requests`, so that azure-identity goes the same way as we do: every URL must begin with
+    `place`; no redirect is followed, no `.netrc` read, no metadata request sent through a proxy, no certificate
+    believed unverified; an answer is at most `_BODY_BYTES` long, uncompressed, and there `until` (monotonic clock).
+    """
+
+    def __init__(self, who: str, place: str, until: float, *, is_proxied: bool = True) -> None:
+        try:
+            from requests import Session
+            from requests.adapters import HTTPAdapter
+        except ModuleNotFoundError:
+            raise _missing() from None
+        self._who = who
+        self._place = place
+        self._until = until
+        self._is_proxied = is_proxied
+        self._adapter = HTTPAdapter()
+        self._attempts = _ATTEMPTS
+        self._session = Session()
+        self._session.auth = lambda request: request  # else `.netrc` would be asked for one
+        self._session.headers["User-Agent"] = "credhelpers"
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, self)  # type: ignore[arg-type] # an adapter is what has `send` and `close`
+        self.known: dict[str, bytes] = {}  # answers that need no request
+        self.status = 0  # of the last answer
+        self.body = b""
+        self.trouble: Unavailable | None = None  # what ended the last request
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def options(self) -> "dict[str, Any]":
+        """What makes a credential of the SDK go this way."""
+        from azure.core.pipeline.transport import RequestsTransport
+
+        return {"transport": RequestsTransport(session=self._session), "retry_total": 0}
+
+    def get(self, url: str, attempts: int = _ATTEMPTS) -> tuple[int, str]:
+        """Status and `WWW-Authenticate` of the answer; its body is in `body`."""
+        self._attempts = attempts
+        answer = self._session.get(url, allow_redirects=False)
+        return answer.status_code, answer.headers.get("WWW-Authenticate", "")
+
+    def post(self, url: str, form: dict[str, str]) -> tuple[int, str]:
+        """As `get`, after sending a form."""
+        answer = self._session.post(url, data=form, allow_redirects=False)
+        return answer.status_code, answer.headers.get("WWW-Authenticate", "")
+
+    def close(self) -> None:
+        """Part of the interface of an adapter: let go of all connections."""
+        self._adapter.close()
+
+    def send(self, request: "PreparedRequest", **options: "Any") -> "Response":
+        """Called by `requests`: the answer to one request. Raises Unavailable."""
+        url = request.url or ""
+        if url in self.known:
+            return self._answer(request, 200, {"Content-Type": "application/json"}, self.known[url])
+        try:
+            if not url.startswith(self._place):
+                raise Unavailable(f"a request meant for {self._who} would have gone elsewhere", _REPORT)
+            for attempt in range(1, self._attempts + 1):
+                answer = self._try(request, options.get("verify", True), options.get("proxies") or {})
+                pause = _PAUSE * 2**attempt * (1 - posix.urandom(1)[0] / 512)
+                is_last = attempt == self._attempts or monotonic() + pause > self._until
+                if answer.status_code not in _TRANSIENT or is_last:
+                    return answer
+                sleep(pause)
+        except Unavailable as trouble:
+            self.trouble = trouble
+            raise
+        raise AssertionError
+
+    def _try(self, request: "PreparedRequest", verify: "bool | str", proxies: "dict[str, str]") -> "Response":
+        import os
+
+        request.headers["Accept-Encoding"] = "identity"
+        left = self._until - monotonic()
+        if left <= 0:
+            raise self._overdue()
+        if verify is True:  # no `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`
+            verify = os.environ.get("SSL_CERT_FILE") or True
+        try:
+            answer = self._adapter.send(
+                request,
+                stream=True,
+                timeout=(min(left, _CONNECT), min(left, _READ)),
+                verify=verify,
+                proxies=proxies if self._is_proxied else {},
+            )
+            try:
+                body = answer.raw.read(_BODY_BYTES + 1, decode_content=False)
+            finally:
+                answer.close()
+        except Exception as error:  # noqa: BLE001 - of `requests`, of urllib3, of the system: all have no answer
+            raise self._reason(error) from None
+        if len(body) > _BODY_BYTES or answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise Unavailable(f"the answer of {self._who} is too long or compressed", _BETWEEN)
+        if 300 <= answer.status_code < 400:  # noqa: PLR2004 - RFC 9110
+            raise Unavailable(f"{self._who} redirects elsewhere, which is not followed", _BETWEEN)
+        self.status, self.body = answer.status_code, body
+        return self._answer(request, answer.status_code, answer.headers, body)
+
+    def _answer(self, request: "PreparedRequest", status: int, headers: "Any", body: bytes) -> "Response":
+        """An answer of `requests` that is all here."""
+        from io import BytesIO
+
+        from requests import Response
+        from urllib3.response import HTTPResponse
+
+        answer = Response()
+        answer.status_code = status
+        answer.headers.update(headers)
+        answer.url = request.url or ""
+        answer.request = request
+        answer.encoding = "utf-8"
+        answer.raw = HTTPResponse(BytesIO(body), status=status, preload_content=False)
+        return answer
+
+    def _reason(self, error: Exception) -> Unavailable:
+        """What happened, in a line; never the error's text, which quotes addresses."""
+        from requests import exceptions
+
+        who = self._who
+        kinds = {type(part).__name__ for part in _causes(error)}
+        if isinstance(error, exceptions.ProxyError):
+            return Unavailable(f"the proxy does not lead to {who}", "look at HTTPS_PROXY and NO_PROXY")
+        if isinstance(error, exceptions.SSLError):
+            return Unavailable(
+                f"the certificate of {who} is not trusted", "name the CA's file in REQUESTS_CA_BUNDLE or SSL_CERT_FILE"
+            )
+        if "NameResolutionError" in kinds:
+            return Unavailable(f"the name of {who} cannot be resolved", "look at the spelling, then at DNS")
+        if kinds & {"ConnectTimeout", "ReadTimeout", "ConnectTimeoutError", "ReadTimeoutError"}:
+            return self._overdue()
+        if isinstance(error, OSError) and not isinstance(error, exceptions.RequestException):
+            return Unavailable(
+                "the file of CA certificates cannot be read",
+                "look at REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE",
+            )
+        return Unavailable(f"{who} cannot be reached, or broke off", "look at the network between, then try again")
+
+    def _overdue(self) -> Unavailable:
+        return Unavailable(f"{self._who} gave no answer in time", "look at the network between, then try again")
+
+
+_LATER = "try again; if it stays, please report it"
+_REPORT = "nothing was sent; please report it"
+_BETWEEN = "nothing more was sent; look at what stands between this machine and Azure"
+
+# github.com/MicrosoftDocs/entra-docs, "Microsoft Entra authentication and authorization error codes": what a person can
+# mend. The number is shown for all others.
+_ENTRA_ERRORS = {
+    50020: ("the account is not in this tenant", "set AZURE_TENANT_ID, or `tenant_id`, to the registry's tenant"),
+    50034: ("the account is not in this tenant", "set AZURE_TENANT_ID, or `tenant_id`, to the registry's tenant"),
+    50076: ("a second factor is wanted", "run `az login`"),
+    50079: ("a second factor is wanted", "run `az login`"),
+    53003: ("a conditional access policy forbids it", "ask the tenant's administrator which one"),
+    65001: ("the application lacks consent", "ask the tenant's administrator to grant it"),
+    70043: ("the login has expired", "run `az login`"),
+    90002: ("there is no such tenant in this cloud", "look at AZURE_TENANT_ID, and AZURE_AUTHORITY_HOST"),
+    500011: ("the tenant does not know the registries' audience", 'try `audience = "arm"` in config.toml'),
+    700016: ("the application is not in this tenant", "look at AZURE_CLIENT_ID and AZURE_TENANT_ID"),
+    700024: ("the federated token has expired", "get a new one; its file must be renewed by who writes it"),
+    700027: ("the certificate is not registered for this application", "upload it: `az ad app credential reset`"),
+    700082: ("the login has expired", "run `az login`"),
+    7000112: ("the application is disabled", "ask the tenant's administrator"),
+    7000215: ("the client secret is wrong", "set AZURE_CLIENT_SECRET to the secret's value, not to its id"),
+    7000222: ("the client secret has expired", "make a new one: `az ad app credential reset --id …`"),
+    **dict.fromkeys(
+        (70021, 700211, 700212, 700213),
+        (
+            "the federated token fits no federated credential",
+            "compare issuer, subject and audience with the application's",
+        ),
+    ),
+}
+
+
+def _host_of(authority: str) -> str:
+    """The host of a login service, written with or without `https://` and a last slash."""
+    bare = authority.removesuffix("/")
+    try:
+        host = registry(bare)
+    except NotFound:
+        host = ""
+    if not host or bare.lower() not in (host, "https://" + host):
+        raise Unavailable(
+            "AZURE_AUTHORITY_HOST is not an https host", "write it as in `https://login.microsoftonline.com`"
+        )
+    return host
+
+
+def _check_is_near(endpoint: str) -> None:
+    """Raise unless the metadata service is on this machine or next to it, or answers by https.
+
+    What is sent there in clear is a secret in some environments, and what comes back always is.
+    """
+    from ipaddress import ip_address
+
+    scheme, _, rest = endpoint.partition("://")
+    authority = rest.partition("/")[0].partition("?")[0]
+    name = authority[1:].partition("]")[0] if authority.startswith("[") else authority.partition(":")[0]
+    try:
+        is_near = name == "localhost" or ip_address(name).is_private
+    except ValueError:
+        is_near = False
+    if "@" in authority or "\\" in authority or not (scheme == "https" or (scheme == "http" and is_near)):
+        raise Unavailable(
+            "the address of the managed identity is not of this machine, nor https",
+            "look at IDENTITY_ENDPOINT, MSI_ENDPOINT and AZURE_POD_IDENTITY_AUTHORITY_HOST",
+        )
+
+
+def _sdk() -> "Any":
+    """`azure.identity`, without what in this process's environment would lead it elsewhere than an order says.
+
+    AZURE_FEDERATED_TOKEN_FILE makes a workload identity of a managed one, a regional authority has another host, and
+    an empty address of a metadata service is none.
+    """
+    import os
+
+    try:
+        import azure.identity
+    except ModuleNotFoundError:
+        raise _missing() from None
+    hidden = ["AZURE_FEDERATED_TOKEN_FILE", "AZURE_REGIONAL_AUTHORITY_NAME"]
+    if not os.environ.get("AZURE_POD_IDENTITY_AUTHORITY_HOST"):
+        hidden += ["AZURE_POD_IDENTITY_AUTHORITY_HOST"]
+    for name in hidden:
+        os.environ.pop(name, None)
+    return azure.identity
+
+
+def _missing() -> Unavailable:
+    return Unavailable(
+        "the Azure SDK is not installed", "install credhelpers with its extra: `pip install 'credhelpers[acr]'`"
+    )
+
+
+def _text_of(path: str, what: str) -> str:
+    """The text of a small file without the line end that editors leave."""
+    from pathlib import Path
+
+    try:
+        with Path(path).open(encoding="ascii") as file:
+            text = file.read(_FILE_BYTES + 1).strip()
+    except (OSError, ValueError):
+        text = ""
+    if not 0 < len(text) <= _FILE_BYTES:
+        raise Unavailable(f"{what} is missing, empty or unreadable", "look at it with `ls -l`, as who runs docker")
+    return text
+
+
+def _end(group: int) -> None:
+    """End a process and whatever it started."""
+    import os
+    import signal
+    from contextlib import suppress
+
+    with suppress(ProcessLookupError):  # all of them are gone, as they should be
+        os.killpg(group, signal.SIGKILL)
+
+
+def _bearer(challenge: str) -> dict[str, str]:
+    """The parameters of `WWW-Authenticate` if that is one Bearer challenge (RFC 6750, 3), else none."""
+    from requests.utils import parse_list_header
+
+    scheme, _, rest = challenge.partition(" ")
+    fields: dict[str, str] = {}
+    for item in parse_list_header(rest):
+        name, _, value = item.partition("=")
+        # A second challenge shows as a name with a blank in it.
+        if not name.replace("_", "").isalnum() or name in fields or not value:
+            return {}
+        fields[name] = value.strip('"')
+    return fields if scheme.lower() == "bearer" else {}
+
+
+def _object(content: bytes) -> "dict[str, Any]":
+    """The JSON object, or an empty one if it is none."""
+    import json
+
+    def refuse(_constant: str) -> None:
+        raise ValueError
+
+    try:
+        found = json.loads(content, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {}
+
+
+def _is_token(value: object) -> "TypeGuard[str]":
+    """Whether it is a text of printable ASCII without blanks."""
+    return isinstance(value, str) and value.isascii() and value.isprintable() and value != "" and " " not in value
+
+
+def _credential(refresh_token: str) -> Credential:
+    """The credential with the times that the token itself says (RFC 7519, 4.1.4)."""
+    from base64 import urlsafe_b64decode
+
+    now = time()
+    parts = refresh_token.split(".")
+    try:
+        claims = _object(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (IndexError, ValueError):
+        claims = {}
+    end = claims.get("exp")
+    if not isinstance(end, int | float) or not 0 < end <= now + _LIFE_AT_MOST:
+        raise Unavailable(
+            "the registry's token does not say when it expires, or says what cannot be",
+            "compare `date -u` with the true time; if that is right, please report it",
+        )
+    return Credential(_USERNAME, refresh_token, soft=now + (end - now) / 2, hard=end - _HARD, expires=end - _SPARE)
+
+
+def _refusal(step: str, status: int, *, is_arm: bool = False) -> Unavailable:
+    """What a status of the registry means at this step."""
+    if status == 401 and is_arm:  # noqa: PLR2004 - RFC 9110
+        return Unavailable(
+            "the registry does not take tokens for Azure Resource Manager from this identity",
+            'take `audience = "arm"` out, or see `az acr config authentication-as-arm show`',
+        )
+    if (step, status) == ("/v2/", 403):
+        return Unavailable(
+            "the registry's firewall does not let this machine in",
+            "see `az acr network-rule list`, or reach it by its private endpoint",
+        )
+    words = {
+        401: (
+            "the registry does not accept this identity",
+            "see `az role assignment list` for AcrPull, and the tenant",
+        ),
+        403: (
+            "the registry forbids it to this identity",
+            "see `az role assignment list` for AcrPull, and the firewall",
+        ),
+        404: ("there is no Azure Container Registry at this name", "look at the spelling, see `az acr list`"),
+        429: ("the registry asks to slow down", "wait a minute, then pull again"),
+    }
+    return Unavailable(*words.get(status, (f"the registry answered with status {status}", "try again in a minute")))
+
+
+def _entra_refusal(wire: _Wire) -> Unavailable:
+    """What the last answer of the login service means."""
+    code = _aadsts(wire.body)
+    if code:
+        return _entra_error(code)
+    if wire.status == 429:  # noqa: PLR2004 - RFC 6585
+        return Unavailable("Microsoft Entra asks to slow down", "wait a minute, then try again")
+    return Unavailable(f"Microsoft Entra answered with status {wire.status} and no token", _LATER)
+
+
+def _entra_error(code: int, hint: str = "") -> Unavailable:
+    words, advice = _ENTRA_ERRORS.get(code, ("", "look up the number at https://login.microsoftonline.com/error"))
+    return Unavailable(f"Microsoft Entra refused: {words or 'see its number'} (AADSTS{code})", hint or advice)
+
+
+def _aadsts(content: bytes) -> int:
+    """The first number of an Entra error in a text, or 0."""
+    digits = b""
+    for byte in content.partition(b"AADSTS")[2][:8]:
+        if byte not in b"0123456789":
+            break
+        digits += bytes((byte,))
+    return int(digits or b"0")
+
+
+def _metadata_refusal(wire: _Wire, *, is_one_asked_for: bool) -> Unavailable:
+    """What the last answer of the metadata service means."""
+    if b"ultiple user" in wire.body:
+        return Unavailable(
+            "this machine has several identities, and none was chosen",
+            "set AZURE_CLIENT_ID, or `client_id` in config.toml, to the one that may pull",
+        )
+    if wire.status == 429:  # noqa: PLR2004 - RFC 6585
+        return Unavailable("the metadata service asks to slow down", "wait a minute, then try again")
+    if wire.status in (400, 403, 404):
+        if is_one_asked_for:
+            return Unavailable(
+                "the identity that was asked for is not assigned to this machine",
+                "see `az vm identity show`, AZURE_CLIENT_ID and config.toml",
+            )
+        return _Absent("no identity is assigned to this machine", "assign one: `az vm identity assign`")
+    if wire.status == 401:  # noqa: PLR2004 - RFC 9110
+        return Unavailable(
+            "the metadata service does not let this user in", "on Azure Arc, add the user to the group himds"
+        )
+    return Unavailable(f"the metadata service answered with status {wire.status} and no token", _LATER)
+
+
+def _causes(error: BaseException) -> "list[BaseException]":
+    """The error and those behind it, also where `requests` and urllib3 keep them as arguments."""
+    found: list[BaseException] = []
+    rest: list[object] = [error]
+    while rest:
+        part = rest.pop()
+        if isinstance(part, BaseException) and part not in found:
+            found.append(part)
+            rest += [part.__cause__, part.__context__, getattr(part, "reason", None), *part.args]
+    return found

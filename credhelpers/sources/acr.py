@@ -1,0 +1,218 @@
+"""Azure Container Registry: a token of Microsoft Entra, exchanged at the registry for one of its own.
+
+A registry's token is good for that registry only, so each host has its own, whichever identity asks. This half is on
+the way of a cache hit: which token is wanted. How it is made is in `clouds.azure`.
+"""
+
+import posix
+
+from credhelpers.errors import NotFound
+from credhelpers.hosts import azure, registry
+from credhelpers.identity import configuration, fingerprint, home, is_configured
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from credhelpers.config import Settings
+    from credhelpers.credential import Credential
+    from credhelpers.identity import Environment
+
+_GUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_KINDS = ("environment", "client-secret", "certificate", "workload-identity", "managed-identity", "azure-cli", "azd")
+
+SETTINGS: "Settings" = {
+    "credential": ("one of " + ", ".join(_KINDS), "|".join(_KINDS), "what kind of identity asks Microsoft Entra"),
+    "tenant_id": ("a tenant's id or domain", "[0-9A-Za-z][0-9A-Za-z.-]{0,252}", "the tenant of the identity"),
+    "client_id": ("an application's or identity's client id", _GUID, "which application or managed identity"),
+    "object_id": ("an object id", _GUID, "which managed identity, by its object id"),
+    "resource_id": ("a resource id", r"/subscriptions/[!-~]{1,500}", "which managed identity, by its resource id"),
+    "client_secret_file": ("an absolute path", "/[^\0]+", "the file that holds nothing but the client secret"),
+    "certificate_file": ("an absolute path", "/[^\0]+", "the application's certificate and key, PEM or PKCS12"),
+    "token_file": ("an absolute path", "/[^\0]+", "the federated token of a workload identity"),
+    "authority_host": ("a host", "[a-z0-9-]+([.][a-z0-9-]+)+", "the login service, where the cloud's is not meant"),
+    "audience": ("`acr` or `arm`", "acr|arm", "for whom the Entra token is: `arm` for registries that know no other"),
+    "registry": ("a login server", "[a-z0-9-]+([.][a-z0-9-]+)+", "for an alias: the registry that it stands for"),
+}
+# The settings of each kind of credential, besides those of all.
+_OF_ALL = ("credential", "tenant_id", "audience", "registry")
+_FILES = ("client_secret_file", "certificate_file")
+_OF_KIND: "dict[str, tuple[str, ...]]" = {
+    "environment": ("client_id", "authority_host"),
+    "client-secret": ("client_id", "client_secret_file", "authority_host"),
+    "certificate": ("client_id", "certificate_file", "authority_host"),
+    "workload-identity": ("client_id", "token_file", "authority_host"),
+    "managed-identity": ("client_id", "object_id", "resource_id"),
+    "azure-cli": (),
+    "azd": (),
+}
+
+# What the environment says plainly, in azidentity's order: the kind of credential and the variables that mean it.
+SAID = (
+    ("client-secret", (b"AZURE_CLIENT_SECRET",)),
+    ("certificate", (b"AZURE_CLIENT_CERTIFICATE_PATH",)),
+    ("workload-identity", (b"AZURE_FEDERATED_TOKEN", b"AZURE_FEDERATED_TOKEN_FILE")),
+    ("managed-identity", (b"IDENTITY_ENDPOINT", b"MSI_ENDPOINT")),
+)
+
+# Whatever of the environment selects an identity. A federated token's file is in here as a path, not among the files
+# by its stamp: it is written anew every hour and says the same identity each time, that of tenant and client.
+_VARIABLES = (
+    b"AZURE_TENANT_ID",
+    b"AZURE_CLIENT_ID",
+    b"AZURE_CLIENT_SECRET",
+    b"AZURE_CLIENT_CERTIFICATE_PASSWORD",
+    b"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN",
+    b"AZURE_FEDERATED_TOKEN",
+    b"AZURE_FEDERATED_TOKEN_FILE",
+    b"AZURE_AUTHORITY_HOST",
+    b"AZURE_TOKEN_CREDENTIALS",
+    b"AZURE_POD_IDENTITY_AUTHORITY_HOST",
+    b"IDENTITY_ENDPOINT",
+    b"IDENTITY_HEADER",
+    b"IDENTITY_SERVER_THUMBPRINT",
+    b"IMDS_ENDPOINT",
+    b"MSI_ENDPOINT",
+    b"MSI_SECRET",
+)
+
+MANUAL = """\
+Answers for Azure Container Registry with tokens that it mints and renews. In docker's config.json:
+
+  "credHelpers": { "myregistry.azurecr.io": "acr" }
+
+Registries: NAME.azurecr.io, .cn and .us, names with a hash (NAME-HASH), and the regional
+endpoints NAME.REGION.geo.azurecr.io. Nothing else is answered, nor are data endpoints.
+
+One identity is used, the first of these that is there:
+
+  what the configuration file says for this registry
+  AZURE_CLIENT_SECRET, with AZURE_TENANT_ID and AZURE_CLIENT_ID
+  AZURE_CLIENT_CERTIFICATE_PATH, with the same two
+  AZURE_FEDERATED_TOKEN or AZURE_FEDERATED_TOKEN_FILE, with the same two
+  the managed identity of App Service, Arc, Cloud Shell (IDENTITY_ENDPOINT, MSI_ENDPOINT)
+  the managed identity of the virtual machine (AZURE_CLIENT_ID chooses one of several)
+  az, then azd, if somebody is logged in there
+
+With none of them the answer is not-found, and docker pulls anonymously. store and erase keep
+nothing; erase forgets the cached token. list names the hosts whose token is cached.
+
+  CREDHELPERS_CONFIG     the configuration file, else ~/.config/credhelpers/config.toml
+  CREDHELPERS_CACHE_DIR  where tokens are cached, empty for nowhere
+"""
+
+
+class Acr:
+    """The source of tokens for Azure Container Registry."""
+
+    __slots__ = ("_environ",)
+
+    kind = "acr"
+    manual = MANUAL
+    uncached = b""
+
+    def __init__(self, environ: "Environment" = posix.environ) -> None:
+        self._environ = environ
+
+    def key(self, server: str) -> str:
+        """The fingerprint of the registry and of whatever selects an identity for it."""
+        host = registry(server)
+        has_file = is_configured(self._environ)
+        try:
+            azure(host)
+        except NotFound:
+            if not has_file:
+                raise
+        files = [configuration(self._environ), *_files(self._environ)]
+        is_narrowed = bool(self._environ.get(b"AZURE_TOKEN_CREDENTIALS"))  # may pass over what the environment says
+        if has_file or is_narrowed or not any(self._environ.get(name) for _, names in SAID for name in names):
+            files += _personal_files(self._environ)
+        return fingerprint(f"acr {host}", self._environ, _VARIABLES, files)
+
+    def order(self, server: str) -> "Order":
+        """What to mint for `server`: an ACR refresh token is good for one registry, so the host is in its key.
+
+        The Entra token behind it would serve several registries. It is not kept: it opens more than what docker asked
+        for, and one request every one and a half hours per registry is what not having it on disk costs.
+        """
+        from credhelpers import config  # parsed where a token is minted, not on a hit
+
+        host = registry(server)
+        entry = config.find(self._environ, self.kind, SETTINGS, host)
+        settings: dict[str, str] = entry.settings if entry else {}
+        try:
+            cloud = azure(host)
+        except NotFound:
+            if entry is None:
+                raise
+            if "registry" not in settings:
+                message = "an alias of a registry needs `registry`, the login server that it stands for"
+                raise config.contradiction(entry, message) from None
+            host = settings["registry"]
+            try:
+                cloud = azure(host)
+            except NotFound:
+                message = "`registry` is not a login server of Azure Container Registry"
+                raise config.contradiction(entry, message) from None
+        else:
+            if entry and "registry" in settings:
+                raise config.contradiction(entry, "`registry` is for aliases, and this host is none")
+        if entry and (message := _contradiction(settings)):
+            raise config.contradiction(entry, message)
+        return Order(host, cloud, settings, self._environ)
+
+
+class Order:
+    """A token for the login server `host` by the identity that `settings` and `environ` say."""
+
+    __slots__ = ("_cloud", "_environ", "_host", "_settings")
+
+    def __init__(self, host: str, cloud: str, settings: "dict[str, str]", environ: "Environment") -> None:
+        self._host = host
+        self._cloud = cloud
+        self._settings = settings
+        self._environ = environ
+
+    @property
+    def key(self) -> str:
+        """The fingerprint of the registry and the identity, wherever the latter was said."""
+        said = "\n".join(f"{name}={value}" for name, value in sorted(self._settings.items()))
+        files = [*_files(self._environ), *_personal_files(self._environ)]
+        files += [self._settings[name].encode() for name in _FILES if name in self._settings]
+        return fingerprint(f"acr token {self._host}\n{said}", self._environ, _VARIABLES, files)
+
+    def mint(self) -> "Credential":
+        """A refresh token of the registry, with its times.
+
+        Raises NotFound if the registry asks for no token or there is no identity, and Unavailable for all else.
+        """
+        from credhelpers.clouds.azure import Mint  # longer than all that a hit imports
+
+        return Mint(self._host, self._cloud, self._settings, self._environ, SAID).credential()
+
+
+def _contradiction(settings: dict[str, str]) -> str:
+    """What is wrong with the settings together, or ""."""
+    kind = settings.get("credential")
+    for name in settings:
+        if name not in _OF_ALL and name not in _OF_KIND.get(kind or "", ()):
+            return f"`{name}` is not for `{kind}`" if kind else f"`{name}` needs `credential`"
+    if len([name for name in ("client_id", "object_id", "resource_id") if name in settings]) > 1:
+        return "one of `client_id`, `object_id` and `resource_id` says which identity, not two"
+    return ""
+
+
+def _files(environ: "Environment") -> list[bytes]:
+    """The files of identities that the environment names."""
+    return [environ.get(b"AZURE_CLIENT_CERTIFICATE_PATH", b"")]
+
+
+def _personal_files(environ: "Environment") -> list[bytes]:
+    """The files in which az and azd keep who is logged in.
+
+    Not az's token cache: it changes whenever az renews a token, which is what we ask it to do.
+    """
+    base = home(environ)
+    az = environ.get(b"AZURE_CONFIG_DIR") or base + b"/.azure"
+    if az.startswith(b"~/"):  # az itself expands it
+        az = base + az[1:]
+    azd = environ.get(b"AZD_CONFIG_DIR") or base + b"/.azd"
+    return [az + b"/azureProfile.json", az + b"/config", azd + b"/auth.json"]

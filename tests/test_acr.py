@@ -1,0 +1,1491 @@
+"""`docker-credential-acr` against fakes of Azure with true host names, TLS and a record of every byte sent.
+
+What a client sees is tested through the installed executable; tables of refusals and of identities go through the
+source itself, which is the same code without the price of a process and of the SDK's import.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import gzip
+import json
+import os
+import random
+import ssl
+import string
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from credhelpers.errors import HelperError, NotFound, Unavailable
+from credhelpers.sources.acr import MANUAL, SETTINGS, Acr
+from tests.fakes.azure import (
+    ASSERTION,
+    AUDIENCE,
+    CLIENT,
+    ENTRA_TOKEN,
+    HOST,
+    LOGINS,
+    REGISTRIES,
+    SECRET,
+    SECRET_IN_ERRORS,
+    TENANT,
+    FakeAzure,
+    challenge,
+    entra_error,
+)
+from tests.fakes.tls import Request, Response, Site
+from tests.harness import NOT_FOUND, Result, call, environment, lacking, need
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from credhelpers.credential import Credential
+    from tests.fakes.tls import Authority
+
+    Mint = Callable[..., Credential]
+
+USER = "00000000-0000-0000-0000-000000000000"
+LOGIN = "login.microsoftonline.com"
+TOKEN_PATH = f"/{TENANT}/oauth2/v2.0/token"
+IMDS_PATH = "/metadata/identity/oauth2/token"
+REGISTRY_STEPS = [f"GET {HOST}/v2/", f"POST {HOST}/oauth2/exchange"]
+STEPS = [REGISTRY_STEPS[0], f"POST {LOGIN}{TOKEN_PATH}", REGISTRY_STEPS[1]]
+REDIRECTS = (301, 302, 303, 307, 308)
+
+
+@pytest.fixture(scope="session")
+def context(authority: Authority) -> ssl.SSLContext:
+    """The certificate of all of Azure's names."""
+    return authority.context(*LOGINS, *REGISTRIES, "evil.example")
+
+
+@pytest.fixture
+def azure(authority: Authority, context: ssl.SSLContext) -> Iterator[FakeAzure]:
+    """Azure."""
+    with FakeAzure(authority, context) as fake:
+        yield fake
+
+
+@pytest.fixture
+def get(home: Path) -> Callable[..., Result]:
+    """A `get` by the executable, without a cache unless it is asked for."""
+
+    def get(env: dict[str, str], server: str = HOST, verb: str = "get", *, cached: bool = False) -> Result:
+        more = env if cached else {"CREDHELPERS_CACHE_DIR": ""} | env
+        return call("acr", verb, server, environment(home, **more))
+
+    return get
+
+
+@pytest.fixture
+def mint(home: Path, monkeypatch: pytest.MonkeyPatch) -> Mint:
+    """A token by the source in this process, under the environment given and no other."""
+
+    def mint(env: dict[str, str], server: str = HOST) -> Credential:
+        for name in list(os.environ):
+            monkeypatch.delenv(name)
+        for name, value in environment(home, **env).items():
+            monkeypatch.setenv(name, value)
+        return Acr(dict(os.environb)).order(server).mint()
+
+    return mint
+
+
+def write_config(home: Path, *lines: str, match: str = HOST) -> Path:
+    """A configuration file with one entry."""
+    path = home / ".config/credhelpers/config.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(("[[registry]]", f'match = "{match}"', 'source = "acr"', *lines)) + "\n")
+    path.chmod(0o600)
+    return path
+
+
+def form_of(request: Request) -> dict[str, str]:
+    return dict(parse_qsl(request.body.decode()))
+
+
+def after(seconds: float) -> Callable[[Request], Response]:
+    """An answer that comes too late."""
+
+    def answer(_request: Request) -> Response:
+        time.sleep(seconds)
+        return Response()
+
+    return answer
+
+
+def script(path: Path, *lines: str) -> Path:
+    """An executable of these lines."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(("#!/bin/sh", *lines)) + "\n")
+    path.chmod(0o755)
+    return path
+
+
+def certificate(path: Path, password: bytes | None = None) -> Path:
+    """An application's certificate with its key."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "puller")])
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + dt.timedelta(days=1))
+    lock = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)
+    path.write_bytes(pem + builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+# --- the identities --------------------------------------------------------------------------------------------------
+
+
+def test_a_token_of_an_application_with_a_secret(azure: FakeAzure, get: Callable[..., Result]) -> None:
+    """Three requests, in this order: the registry's challenge, the login, the exchange; then the answer is cached."""
+    env = azure.principal()
+    answer = get(env, cached=True).credential
+
+    assert answer["ServerURL"] == HOST
+    assert answer["Username"] == USER
+    assert answer["Secret"].count(".") == 2
+    assert azure.seen == STEPS
+    asked, login, exchange = azure.requests
+    assert "authorization" not in asked.headers
+    assert form_of(login)["scope"] == f"{AUDIENCE}/.default"
+    assert form_of(exchange) == {
+        "grant_type": "access_token",
+        "service": HOST,
+        "tenant": TENANT,
+        "access_token": f"{ENTRA_TOKEN}0",
+    }
+    assert get(env, cached=True).credential == answer
+    assert get(env, f"https://{HOST}", cached=True).credential["Secret"] == answer["Secret"]
+    assert azure.mints == 1
+    assert get(env, "", "list", cached=True).listing == {HOST: USER}
+    assert get(env, verb="erase", cached=True) == Result(0, b"", b"")
+    assert get(env, "", "list", cached=True).listing == {}
+    assert get(env, cached=True).credential != answer
+    assert azure.mints == 2
+    assert azure.proxy.refused == []
+
+
+def test_login_to_a_registry_is_accepted_and_kept_nowhere(azure: FakeAzure, get: Callable[..., Result]) -> None:
+    """`docker login` at a registry of Azure does not fail; at another one it does."""
+    document = json.dumps({"ServerURL": HOST, "Username": "u", "Secret": "made-up"})
+
+    assert get(azure.environment(), document, "store") == Result(0, b"", b"")
+    assert get(azure.environment(), document.replace(HOST, "ghcr.io"), "store").code == 1
+    assert azure.requests == []
+
+
+def identity(  # noqa: C901, PLR0911, PLR0912 - a table, one row a kind
+    kind: str, folder: Path, azure: FakeAzure
+) -> dict[str, str]:
+    """An environment that says an identity of this kind."""
+    application = {"AZURE_TENANT_ID": TENANT, "AZURE_CLIENT_ID": CLIENT}
+    file = folder / "file"
+    match kind:
+        case "secret":
+            return azure.principal()
+        case "certificate":
+            return azure.environment(AZURE_CLIENT_CERTIFICATE_PATH=str(certificate(file)), **application)
+        case "locked certificate":
+            return azure.environment(
+                AZURE_CLIENT_CERTIFICATE_PATH=str(certificate(file, b"made-up")),
+                AZURE_CLIENT_CERTIFICATE_PASSWORD="made-up",
+                AZURE_CLIENT_SEND_CERTIFICATE_CHAIN="1",
+                **application,
+            )
+        case "federated token file":
+            file.write_text(ASSERTION + "\n")
+            return azure.environment(AZURE_FEDERATED_TOKEN_FILE=str(file), **application)
+        case "federated token":
+            return azure.environment(AZURE_FEDERATED_TOKEN=ASSERTION, **application)
+        case "aks":
+            return identity("federated token file", folder, azure) | {"AZURE_AUTHORITY_HOST": f"https://{LOGIN}/"}
+        case "virtual machine":
+            return azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds)
+        case "one of several":
+            return azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds, AZURE_CLIENT_ID=CLIENT)
+        case "app service":
+            header = "made-up-identity-header"
+            return azure.environment(IDENTITY_ENDPOINT=f"{azure.imds}/msi/token", IDENTITY_HEADER=header)
+        case "machine learning":
+            return azure.environment(MSI_ENDPOINT=f"{azure.imds}/ml", MSI_SECRET="made-up-msi-secret")
+        case "cloud shell":
+            return azure.environment(MSI_ENDPOINT=f"{azure.imds}/shell")
+        case "az":
+            answer = f"""echo '{{"accessToken": "{azure.give(AUDIENCE)}", "expiresOn": "2030-01-01"}}'"""
+        case _:
+            answer = f"""echo '{{"token": "{azure.give(AUDIENCE)}"}}'"""
+    script(folder / "bin" / kind, answer)
+    return azure.environment(PATH=f"{folder}/bin:/usr/bin:/bin")
+
+
+KINDS = {
+    "secret": [STEPS[1]],
+    "certificate": [STEPS[1]],
+    "locked certificate": [STEPS[1]],
+    "federated token file": [STEPS[1]],
+    "federated token": [STEPS[1]],
+    "aks": [STEPS[1]],
+    "virtual machine": [f"GET 127.0.0.1{IMDS_PATH}"] * 2,
+    "one of several": [f"GET 127.0.0.1{IMDS_PATH}"] * 2,
+    "app service": ["GET 127.0.0.1/msi/token"],
+    "machine learning": ["GET 127.0.0.1/ml"],
+    "cloud shell": ["POST 127.0.0.1/shell"],
+    "az": [],
+    "azd": [],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_identity(azure: FakeAzure, get: Callable[..., Result], tmp_path: Path, kind: str) -> None:
+    """What the environment says is used, and nobody else is asked."""
+    env = identity(kind, tmp_path, azure)
+    if kind == "one of several":
+        azure.identities = ["00000000-1111-2222-3333-444444444444", CLIENT]
+
+    assert get(env).credential["Username"] == USER
+    assert sorted(azure.seen) == sorted(REGISTRY_STEPS + KINDS[kind])
+    assert azure.proxy.refused == []
+
+
+@pytest.mark.parametrize(
+    ("host", "login"),
+    [
+        ("myregistry.azurecr.io", "login.microsoftonline.com"),
+        ("myregistry-a1b2c3d4.azurecr.io", "login.microsoftonline.com"),
+        ("myregistry.westeurope.geo.azurecr.io", "login.microsoftonline.com"),
+        ("myregistry.azurecr.cn", "login.chinacloudapi.cn"),
+        ("myregistry.azurecr.us", "login.microsoftonline.us"),
+    ],
+)
+@pytest.mark.parametrize("audience", ["acr", "arm"])
+def test_every_cloud_has_its_own_login(
+    azure: FakeAzure, mint: Mint, home: Path, host: str, login: str, audience: str
+) -> None:
+    """The host says the cloud, and the cloud the login service and, where the configuration wants it, the audience."""
+    azure.takes_arm = True
+    write_config(home, f'audience = "{audience}"', match=host)
+
+    assert mint(azure.principal(), host).username == USER
+    assert azure.seen == [f"GET {host}/v2/", f"POST {login}{TOKEN_PATH}", f"POST {host}/oauth2/exchange"]
+    suffix = {"io": "azure.com", "cn": "chinacloudapi.cn", "us": "usgovcloudapi.net"}[host[-2:]]
+    wanted = AUDIENCE if audience == "acr" else f"https://management.{suffix}"
+    assert form_of(azure.requests[1])["scope"] == f"{wanted}/.default"
+
+
+def test_a_regional_endpoint_may_use_the_registry_s_name(azure: FakeAzure, mint: Mint) -> None:
+    """`service` is a name in a form; the destination stays the host that was asked for."""
+    host = "myregistry.westeurope.geo.azurecr.io"
+    azure.answers[host, "/v2/"] = Response(401, b"", {"WWW-Authenticate": challenge(host, service=HOST)})
+    with pytest.raises(Unavailable, match="status 400"):  # by the fake, which knows no such name
+        mint(azure.principal(), host)
+
+    assert form_of(azure.requests[-1])["service"] == HOST
+    assert azure.requests[-1].host == host
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["https://login.example.com", "https://login.example.com/", "login.example.com", "https://LOGIN.example.com"],
+)
+def test_another_authority(azure: FakeAzure, mint: Mint, value: str) -> None:
+    """`AZURE_AUTHORITY_HOST` is honoured in the forms that people write."""
+    mint(azure.principal(AZURE_AUTHORITY_HOST=value))
+
+    assert azure.seen[1] == f"POST login.example.com{TOKEN_PATH}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://login.example.com",
+        "https://login.example.com:8443",
+        "https://user@login.example.com",
+        "https://login.example.com/path",
+        "https://login.example.com?x",
+        "https://login.example.com\\@evil.example",
+        "https://",
+        "://login.example.com",
+    ],
+)
+def test_an_authority_that_is_no_https_host_is_refused(azure: FakeAzure, mint: Mint, value: str) -> None:
+    """No secret goes where `AZURE_AUTHORITY_HOST` does not plainly lead."""
+    with pytest.raises(Unavailable, match="AZURE_AUTHORITY_HOST is not an https host"):
+        mint(azure.principal(AZURE_AUTHORITY_HOST=value))
+
+    assert azure.seen == STEPS[:1]
+
+
+def test_the_login_s_own_words_do_not_choose_where_a_secret_goes(azure: FakeAzure, mint: Mint) -> None:
+    """Where endpoints must be asked for, one on another host is refused."""
+    path = "/adfs/.well-known/openid-configuration"
+    endpoints = {"token_endpoint": "https://evil.example/token", "authorization_endpoint": "https://evil.example/a"}
+    azure.answers["login.example.com", path] = Response(200, json.dumps(endpoints).encode())
+    env = azure.principal(AZURE_AUTHORITY_HOST="https://login.example.com", AZURE_TENANT_ID="adfs")
+    with pytest.raises(Unavailable, match="would have gone elsewhere"):
+        mint(env)
+
+    assert azure.seen == [STEPS[0], f"GET login.example.com{path}"]
+    assert "evil.example:443" not in azure.proxy.asked
+
+
+def test_adfs(azure: FakeAzure, mint: Mint) -> None:
+    """A login service of one's own says itself where its endpoint is."""
+    env = azure.principal(AZURE_AUTHORITY_HOST="https://login.example.com", AZURE_TENANT_ID="adfs")
+
+    assert mint(env).username == USER
+    assert azure.seen[2] == "POST login.example.com/adfs/oauth2/token"
+
+
+@pytest.mark.parametrize(
+    ("narrowed", "steps"),
+    [
+        ("prod", ["GET 127.0.0.1/metadata/identity/oauth2/token"] * 2),
+        ("ManagedIdentityCredential", ["GET 127.0.0.1/metadata/identity/oauth2/token"] * 2),
+        ("dev", []),
+        ("azureclicredential", []),
+    ],
+)
+def test_the_order_can_be_narrowed(
+    azure: FakeAzure, mint: Mint, tmp_path: Path, narrowed: str, steps: list[str]
+) -> None:
+    """`AZURE_TOKEN_CREDENTIALS` means here what it means to azure-identity."""
+    env = identity("az", tmp_path, azure) | {
+        "AZURE_POD_IDENTITY_AUTHORITY_HOST": azure.imds,
+        "AZURE_TOKEN_CREDENTIALS": narrowed,
+    }
+    mint(env)
+
+    assert sorted(azure.seen) == sorted(REGISTRY_STEPS + steps)
+
+
+def test_nobody_at_all_is_not_found(azure: FakeAzure, get: Callable[..., Result]) -> None:
+    """Without an identity docker goes on anonymously, as public registries want it; the reason can be asked for."""
+    assert get(azure.environment(PATH="/usr/bin:/bin")) == Result(1, NOT_FOUND, b"")
+    told = get(azure.environment(PATH="/usr/bin:/bin", CREDHELPERS_DEBUG="1"))
+
+    assert told.out == NOT_FOUND
+    assert b"debug: acr: az is not on PATH\n" in told.err
+
+
+def test_a_registry_that_asks_for_no_token_is_not_found(azure: FakeAzure, mint: Mint) -> None:
+    """A `/v2/` that is open to all needs no identity, and no identity is asked."""
+    azure.answers[HOST, "/v2/"] = Response(200, b"{}")
+    with pytest.raises(NotFound):
+        mint(azure.principal())
+
+    assert azure.seen == STEPS[:1]
+
+
+def test_a_machine_without_an_identity_is_as_good_as_none(azure: FakeAzure, mint: Mint, home: Path) -> None:
+    """A virtual machine to which nothing is assigned goes on to az, unless the configuration says managed identity."""
+    azure.identities = []
+    env = azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds, PATH="/usr/bin:/bin")
+    with pytest.raises(NotFound):
+        mint(env)
+    write_config(home, 'credential = "managed-identity"')
+    with pytest.raises(Unavailable, match="no identity is assigned to this machine"):
+        mint(env)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:port", "http://127.0.0.1:99999", "http://[::1"])
+def test_an_address_of_a_metadata_service_that_is_none(azure: FakeAzure, mint: Mint, address: str) -> None:
+    """What nobody can call is as good as absent, or refused; it is never a defect."""
+    with pytest.raises(HelperError):
+        mint(azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=address, PATH="/usr/bin:/bin"))
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 200])
+def test_the_metadata_service_of_another_cloud_is_none(azure: FakeAzure, mint: Mint, status: int) -> None:
+    """All clouds have theirs at one address. What does not answer as Azure's does gets no further question."""
+    azure.answers["127.0.0.1", IMDS_PATH] = Response(status, b"made up")
+    with pytest.raises(Unavailable if status == 200 else NotFound):
+        mint(azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds, PATH="/usr/bin:/bin"))
+
+    assert len(azure.metadata.requests) == (2 if status == 200 else 1)
+
+
+def test_fa6_a_silent_metadata_service_costs_a_second(azure: FakeAzure, mint: Mint) -> None:
+    """A service that takes the connection and says nothing is given up after a second, and counts as absent."""
+    azure.answers["127.0.0.1", IMDS_PATH] = after(3)
+    started = time.monotonic()
+    with pytest.raises(NotFound):
+        mint(azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds, PATH="/usr/bin:/bin"))
+
+    assert time.monotonic() - started < 1.5
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://evil.example",
+        "http://8.8.8.8",
+        "http://127.0.0.1@evil.example",
+        "http://localhost.evil.example",
+        "http://127.0.0.1\\.evil.example",
+        "ftp://127.0.0.1",
+        "127.0.0.1",
+    ],
+)
+@pytest.mark.parametrize("variable", ["IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST"])
+def test_hs6_a_managed_identity_is_asked_for_on_this_machine_only(
+    azure: FakeAzure, mint: Mint, variable: str, address: str
+) -> None:
+    """The secret of App Service goes in clear to this machine and its neighbourhood, never to the world."""
+    with pytest.raises(Unavailable, match="not of this machine, nor https"):
+        mint(azure.environment(**{variable: f"{address}/x", "IDENTITY_HEADER": "made-up-identity-header"}))
+
+    assert azure.seen == STEPS[:1]
+    assert azure.proxy.asked == [f"{HOST}:443"]
+
+
+# --- az and azd ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines", "line", "hint"),
+    [
+        ("azure-cli", None, "az is not on PATH", "az login"),
+        ("azd", None, "azd is not on PATH", "azd auth login"),
+        ("azure-cli", ["echo \"Please run 'az login'\" >&2", "exit 1"], "nobody is logged in to az", "az login"),
+        ("azd", ["echo 'ERROR: not logged in, run `azd auth login`' >&2", "exit 1"], "nobody is logged in", "azd auth"),
+        ("azure-cli", [f"echo 'AADSTS700082: {SECRET_IN_ERRORS}' >&2", "exit 1"], "AADSTS700082", "az login"),
+        ("azure-cli", ["exit 3"], "az failed with exit status 3", "az account get-access-token"),
+        ("azure-cli", ["echo rubbish"], "holds no token", ""),
+        ("azure-cli", ['echo \'{"accessToken": "two words"}\''], "holds no token", ""),
+        ("azure-cli", ["echo '[1]'"], "holds no token", ""),
+    ],
+)
+def test_the_command_lines_say_what_is_missing(
+    azure: FakeAzure, mint: Mint, home: Path, tmp_path: Path, kind: str, lines: list[str] | None, line: str, hint: str
+) -> None:
+    """Each way for az or azd to give no token has a sentence of its own, without a word of theirs."""
+    write_config(home, f'credential = "{kind}"')
+    if lines:
+        script(tmp_path / "bin" / ("azd" if kind == "azd" else "az"), *lines)
+    with pytest.raises(Unavailable) as raised:
+        mint(azure.principal(PATH=f"{tmp_path}/bin:/usr/bin:/bin"))
+
+    assert line in raised.value.message
+    assert hint in raised.value.hint
+    assert SECRET_IN_ERRORS not in raised.value.message + raised.value.hint
+    assert azure.seen == STEPS[:1]
+
+
+def test_az_is_asked_for_the_tenant_of_the_configuration(
+    azure: FakeAzure, mint: Mint, home: Path, tmp_path: Path
+) -> None:
+    """az hears audience and tenant, gets nothing to read, and no tenant of the environment."""
+    write_config(home, 'credential = "azure-cli"', f'tenant_id = "{TENANT}"')
+    heard = tmp_path / "heard"
+    token = azure.give(AUDIENCE)
+    script(
+        tmp_path / "bin/az",
+        f'echo "$@" > {heard}; readlink /proc/$$/fd/0 >> {heard}; pwd >> {heard}',
+        f"""echo '{{"accessToken": "{token}"}}'""",
+    )
+    mint(azure.environment(PATH=f"{tmp_path}/bin:/usr/bin:/bin", AZURE_TENANT_ID="other.example"))
+
+    arguments, stdin, folder = heard.read_text().splitlines()
+    assert arguments == f"account get-access-token --output json --resource {AUDIENCE} --tenant {TENANT}"
+    assert stdin == "/dev/null"
+    assert folder == "/"
+    assert form_of(azure.requests[-1])["tenant"] == TENANT
+
+
+def test_a_relative_path_of_az_is_not_run(azure: FakeAzure, mint: Mint, tmp_path: Path, monkeypatch: Any) -> None:
+    """What lies in the working directory is not run, whatever PATH says."""
+    script(tmp_path / "az", f"touch {tmp_path}/ran")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotFound):
+        mint(azure.environment(PATH=".:"))
+
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_az_that_does_not_start_is_passed_over(azure: FakeAzure, get: Callable[..., Result], tmp_path: Path) -> None:
+    """Its interpreter may be gone since an upgrade; that is no defect of ours, and no identity."""
+    broken = tmp_path / "bin/az"
+    broken.parent.mkdir()
+    broken.write_text("#!/nonexistent/python3\n")
+    broken.chmod(0o755)
+    result = get(azure.environment(PATH=f"{tmp_path}/bin:/usr/bin:/bin"))
+    assert (result.code, result.out) == (1, NOT_FOUND)
+
+
+@pytest.mark.parametrize("narrowed", ["dev", "AzureCliCredential"])
+def test_another_login_of_az_is_another_key_even_beside_a_secret(narrowed: str, tmp_path: Path) -> None:
+    """`AZURE_TOKEN_CREDENTIALS` may pass over the secret that the environment holds, and then az decides."""
+    folder = tmp_path / ".azure"
+    folder.mkdir()
+    environ = {
+        b"HOME": str(tmp_path).encode(),
+        b"AZURE_CLIENT_SECRET": b"made-up",
+        b"AZURE_CONFIG_DIR": b"~/.azure",
+        b"AZURE_TOKEN_CREDENTIALS": narrowed.encode(),
+    }
+    (folder / "azureProfile.json").write_text("alice")
+    alice = Acr(environ).key(HOST)
+    (folder / "azureProfile.json").write_text("bob")
+    assert Acr(environ).key(HOST) != alice
+
+
+def test_a_hanging_az_is_ended_with_its_children(azure: FakeAzure, get: Callable[..., Result], tmp_path: Path) -> None:
+    """az is a script around a Python; neither survives the time that it has."""
+    script(tmp_path / "bin/az", f"sleep 100 & echo $! > {tmp_path}/child; echo $$ > {tmp_path}/az; wait")
+    started = time.monotonic()
+    result = get(azure.environment(PATH=f"{tmp_path}/bin:/usr/bin:/bin"))
+
+    assert time.monotonic() - started < 10
+    assert result.out == b"az gave no answer in time\n"
+    for name in ("az", "child"):
+        status = Path("/proc") / (tmp_path / name).read_text().strip() / "status"
+        assert not status.exists() or "State:\tZ" in status.read_text()  # gone, or not yet collected
+
+
+# --- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "hint"),
+    [
+        (50020, "not in this tenant", "AZURE_TENANT_ID"),
+        (53003, "conditional access", "administrator"),
+        (90002, "no such tenant", "AZURE_TENANT_ID"),
+        (500011, "audience", "arm"),
+        (700016, "application is not in this tenant", "AZURE_CLIENT_ID"),
+        (700024, "federated token has expired", "new one"),
+        (700027, "certificate is not registered", "az ad app credential reset"),
+        (700213, "fits no federated credential", "subject"),
+        (7000112, "disabled", "administrator"),
+        (7000215, "client secret is wrong", "value"),
+        (7000222, "client secret has expired", "az ad app credential reset"),
+        (123456, "see its number", "login.microsoftonline.com/error"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["secret", "federated token"])
+def test_what_entra_refuses(
+    azure: FakeAzure, mint: Mint, tmp_path: Path, kind: str, code: int, words: str, hint: str
+) -> None:
+    """A refusal of Microsoft Entra is a sentence with its number and what to do; nothing of its text is shown."""
+    azure.answers[LOGIN, TOKEN_PATH] = entra_error(code)
+    with pytest.raises(Unavailable) as raised:
+        mint(identity(kind, tmp_path, azure))
+
+    assert raised.value.message.startswith("Microsoft Entra refused: ")
+    assert words in raised.value.message
+    assert raised.value.message.endswith(f"(AADSTS{code})")
+    assert hint in raised.value.hint
+    assert SECRET_IN_ERRORS not in raised.value.message + raised.value.hint
+    assert azure.seen == STEPS[:2]
+
+
+@pytest.mark.parametrize(
+    ("step", "status", "words"),
+    [
+        ("/v2/", 403, "firewall"),
+        ("/v2/", 404, "no Azure Container Registry at this name"),
+        ("/v2/", 429, "slow down"),
+        ("/v2/", 418, "status 418"),
+        ("/oauth2/exchange", 400, "status 400"),
+        ("/oauth2/exchange", 401, "does not accept this identity"),
+        ("/oauth2/exchange", 403, "forbids it to this identity"),
+        ("/oauth2/exchange", 404, "no Azure Container Registry at this name"),
+        ("/oauth2/exchange", 429, "slow down"),
+        ("/oauth2/exchange", 201, "status 201"),
+    ],
+)
+def test_what_the_registry_refuses(azure: FakeAzure, mint: Mint, step: str, status: int, words: str) -> None:
+    """Each status of the registry has its sentence, and is asked for once."""
+    azure.answers[HOST, step] = Response(status, SECRET_IN_ERRORS.encode(), {"Retry-After": "1"})
+    with pytest.raises(Unavailable) as raised:
+        mint(azure.principal())
+
+    assert words in raised.value.message
+    assert raised.value.hint
+    assert SECRET_IN_ERRORS not in raised.value.message + raised.value.hint
+    assert azure.seen == (STEPS[:1] if step == "/v2/" else STEPS)
+
+
+def test_a_registry_that_takes_no_arm_tokens_says_so(azure: FakeAzure, mint: Mint, home: Path) -> None:
+    """Where the audience was chosen by configuration, the refusal speaks of the audience."""
+    write_config(home, 'audience = "arm"')
+    with pytest.raises(Unavailable, match="Resource Manager") as raised:
+        mint(azure.principal())
+
+    assert "authentication-as-arm" in raised.value.hint
+
+
+def several(azure: FakeAzure) -> dict[str, str]:
+    azure.identities = [CLIENT, "00000000-1111-2222-3333-444444444444"]
+    return azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds)
+
+
+def another(azure: FakeAzure) -> dict[str, str]:
+    return azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds, AZURE_CLIENT_ID=TENANT)
+
+
+def throttled(azure: FakeAzure) -> dict[str, str]:
+    azure.answers["127.0.0.1", IMDS_PATH] = Response(429, b"{}")
+    return azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds)
+
+
+def arc(azure: FakeAzure) -> dict[str, str]:
+    azure.answers["127.0.0.1", "/arc"] = Response(401, b"", {"WWW-Authenticate": "Basic realm=/etc/passwd"})
+    return azure.environment(IDENTITY_ENDPOINT=f"{azure.imds}/arc", IMDS_ENDPOINT=azure.imds)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words", "hint"),
+    [
+        pytest.param(several, "several identities, and none was chosen", "AZURE_CLIENT_ID", id="several"),
+        pytest.param(another, "not assigned to this machine", "az vm identity show", id="not assigned"),
+        pytest.param(throttled, "asks to slow down", "minute", id="throttled"),
+        pytest.param(arc, "does not let this user in", "himds", id="arc"),
+        pytest.param(
+            lambda azure: azure.environment(IDENTITY_ENDPOINT=azure.imds), "IDENTITY_HEADER", "pass all", id="no header"
+        ),
+        pytest.param(
+            lambda azure: azure.environment(
+                IDENTITY_ENDPOINT=azure.imds, IDENTITY_HEADER="x", IDENTITY_SERVER_THUMBPRINT="x"
+            ),
+            "Service Fabric",
+            "credential",
+            id="service fabric",
+        ),
+        pytest.param(
+            lambda azure: azure.principal(AZURE_TENANT_ID=""), "AZURE_TENANT_ID is not set", "tenant_id", id="no tenant"
+        ),
+        pytest.param(
+            lambda azure: azure.principal(AZURE_CLIENT_ID=""), "AZURE_CLIENT_ID is not set", "client_id", id="no client"
+        ),
+        pytest.param(
+            lambda azure: azure.principal(AZURE_TENANT_ID="a/../b"),
+            "is not a tenant",
+            "az account show",
+            id="odd tenant",
+        ),
+        pytest.param(
+            lambda azure: azure.principal(AZURE_CLIENT_SECRET="", AZURE_CLIENT_CERTIFICATE_PATH="/nowhere"),
+            "certificate cannot be read",
+            "mode",
+            id="no certificate",
+        ),
+        pytest.param(
+            lambda azure: azure.principal(AZURE_CLIENT_SECRET="", AZURE_CLIENT_CERTIFICATE_PATH="/etc/passwd"),
+            "certificate cannot be read",
+            "PEM",
+            id="rubbish for a certificate",
+        ),
+        pytest.param(
+            lambda azure: azure.principal(AZURE_CLIENT_SECRET="", AZURE_FEDERATED_TOKEN_FILE="/nowhere"),
+            "federated token's file is missing",
+            "ls -l",
+            id="no token file",
+        ),
+        pytest.param(
+            lambda azure: azure.environment(AZURE_TOKEN_CREDENTIALS="VisualStudioCode"),
+            "names no credential that is known here",
+            "docs/acr.md",
+            id="an order nobody knows",
+        ),
+        pytest.param(
+            lambda azure: azure.environment(AZURE_TOKEN_CREDENTIALS="ManagedIdentityCredential"),
+            "no metadata service of Azure answers",
+            "credential",
+            id="no metadata service",
+        ),
+    ],
+)
+def test_a_broken_identity_is_told(
+    azure: FakeAzure, mint: Mint, prepare: Callable[[FakeAzure], dict[str, str]], words: str, hint: str
+) -> None:
+    """What is set but does not work is an error, never an anonymous pull."""
+    with pytest.raises(Unavailable) as raised:
+        mint(prepare(azure))
+
+    assert words in raised.value.message
+    assert hint in raised.value.hint
+    assert SECRET_IN_ERRORS not in raised.value.message + raised.value.hint
+    assert STEPS[2] not in azure.seen
+
+
+@pytest.mark.parametrize(
+    ("step", "status"),
+    [
+        ((HOST, "/oauth2/exchange"), 500),
+        ((HOST, "/v2/"), 503),
+        ((LOGIN, TOKEN_PATH), 504),
+        pytest.param((HOST, "/oauth2/exchange"), 502, marks=pytest.mark.slow),
+        pytest.param((HOST, "/oauth2/exchange"), 503, marks=pytest.mark.slow),
+        pytest.param((HOST, "/oauth2/exchange"), 504, marks=pytest.mark.slow),
+    ],
+)
+def test_fa8_a_passing_trouble_is_tried_three_times(
+    azure: FakeAzure, mint: Mint, step: tuple[str, str], status: int
+) -> None:
+    """A service that is unwell for a moment costs a moment; one that stays so costs three requests."""
+    azure.answers[step] = Response(status, b"", {"Retry-After": "60"})
+    started = time.monotonic()
+    with pytest.raises(Unavailable, match=str(status)):
+        mint(azure.principal())
+
+    assert [request.path for request in azure.requests].count(step[1]) == 3
+    assert time.monotonic() - started < 3
+
+
+def test_fa8_a_trouble_that_has_passed_is_forgotten(azure: FakeAzure, mint: Mint) -> None:
+    """The second try counts as the first."""
+    troubles = [Response(503)]
+    azure.answers[HOST, "/oauth2/exchange"] = lambda request: (
+        troubles.pop() if troubles else azure.exchange(request, HOST)
+    )
+
+    assert mint(azure.principal()).username == USER
+    assert azure.mints == 1
+
+
+def test_the_sdk_is_missing(azure: FakeAzure, home: Path, tmp_path: Path) -> None:
+    """Without the extra a registry of Azure gets a sentence with the command, and a foreign one the usual answer."""
+    code = (
+        "import sys; sys.modules['azure.identity'] = None\n"
+        "from credhelpers.sources.acr import Acr\n"
+        "from credhelpers.errors import Unavailable\n"
+        f"try: Acr().order({HOST!r}).mint()\n"
+        "except Unavailable as error: print(error.message, error.hint)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(home, **azure.principal()),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "the Azure SDK is not installed" in done.stdout
+    assert "pip install 'credhelpers[acr]'" in done.stdout
+
+
+def test_the_streams_of_a_failure(azure: FakeAzure, get: Callable[..., Result]) -> None:
+    """One line for docker, one hint for the person, no traceback and no secret."""
+    result = get(azure.principal(AZURE_CLIENT_SECRET="made-up-wrong-secret"))
+
+    assert result.code == 1
+    assert result.out == b"Microsoft Entra refused: the client secret is wrong (AADSTS7000215)\n"
+    assert result.err.endswith(b"; set AZURE_CLIENT_SECRET to the secret's value, not to its id\n")
+
+
+# --- strangers -------------------------------------------------------------------------------------------------------
+
+
+HOSTILE_CHALLENGES = {
+    "another host": {"WWW-Authenticate": challenge(HOST, realm="https://evil.example/oauth2/token")},
+    "another registry": {"WWW-Authenticate": challenge(HOST, realm="https://otherregistry.azurecr.io/oauth2/token")},
+    "http": {"WWW-Authenticate": challenge(HOST, realm=f"http://{HOST}/oauth2/token")},
+    "a port": {"WWW-Authenticate": challenge(HOST, realm=f"https://{HOST}:8443/oauth2/token")},
+    "user info": {"WWW-Authenticate": challenge(HOST, realm=f"https://{HOST}@evil.example/oauth2/token")},
+    "user info with a slash": {
+        "WWW-Authenticate": challenge(HOST, realm=f"https://{HOST}%2f@evil.example/oauth2/token")
+    },
+    "a backslash": {"WWW-Authenticate": challenge(HOST, realm=f"https://{HOST}\\@evil.example/oauth2/token")},
+    "a look-alike": {"WWW-Authenticate": challenge(HOST, realm=f"https://{HOST}.evil.example/oauth2/token")},
+    "a prefix": {"WWW-Authenticate": challenge(HOST, realm=f"https://evil{HOST}/oauth2/token")},
+    "a last dot": {"WWW-Authenticate": challenge(HOST, realm=f"https://{HOST}./oauth2/token")},
+    "another path": {"WWW-Authenticate": challenge(HOST, realm=f"https://{HOST}/oauth2/token/../../evil")},
+    "a query": {"WWW-Authenticate": challenge(HOST, realm=f"https://{HOST}/oauth2/token?next=evil.example")},
+    "a fragment": {"WWW-Authenticate": challenge(HOST, realm=f"https://{HOST}/oauth2/token#@evil.example")},
+    "loopback": {"WWW-Authenticate": challenge(HOST, realm="https://127.0.0.1/oauth2/token")},
+    "link-local": {"WWW-Authenticate": challenge(HOST, realm="http://169.254.169.254/oauth2/token")},
+    "no scheme": {"WWW-Authenticate": challenge(HOST, realm=f"//{HOST}/oauth2/token")},
+    "upper case": {"WWW-Authenticate": challenge(HOST, realm=f"https://{HOST.upper()}/oauth2/token")},
+    "another service": {"WWW-Authenticate": challenge(HOST, service="otherregistry.azurecr.io")},
+    "no service": {"WWW-Authenticate": f'Bearer realm="https://{HOST}/oauth2/token"'},
+    "no realm": {"WWW-Authenticate": f'Bearer service="{HOST}"'},
+    "basic": {"WWW-Authenticate": f'Basic realm="https://{HOST}/oauth2/token",service="{HOST}"'},
+    "nothing": {},
+    "an empty one": {"WWW-Authenticate": ""},
+    "two realms": {"WWW-Authenticate": challenge(HOST) + ',realm="https://evil.example/oauth2/token"'},
+    "two challenges": {"WWW-Authenticate": challenge(HOST) + ", " + challenge("evil.example")},
+    "two headers": {"WWW-Authenticate": challenge(HOST), "Www-Authenticate": challenge("evil.example")},
+    "two headers, the stranger first": {
+        "WWW-Authenticate": challenge("evil.example"),
+        "Www-Authenticate": challenge(HOST),
+    },
+    "negotiate besides": {"WWW-Authenticate": challenge(HOST), "Www-Authenticate": "Negotiate"},
+    "a comma in a realm": {
+        "WWW-Authenticate": challenge(HOST, realm=f"https://{HOST}/oauth2/token, https://evil.example")
+    },
+    "rubbish": {"WWW-Authenticate": '",=;Bearer\x01'},
+}
+
+
+@pytest.mark.parametrize("headers", HOSTILE_CHALLENGES.values(), ids=HOSTILE_CHALLENGES)
+def test_ht5_a_challenge_that_leads_elsewhere(azure: FakeAzure, mint: Mint, headers: dict[str, str]) -> None:
+    """A registry that sends us elsewhere gets nothing: no identity is loaded, and nobody else hears of it."""
+    azure.answers[HOST, "/v2/"] = Response(401, b"", headers)
+    with pytest.raises(Unavailable, match="asks for a token in a way"):
+        mint(azure.principal())
+
+    assert azure.seen == STEPS[:1]
+    assert azure.proxy.asked == [f"{HOST}:443"]
+
+
+@pytest.mark.parametrize(
+    "extra", [',scope="registry:catalog:*"', ',error="invalid_token"', ' , error_description="a, b = c"']
+)
+def test_a_challenge_may_say_more(azure: FakeAzure, mint: Mint, extra: str) -> None:
+    """Parameters that select nothing are no reason to refuse."""
+    azure.answers[HOST, "/v2/"] = Response(401, b"", {"WWW-Authenticate": challenge(HOST) + extra})
+
+    assert mint(azure.principal()).username == USER
+
+
+@pytest.mark.parametrize("status", [204, 301, 302, 307, 400, 402, 405, 451])
+def test_a_v2_of_something_else(azure: FakeAzure, mint: Mint, status: int) -> None:
+    """Whatever answers otherwise than a registry gets nothing."""
+    azure.answers[HOST, "/v2/"] = Response(status, b"<html>", {"Location": "https://evil.example/v2/"})
+    with pytest.raises(Unavailable):
+        mint(azure.principal())
+
+    assert azure.seen == STEPS[:1]
+
+
+@pytest.mark.parametrize(
+    ("status", "target"),
+    [(status, "https://evil.example/x") for status in REDIRECTS]
+    + [(307, f"http://{HOST}/x"), (308, f"https://{HOST}:8443/x"), (307, f"https://{HOST}/other"), (302, "//[")],
+)
+@pytest.mark.parametrize(
+    "step", [(HOST, "/v2/"), (LOGIN, TOKEN_PATH), (HOST, "/oauth2/exchange"), ("127.0.0.1", "/msi/token")]
+)
+def test_ht4_no_redirect_is_followed(
+    azure: FakeAzure, mint: Mint, tmp_path: Path, step: tuple[str, str], target: str, status: int
+) -> None:
+    """Not one request of any flow goes where a redirect points, and the call fails."""
+    env = identity("app service", tmp_path, azure) if step[0] == "127.0.0.1" else azure.principal()
+    azure.answers[step] = Response(status, b"", {"Location": target})
+    with pytest.raises(Unavailable, match="redirects elsewhere"):
+        mint(env)
+
+    assert azure.seen[-1].endswith("".join(step)) or step[0] == "127.0.0.1"
+    assert all(request.path.partition("?")[0] not in ("/x", "/other") for request in azure.requests)
+    assert {name for name in azure.proxy.asked if not name.startswith((HOST, LOGIN))} == set()
+
+
+def test_ht9_who_hears_what(azure: FakeAzure, get: Callable[..., Result], tmp_path: Path, home: Path) -> None:
+    """The Entra token is in the exchange with the registry only, the secret in the login only, both in the body."""
+    result = get(azure.principal(), cached=True)
+
+    for request in azure.requests:
+        raw = repr((request.path, request.headers))
+        assert SECRET not in raw
+        assert ENTRA_TOKEN not in raw
+        assert (SECRET.encode() in request.body) == (request.host == LOGIN)
+        assert (ENTRA_TOKEN.encode() in request.body) == (request.path == "/oauth2/exchange")
+    kept = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
+    for canary in (SECRET.encode(), ENTRA_TOKEN.encode(), TENANT.encode(), CLIENT.encode()):
+        assert canary not in kept
+        assert canary not in result.out + result.err
+    assert azure.proxy.refused == []
+
+
+def foreign_hosts() -> list[str]:
+    """200 and more names that resemble a registry of Azure."""
+    names = ["myregistry.azurecr.io", "myregistry.azurecr.cn", "myregistry.azurecr.us", "abcde-f00d.azurecr.io"]
+    found = [
+        "azurecr.io",
+        "a.azurecr.io",
+        "abcd.azurecr.io",
+        "mcr.microsoft.com",
+        "myregistry.azurecr.de",
+        "myregistry.azurecr.com",
+        "myregistry.westeurope.data.azurecr.io",
+        "myregistry.privatelink.azurecr.io",
+        "myregistry.westeurope.geo.data.azurecr.io",
+        "x.myregistry.azurecr.io",
+        "my--registry.azurecr.io",
+        "-myregistry.azurecr.io",
+        "myregistry-.azurecr.io",
+        "my_registry.azurecr.io",
+        "myregistry-a-b.azurecr.io",
+        "m" * 51 + ".azurecr.io",
+        "myregistry.azurecr.io.",
+        ".myregistry.azurecr.io",
+        "myregistry..azurecr.io",
+        "myregistry.azurecr.i\u006f\u0301",
+        "myregistry.a\u200bzurecr.io",
+        "127.0.0.1",
+        "169.254.169.254",
+        "localhost",
+    ]
+    for name in names:
+        found += [
+            f"{name}.evil.example",
+            f"evil.example/{name}",
+            f"evil.example?{name}",
+            f"evil.example#{name}",
+            f"{name}@evil.example",
+            f"user@{name}",
+            f"user:pass@{name}",
+            f"http://{name}",
+            f"ftp://{name}",
+            f"{name}:80",
+            f"{name}:8443",
+            f"{name}:443:443",
+            f"{name}\\@evil.example",
+            f"{name}%2eevil.example",
+            f"{name}%00.evil.example",
+            f"{name}-evil.example",
+            name.replace(".azurecr", ".azurecr-evil"),
+            name.replace(".azurecr", "-azurecr"),
+            name.replace(".azurecr", "azurecr"),
+            name.replace("azurecr", "xn--azurecr-abc"),
+            name.replace("azurecr", "azure\u0441r"),
+            name.replace(".", "\uff0e"),
+            name.replace(".", "。"),
+            name[:-1],
+            name + "x",
+            "*." + name.partition(".")[2],
+            "https://https://" + name,
+            f"[{name}]",
+            f"{name} evil.example",
+            f"{name},evil.example",
+            f"{name};evil.example",
+        ]
+    letters = random.Random(4)
+    while len(found) < 240:
+        label = "".join(letters.choice(string.ascii_lowercase) for _ in range(8))
+        found.append(f"myregistry.{label}.azurecr.{letters.choice(('io', 'cn', 'us'))}")
+    return found
+
+
+def test_ht1_look_alikes_are_not_ours(azure: FakeAzure, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody who merely resembles a registry is answered, or even looked at."""
+    hosts = foreign_hosts()
+    assert len(set(hosts)) >= 200
+    source = Acr({b"HOME": b"/nowhere"})
+    for host in hosts:
+        with pytest.raises(NotFound):
+            source.key(host)
+        with pytest.raises(NotFound):
+            source.order(host)
+    assert azure.requests == []
+
+
+@pytest.mark.parametrize(
+    "host", ["myregistry.azurecr.io.evil.example", "mcr.microsoft.com", "user@myregistry.azurecr.io"]
+)
+def test_ht1_a_foreign_host_loads_no_sdk(azure: FakeAzure, get: Callable[..., Result], host: str) -> None:
+    """The executable says not-found without a packet."""
+    assert get(azure.principal(), host) == Result(1, NOT_FOUND, b"")
+    assert azure.proxy.asked == []
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *REGISTRIES,
+        "abcde.azurecr.io",
+        "12345.azurecr.io",
+        "m" * 50 + ".azurecr.io",
+        "MyRegistry.azurecr.io",
+        "https://myregistry.azurecr.io",
+        "https://myregistry.azurecr.io/v2/",
+        "myregistry.azurecr.io:443",
+        "myregistry.azurecr.io/team/app",
+        "myregistry.chinaeast2.geo.azurecr.cn",
+        "myregistry.usgovvirginia.geo.azurecr.us",
+        "myregistry-a1b2c3d4.eastus.geo.azurecr.io",
+    ],
+)
+def test_ht2_genuine_hosts_are_ours(host: str) -> None:
+    """Every documented form of a login server is accepted."""
+    assert Acr({b"HOME": b"/nowhere"}).key(host)
+
+
+def test_ht7_netrc_is_not_read(azure: FakeAzure, mint: Mint, home: Path) -> None:
+    """A password that somebody keeps for curl goes nowhere."""
+    for host in (HOST, LOGIN, "127.0.0.1"):
+        with (home / ".netrc").open("a") as file:
+            file.write(f"machine {host} login made-up password made-up-netrc\n")
+    (home / ".netrc").chmod(0o600)
+    mint(azure.principal(NETRC=str(home / ".netrc")))
+    mint(azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds, NETRC=str(home / ".netrc")))
+
+    assert len(azure.requests) == 7
+    assert all("authorization" not in request.headers for request in azure.requests)
+
+
+@pytest.mark.parametrize(
+    "names", [("HTTP_PROXY", "HTTPS_PROXY"), ("http_proxy", "https_proxy"), ("ALL_PROXY", "HTTPS_PROXY")]
+)
+@pytest.mark.parametrize("kind", ["virtual machine", "app service", "cloud shell", "machine learning"])
+def test_ht7_metadata_never_goes_through_a_proxy(
+    azure: FakeAzure, mint: Mint, tmp_path: Path, kind: str, names: tuple[str, str]
+) -> None:
+    """Whatever the environment says of proxies, the identity's token stays on this machine."""
+    with Site(lambda _: Response(500)) as stranger:
+        env = identity(kind, tmp_path, azure) | {
+            names[0]: f"http://127.0.0.1:{stranger.port}",
+            names[1]: azure.proxy.url,
+        }
+        mint(env)
+
+        assert stranger.requests == []
+    assert len(azure.metadata.requests) >= 1
+
+
+def test_no_proxy_is_honoured(azure: FakeAzure, mint: Mint) -> None:
+    """Who is excepted from the proxy is asked directly; here that leads nowhere."""
+    with pytest.raises(Unavailable):
+        mint(azure.principal(NO_PROXY="azurecr.io"))
+
+    assert azure.proxy.asked == []
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_the_usual_variables_name_the_authorities(
+    azure: FakeAzure, mint: Mint, authority: Authority, variable: str
+) -> None:
+    """A company's own authority is trusted by any of the three variables that people set."""
+    env = azure.principal()
+    del env["SSL_CERT_FILE"]
+    mint(env | {variable: str(authority.pem)})
+
+    assert azure.mints == 1
+
+
+@pytest.mark.parametrize("fault", ["untrusted", "wrong name", "expired"])
+def test_ht8_a_certificate_that_is_not_right(authority: Authority, mint: Mint, tmp_path: Path, fault: str) -> None:
+    """The connection ends before a byte of ours, there is no second try, and the sentence says what it was."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if fault == "untrusted":
+        trustme.CA().issue_cert(HOST).configure_cert(context)
+    elif fault == "wrong name":
+        authority._ca.issue_cert("otherregistry.azurecr.io").configure_cert(context)
+    else:
+        past = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
+        authority._ca.issue_cert(HOST, not_before=past - dt.timedelta(days=1), not_after=past).configure_cert(context)
+    with FakeAzure(authority, context) as azure:
+        with pytest.raises(Unavailable, match="certificate of the registry is not trusted"):
+            mint(azure.principal())
+
+        assert azure.requests == []
+        assert len(azure.proxy.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"SSL_CERT_FILE": "/nowhere"}, "CA certificates cannot be read"),
+        ({"HTTPS_PROXY": "http://127.0.0.1:9"}, "proxy does not lead to the registry"),
+        ({"HTTPS_PROXY": "", "NO_PROXY": "*"}, "the name of the registry cannot be resolved|cannot be reached|in time"),
+    ],
+)
+def test_what_stands_between(azure: FakeAzure, mint: Mint, change: dict[str, str], words: str) -> None:
+    """A proxy, a resolver, a file of authorities: each has a sentence."""
+    with pytest.raises(Unavailable, match=words):
+        mint(azure.principal() | change)
+
+
+# --- answers that are not believed -----------------------------------------------------------------------------------
+
+
+def jwt(payload: bytes) -> str:
+    return "e30." + base64.urlsafe_b64encode(payload).decode().rstrip("=") + ".made-up"
+
+
+def told(token: object) -> Response:
+    return Response(200, json.dumps({"refresh_token": token}).encode())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Response(200, b""), id="nothing"),
+        pytest.param(Response(200, b"<html>"), id="no JSON"),
+        pytest.param(Response(200, b"[]"), id="no object"),
+        pytest.param(Response(200, b"{}"), id="no token"),
+        pytest.param(Response(200, b"[" * 60000), id="deep"),
+        pytest.param(Response(200, b'{"refresh_token": NaN}'), id="NaN for a token"),
+        pytest.param(told(None), id="null"),
+        pytest.param(told(7), id="a number"),
+        pytest.param(told(""), id="empty"),
+        pytest.param(told("a\nb.c.d"), id="a line end"),
+        pytest.param(told("a\x00b"), id="NUL"),
+        pytest.param(told("a b"), id="a blank"),
+        pytest.param(told("ä.ö.ü"), id="no ASCII"),
+        pytest.param(told("opaque"), id="no JWT"),
+        pytest.param(told("a.!!!.c"), id="no base64"),
+        pytest.param(told(jwt(b"rubbish")), id="no claims"),
+        pytest.param(told(jwt(b"{}")), id="no exp"),
+        pytest.param(told(jwt(b'{"exp": "1"}')), id="a text for exp"),
+        pytest.param(told(jwt(b'{"exp": null}')), id="null for exp"),
+        pytest.param(told(jwt(b'{"exp": NaN}')), id="NaN for exp"),
+        pytest.param(told(jwt(b'{"exp": Infinity}')), id="infinity for exp"),
+        pytest.param(told(jwt(b'{"exp": 1e999}')), id="a huge exp"),
+        pytest.param(told(jwt(b'{"exp": -1}')), id="a negative exp"),
+        pytest.param(told(jwt(b'{"exp": 9999999999}')), id="an exp in 2286"),
+        pytest.param(told(jwt(b'{"exp": ' + b"9" * 5000 + b"}")), id="a number without end"),
+        pytest.param(told("x" * 70_000), id="too long"),
+        pytest.param(Response(200, b"x" * 2_000_000), id="two megabytes"),
+        pytest.param(Response(200, gzip.compress(b"x" * 10_000_000), {"Content-Encoding": "gzip"}), id="a bomb"),
+    ],
+)
+def test_fa9_an_answer_that_is_not_believed(azure: FakeAzure, mint: Mint, answer: Response) -> None:
+    """Rubbish in the place of a token is an error, and nothing of it gets out."""
+    azure.answers[HOST, "/oauth2/exchange"] = answer
+    with pytest.raises(Unavailable) as raised:
+        mint(azure.principal())
+
+    assert raised.value.hint
+    assert azure.seen == STEPS
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"{}",
+        b"[" * 60000,
+        b'{"access_token": 7, "expires_in": 1}',
+        b'{"access_token": ""}',
+        b"\xff\xfe",
+        b'{"access_token": "two words", "expires_in": 3599}',
+        b'{"access_token": "x", "expires_in": NaN}',
+        b"x" * 2_000_000,
+    ],
+    ids=[
+        "nothing",
+        "no JSON",
+        "no object",
+        "no token",
+        "deep",
+        "a number",
+        "empty",
+        "no UTF-8",
+        "a blank",
+        "NaN",
+        "long",
+    ],
+)
+@pytest.mark.parametrize("kind", ["secret", "federated token", "virtual machine", "app service"])
+def test_fa9_an_identity_s_answer_that_is_not_believed(
+    azure: FakeAzure, mint: Mint, tmp_path: Path, kind: str, body: bytes
+) -> None:
+    """Whatever the SDK makes of rubbish, here it is a sentence, and no exchange follows."""
+    for where in ((LOGIN, TOKEN_PATH), ("127.0.0.1", IMDS_PATH), ("127.0.0.1", "/msi/token")):
+        azure.answers[where] = Response(200, body, {"Content-Type": "application/json"})
+    with pytest.raises(HelperError):  # a metadata service that answers with a megabyte is not Azure's
+        mint(identity(kind, tmp_path, azure))
+
+    assert STEPS[2] not in azure.seen
+
+
+def test_an_expired_token_is_not_handed_out(azure: FakeAzure, get: Callable[..., Result]) -> None:
+    """A token that is over by this machine's clock is an error that speaks of the clock."""
+    azure.life = -5
+
+    assert b"already expired by this machine's clock" in get(azure.principal()).out
+
+
+def test_the_windows(azure: FakeAzure, mint: Mint) -> None:
+    """Renewed from half of its life, not served in the last five minutes if another can be had, nor in the last one."""
+    now = time.time()
+    credential = mint(azure.principal())
+
+    assert credential.soft - now == pytest.approx(1.5 * 3600, abs=5)
+    assert credential.hard - now == pytest.approx(3 * 3600 - 300, abs=5)
+    assert credential.expires - now == pytest.approx(3 * 3600 - 60, abs=5)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param("/v2/", marks=pytest.mark.slow),
+        pytest.param(TOKEN_PATH, marks=pytest.mark.slow),
+        "/oauth2/exchange",
+    ],
+)
+def test_fa5_silence_ends(azure: FakeAzure, get: Callable[..., Result], where: str) -> None:
+    """A service that accepts and says nothing is named, in time."""
+    host = LOGIN if where == TOKEN_PATH else HOST
+    azure.answers[host, where] = after(6)
+    started = time.monotonic()
+    result = get(azure.principal())
+
+    assert result.out == (b"Microsoft Entra" if host == LOGIN else b"the registry") + b" gave no answer in time\n"
+    assert time.monotonic() - started < 9
+
+
+# --- which identity --------------------------------------------------------------------------------------------------
+
+
+def test_ci7_every_setting_that_selects_an_identity_is_a_miss(tmp_path: Path) -> None:
+    """Each variable and each file, changed alone, has another key; so has what is written in the configuration."""
+    home = tmp_path
+    files = {
+        b"AZURE_CLIENT_CERTIFICATE_PATH": tmp_path / "c.pem",
+        b"AZURE_CONFIG_DIR": tmp_path / "az",
+        b"AZD_CONFIG_DIR": tmp_path / "azd",
+    }
+    (tmp_path / "az").mkdir()
+    (tmp_path / "azd").mkdir()
+    base = {b"HOME": str(home).encode()} | {name: str(path).encode() for name, path in files.items()}
+    del base[b"AZURE_CLIENT_CERTIFICATE_PATH"]
+    keys = {"base": (Acr(base).key(HOST), Acr(base).order(HOST).key)}
+
+    def note(name: str, environ: dict[bytes, bytes]) -> None:
+        keys[name] = (Acr(environ).key(HOST), Acr(environ).order(HOST).key)
+
+    names = (
+        "AZURE_TENANT_ID AZURE_CLIENT_ID AZURE_CLIENT_SECRET AZURE_CLIENT_CERTIFICATE_PATH "
+        "AZURE_CLIENT_CERTIFICATE_PASSWORD AZURE_CLIENT_SEND_CERTIFICATE_CHAIN AZURE_FEDERATED_TOKEN "
+        "AZURE_FEDERATED_TOKEN_FILE AZURE_AUTHORITY_HOST AZURE_TOKEN_CREDENTIALS AZURE_POD_IDENTITY_AUTHORITY_HOST "
+        "IDENTITY_ENDPOINT IDENTITY_HEADER IDENTITY_SERVER_THUMBPRINT IMDS_ENDPOINT MSI_ENDPOINT MSI_SECRET "
+        "AZURE_CONFIG_DIR AZD_CONFIG_DIR"
+    )
+    for name in names.split():
+        note(name, base | {name.encode(): b"one"})
+        note(f"{name} again", base | {name.encode(): b"two"})
+    for file in (tmp_path / "az/azureProfile.json", tmp_path / "az/config", tmp_path / "azd/auth.json"):
+        file.write_text("one")
+        note(file.name, base)
+    (tmp_path / "c.pem").write_text("one")
+    note("certificate", base | {b"AZURE_CLIENT_CERTIFICATE_PATH": str(tmp_path / "c.pem").encode()})
+    (tmp_path / "c.pem").write_text("other")
+    note("certificate changed", base | {b"AZURE_CLIENT_CERTIFICATE_PATH": str(tmp_path / "c.pem").encode()})
+    for number, lines in enumerate(
+        (
+            ['credential = "managed-identity"'],
+            ['credential = "managed-identity"', f'client_id = "{CLIENT}"'],
+            ['credential = "managed-identity"', f'object_id = "{CLIENT}"'],
+            ['credential = "managed-identity"', 'resource_id = "/subscriptions/a"'],
+            ['credential = "client-secret"'],
+            ['credential = "client-secret"', 'client_secret_file = "/nowhere"'],
+            ['credential = "certificate"', 'certificate_file = "/nowhere"'],
+            ['credential = "workload-identity"', 'token_file = "/nowhere"'],
+            ['credential = "workload-identity"', 'authority_host = "login.example.com"'],
+            ['credential = "azure-cli"'],
+            ['credential = "azure-cli"', 'tenant_id = "a.example"'],
+            ['credential = "azure-cli"', 'tenant_id = "b.example"'],
+            ['audience = "arm"'],
+        )
+    ):
+        write_config(home, *lines)
+        note(f"config {number}", base)
+
+    for index in (0, 1):
+        assert len({pair[index] for pair in keys.values()}) == len(keys)
+
+
+def test_a_renewed_token_file_is_the_same_identity(tmp_path: Path) -> None:
+    """The kubelet writes it anew every hour; a token minted with the last one stays good."""
+    path = tmp_path / "token"
+    environ = {b"HOME": b"/nowhere", b"AZURE_FEDERATED_TOKEN_FILE": str(path).encode()}
+    path.write_text("one")
+    keys = (Acr(environ).key(HOST), Acr(environ).order(HOST).key)
+    path.write_text("another")
+
+    assert keys == (Acr(environ).key(HOST), Acr(environ).order(HOST).key)
+
+
+def test_two_registries_have_two_tokens(azure: FakeAzure, get: Callable[..., Result]) -> None:
+    """A token of one registry is not answered for another one."""
+    one, other = (get(azure.principal(), host, cached=True).credential for host in REGISTRIES[:2])
+
+    assert one["Secret"] != other["Secret"]
+    assert azure.mints == 2
+
+
+def test_the_configuration_chooses(azure: FakeAzure, mint: Mint, home: Path, tmp_path: Path) -> None:
+    """Two registries with two identities, both from files, beside an environment that says a third."""
+    (tmp_path / "secret").write_text(SECRET + "\n")
+    (tmp_path / "token").write_text(ASSERTION)
+    write_config(
+        home,
+        'credential = "client-secret"',
+        f'tenant_id = "{TENANT}"',
+        f'client_id = "{CLIENT}"',
+        f'client_secret_file = "{tmp_path}/secret"',
+        "[[registry]]",
+        'match = "other*.azurecr.io"',
+        'source = "acr"',
+        'credential = "workload-identity"',
+        f'tenant_id = "{TENANT}"',
+        f'client_id = "{CLIENT}"',
+        f'token_file = "{tmp_path}/token"',
+    )
+    env = azure.principal(AZURE_CLIENT_SECRET="made-up-other-secret", AZURE_CLIENT_ID="x", AZURE_TENANT_ID="y")
+    mint(env)
+    mint(env, "otherregistry.azurecr.io")
+
+    assert form_of(azure.requests[1])["client_secret"] == SECRET
+    assert form_of(azure.requests[4])["client_assertion"] == ASSERTION
+
+
+@pytest.mark.parametrize(
+    ("setting", "parameter"),
+    [
+        (f'client_id = "{CLIENT}"', f"client_id={CLIENT}"),
+        (f'object_id = "{CLIENT}"', f"object_id={CLIENT}"),
+        ('resource_id = "/subscriptions/s/a"', "msi_res_id=/subscriptions/s/a"),
+    ],
+)
+def test_one_of_several_managed_identities(
+    azure: FakeAzure, mint: Mint, home: Path, setting: str, parameter: str
+) -> None:
+    """The configuration names it by any of its three ids, and AZURE_CLIENT_ID does not count then."""
+    azure.identities = [CLIENT, "/subscriptions/s/a"]
+    write_config(home, 'credential = "managed-identity"', setting)
+    env = azure.environment(
+        AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds,
+        AZURE_CLIENT_ID="other",
+        AZURE_TENANT_ID=TENANT,
+        AZURE_AUTHORITY_HOST=f"https://{LOGIN}",
+        AZURE_FEDERATED_TOKEN_FILE="/nowhere",  # what makes of azure-identity's managed identity another one
+    )
+    mint(env)
+
+    assert parameter in azure.metadata.requests[-1].path
+    assert "other" not in azure.metadata.requests[-1].path
+
+
+def test_environment_means_the_environment(azure: FakeAzure, mint: Mint, home: Path) -> None:
+    """`credential = "environment"` takes what the variables say, and fails where they say nothing."""
+    write_config(home, 'credential = "environment"')
+    assert mint(azure.principal()).username == USER
+    with pytest.raises(Unavailable, match="the environment names no identity"):
+        mint(azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds))
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (['client_id = "' + CLIENT + '"'], "`client_id` needs `credential`"),
+        (['credential = "azure-cli"', f'client_id = "{CLIENT}"'], "`client_id` is not for `azure-cli`"),
+        (['credential = "certificate"', 'token_file = "/x"'], "`token_file` is not for `certificate`"),
+        (['credential = "managed-identity"', 'authority_host = "a.example"'], "`authority_host` is not for"),
+        (['credential = "managed-identity"', f'client_id = "{CLIENT}"', f'object_id = "{CLIENT}"'], "not two"),
+        (['registry = "otherregistry.azurecr.io"'], "`registry` is for aliases"),
+        (['credential = "default"'], "`credential` is not one of"),
+        (['client_secret = "made-up"'], "unknown key `client_secret`"),
+        (['tenant_id = "a/b"'], "`tenant_id` is not"),
+        (['certificate_file = "relative.pem"'], "`certificate_file` is not an absolute path"),
+        (['audience = "https://evil.example"'], "`audience` is not"),
+        (['authority_host = "http://a.example"'], "`authority_host` is not a host"),
+        (["credential = 1"], "`credential` is not"),
+    ],
+)
+def test_a_configuration_that_cannot_be_meant(
+    azure: FakeAzure, mint: Mint, home: Path, lines: list[str], words: str
+) -> None:
+    """Contradictions are told with the line, before a packet is sent."""
+    write_config(home, *lines)
+    with pytest.raises(Unavailable, match=r"config\.toml.* line") as raised:
+        mint(azure.principal())
+
+    assert words in raised.value.message
+    assert azure.requests == []
+
+
+def test_an_alias_is_answered_with_the_token_of_its_registry(
+    azure: FakeAzure, get: Callable[..., Result], home: Path
+) -> None:
+    """The name that the configuration gives to a registry is never asked for anything itself."""
+    write_config(home, f'registry = "{HOST}"', match="mirror.acme.example")
+    answer = get(azure.principal(), "mirror.acme.example", cached=True).credential
+
+    assert answer["ServerURL"] == "mirror.acme.example"
+    assert azure.seen == STEPS
+    assert get(azure.principal(), cached=True).credential["Secret"] != ""
+    assert get(azure.principal(), "other.acme.example", cached=True) == Result(1, NOT_FOUND, b"")
+    assert azure.proxy.refused == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([], "needs `registry`"),
+        (['registry = "myregistry.azurecr.io.evil.example"'], "not a login server"),
+        (['registry = "mirror.acme.example"'], "not a login server"),
+    ],
+)
+def test_an_alias_must_stand_for_a_registry(
+    azure: FakeAzure, mint: Mint, home: Path, lines: list[str], words: str
+) -> None:
+    """An alias that leads nowhere, or to a stranger, is a mistake in the configuration."""
+    write_config(home, *lines, match="mirror.acme.example")
+    with pytest.raises(Unavailable, match=words):
+        mint(azure.principal(), "mirror.acme.example")
+
+    assert azure.requests == []
+
+
+# --- the manual ------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_has_every_setting_and_every_variable() -> None:
+    """docs/acr.md explains each setting and each variable that is read."""
+    from credhelpers.sources import acr
+    from tests.test_docs import ROOT
+
+    page = (ROOT / "docs/acr.md").read_text()
+    names = {name.decode() for name in acr._VARIABLES} | {"AZURE_CONFIG_DIR", "AZD_CONFIG_DIR", "AZURE_USERNAME"}
+    for name in (*SETTINGS, *names, "AZURE_CLIENT_CERTIFICATE_PATH"):
+        assert f"`{name}`" in page, name
+    assert max(map(len, MANUAL.splitlines())) <= 100
+
+
+def test_imds_at_its_true_address(authority: Authority, home: Path, tmp_path: Path) -> None:
+    """A virtual machine's metadata service at 169.254.169.254, in a network of its own, with a proxy set against it."""
+    if os.geteuid() != 0:
+        lacking("a network namespace needs root")
+    unshare, ip = need("unshare", "util-linux"), need("ip", "iproute2")
+    program = tmp_path / "machine.py"
+    program.write_text(f"""
+import http.server, subprocess, sys, pathlib
+sys.path.insert(0, {str(Path.cwd())!r})
+from tests.fakes.azure import FakeAzure, HOST
+from tests.fakes.tls import Authority
+from tests.harness import call, environment
+for command in ("link set lo up", "address add 169.254.169.254/32 dev lo"):
+    subprocess.run([{ip!r}, *command.split()], check=True)
+folder = pathlib.Path({str(tmp_path)!r})
+with FakeAzure(Authority(folder)) as azure:
+    import socket, threading
+    listener = socket.create_server(("169.254.169.254", 80))
+    def carry():
+        while True:
+            peer, _ = listener.accept()
+            with peer, socket.create_connection(("127.0.0.1", azure.metadata.port)) as onward:
+                from tests.fakes.tls import _pump
+                _pump(peer, onward)
+    threading.Thread(target=carry, daemon=True).start()
+    env = azure.environment(HTTP_PROXY=azure.proxy.url, http_proxy=azure.proxy.url)
+    del env["AZURE_POD_IDENTITY_AUTHORITY_HOST"]
+    env["CREDHELPERS_CACHE_DIR"] = ""
+    result = call("acr", "get", HOST, environment(pathlib.Path({str(home)!r}), **env))
+    print(result.code, azure.mints, azure.proxy.refused, [one.host for one in azure.metadata.requests])
+""")
+    done = subprocess.run(
+        [unshare, "--net", sys.executable, program], capture_output=True, text=True, timeout=60, check=False
+    )
+    if "Operation not permitted" in done.stderr:
+        lacking("network namespaces are not allowed here")
+
+    assert done.stdout == "0 1 [] ['169.254.169.254', '169.254.169.254']\n", done.stderr
