@@ -1,0 +1,592 @@
+"""How the executables start: by whom, from where, under which variables, and from which files."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from credhelpers import entry
+from credhelpers.cache import TokenCache
+from credhelpers.credential import Credential
+from credhelpers.sources.ecr import Ecr
+from tests import forms
+from tests.forms import EXECUTABLES, ROOT, SYSTEM
+from tests.harness import BIN, NOT_FOUND, Result, document, need
+from tests.services import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ECR = "docker-credential-ecr"
+KEYRING = "docker-credential-keyring"
+HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
+PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def start(
+    *command: str | Path,
+    stdin: bytes = b"",
+    env: dict[str, str] | None = None,
+    cwd: str | Path = "/",
+    session: bool = False,
+) -> Result:
+    """Run a command as a client would, in a directory that is not ours."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        input=stdin,
+        env={"PATH": SYSTEM} if env is None else env,
+        cwd=cwd,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        start_new_session=session,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def is_version(result: Result, name: str) -> bool:
+    """Whether this is what `version` answers, and nothing else."""
+    return (result.code, result.err) == (0, b"") and bool(
+        re.fullmatch(rb"%b \(credhelpers\) v[0-9][^\n ]*\n" % name.encode(), result.out)
+    )
+
+
+@pytest.fixture(scope="module", params=["pip", "uv tool", "pipx", "editable"])
+def form(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory on PATH of one form of installation."""
+    folder = tmp_path_factory.mktemp("a form")
+    if request.param == "uv tool":
+        return forms.by_uv_tool(folder, folder / "tools", folder / "bin")
+    if request.param == "pipx":
+        return forms.by_pipx(need("pipx", "pipx"), folder, "--python", str(forms.REAL_PYTHON))
+    if request.param == "editable":
+        source = forms.checkout(folder / "source")
+        return forms.by_environment(folder / "environment", "--editable", source=source)
+    return BIN
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment that nothing has been called from, to copy."""
+    return forms.by_environment(tmp_path_factory.mktemp("template") / "environment").parent
+
+
+class Installation:
+    """An environment of its own, to look into and to damage."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bin = folder / "bin"
+        self.package = folder / "lib" / PYTHON / "site-packages/credhelpers"
+        self.bytecode = self.package / "__pycache__"
+
+    def call(self, verb: str = "version", stdin: bytes = b"", **env: str) -> Result:
+        return start(self.bin / ECR, verb, stdin=stdin, env={"PATH": SYSTEM, **env})
+
+    @property
+    def file(self) -> Path:
+        """What the executable starts from after the first slow call."""
+        return self.bytecode / f"{ECR}.{sys.hexversion:x}"
+
+    def opened(self, trace: Path, verb: str = "version", stdin: bytes = b"", **env: str) -> list[str]:
+        """The files of the package that a call opens, by their names in it."""
+        strace = need("strace", "strace")
+        command = (strace, "-f", "-qq", "-e", "trace=open,openat", "-o", trace, self.bin / ECR, verb)
+        done = start(*command, stdin=stdin, env={"PATH": SYSTEM, **env})
+        assert done.code == 0, done
+        return re.findall(r'"[^"]*/site-packages/credhelpers/([^"]*)".* = [0-9]', trace.read_text())
+
+
+@pytest.fixture
+def installation(template: Path, tmp_path: Path) -> Installation:
+    """A fresh copy in a path with spaces."""
+    shutil.copytree(template, tmp_path / "a copy of it", symlinks=True)
+    return Installation(tmp_path / "a copy of it")
+
+
+# --- the first lines --------------------------------------------------------------------------------------------------
+
+
+def test_executables_start_alike() -> None:
+    """Every executable has the same lines but for what it is made of."""
+    end = "\n    site.addsitedir(os.path.realpath(packages))\n    from credhelpers.protocol import serve\n"
+    heads = {}
+    for name in EXECUTABLES:
+        text = (ROOT / "entrypoints" / name).read_text()
+        assert end in text, name
+        heads[name] = text.partition(end)[0]
+        assert (ROOT / "entrypoints" / name).stat().st_mode & 0o777 == 0o755, name
+
+    assert len(set(heads.values())) == 1
+
+
+@pytest.mark.parametrize("shell", [[], ["dash"], ["busybox", "sh"]], ids=["kernel", "dash", "busybox"])
+@pytest.mark.parametrize("name", EXECUTABLES)
+def test_every_form_starts(form: Path, name: str, shell: list[str]) -> None:
+    """What pip, uv, pipx and an editable installation put on PATH runs, by every shell."""
+    if shell:
+        need(shell[0], shell[0])
+
+    assert is_version(start(*shell, form / name, "version"), name)
+
+
+@pytest.mark.parametrize("shell", [[], ["dash"], ["busybox", "sh"]], ids=["kernel", "dash", "busybox"])
+def test_links_are_followed(form: Path, tmp_path: Path, shell: list[str]) -> None:
+    """A chain of relative and absolute links, through directories with spaces, under other names."""
+    folder = tmp_path / "with a space"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub/first").symlink_to(form / ECR)
+    (folder / "second").symlink_to("sub/first")
+    (tmp_path / "third").symlink_to(folder / "second")
+    (folder / "sub/-last one").symlink_to("../../third")
+
+    assert is_version(start(*shell, folder / "sub/-last one", "version"), ECR)
+
+
+def test_no_program_of_the_working_directory_follows_the_links(form: Path, tmp_path: Path) -> None:
+    """An empty word in PATH is the working directory, where anybody may have put a `readlink`."""
+    (tmp_path / "link").symlink_to(form / ECR)
+    planted = tmp_path / "here/readlink"
+    planted.parent.mkdir()
+    planted.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    planted.chmod(0o755)
+    done = start(tmp_path / "link", "version", env={"PATH": f":{SYSTEM}"}, cwd=planted.parent)
+    assert is_version(done, ECR)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_it_is_found_in_every_way(form: Path, tmp_path: Path) -> None:
+    """By PATH, by a relative path, from its own directory, through a linked directory."""
+    (tmp_path / "linked").symlink_to(form)
+    (tmp_path / "deep/er").mkdir(parents=True)
+
+    assert is_version(start("sh", "-c", f"exec {ECR} version", env={"PATH": f"{form}:{SYSTEM}"}), ECR)
+    assert is_version(start("sh", "-c", f"exec {ECR} version", env={"PATH": f".:{SYSTEM}"}, cwd=form), ECR)
+    assert is_version(start("dash", ECR, "version", cwd=form), ECR)
+    assert is_version(start(f"./{ECR}", "version", cwd=form), ECR)
+    assert is_version(start(f"../../linked/{ECR}", "version", cwd=tmp_path / "deep/er"), ECR)
+
+
+def test_without_a_python_it_says_what_to_do(installation: Installation) -> None:
+    """An environment whose Python a system upgrade took away is told on the line that docker shows."""
+    (installation.bin / "python3").unlink()
+
+    done = installation.call("get")
+
+    assert (done.code, done.err) == (1, b"")
+    assert done.out == f"no python3 beside {ECR}: install it again with install.sh, uv tool or pipx\n".encode()
+
+
+# --- hostile surroundings ---------------------------------------------------------------------------------------------
+
+MODULES = (
+    *("json", "re", "os", "ssl", "site", "typing", "marshal", "fcntl", "ctypes", "sitecustomize", "usercustomize"),
+    *("secretstorage", "pyrage", "botocore/__init__", "credhelpers/__init__", "encodings/__init__"),
+)
+
+
+def plant(folder: Path) -> Path:
+    """Put modules that leave a mark when they are run wherever Python might look below `folder`; the mark."""
+    mark = folder / "ran"
+    # What works also before Python has files.
+    trap = f"import posix; posix.write(posix.open({str(mark)!r}, posix.O_WRONLY | posix.O_CREAT), b'%s ')\n"
+    site = f".local/lib/{PYTHON}/site-packages"
+    for place in (".", f"lib/{PYTHON}", f"lib/{PYTHON}/site-packages", site):
+        for module in MODULES:
+            path = folder / place / f"{module}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(trap % module)
+        (folder / place / "planted.pth").write_text(trap % "pth")
+    # CPython looks for its own library where this file says, if a variable says that it is started from here; `-I` does
+    # not keep it from that.
+    (folder / "pyvenv.cfg").write_text(f"home = {folder}/bin\n")
+    (folder / "bin").mkdir()
+    (folder / "bin/python3").symlink_to(forms.REAL_PYTHON)
+    return mark
+
+
+def test_the_plants_would_be_run(tmp_path: Path) -> None:
+    """The trap is live: a Python that is not isolated runs into it."""
+    mark = plant(tmp_path)
+
+    start(forms.REAL_PYTHON, "-c", "import json", cwd=tmp_path)
+    assert mark.exists()
+    mark.unlink()
+    start(forms.REAL_PYTHON, "-c", "pass", env={"HOME": str(tmp_path)})
+    assert mark.exists()
+    for variable in ("PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__"):
+        mark.unlink()
+        start(forms.REAL_PYTHON, "-I", "-S", "-c", "pass", env={variable: f"{tmp_path}/bin/python3"})
+        assert mark.exists()
+
+
+SURROUNDINGS: list[Callable[[str], dict[str, str]]] = [
+    lambda _: {},
+    lambda place: {"PYTHONPATH": place, "PYTHONSAFEPATH": ""},
+    lambda place: {"PYTHONHOME": place},
+    lambda place: {"PYTHONHOME": place, "PYTHONPATH": place, "PYTHONPLATLIBDIR": "lib"},
+    lambda place: {"PYTHONSTARTUP": f"{place}/json.py", "PYTHONINSPECT": "1", "PYTHONBREAKPOINT": "json.loads"},
+    lambda place: {"PYTHONUSERBASE": f"{place}/.local", "HOME": place},
+    lambda place: {"PYTHONPYCACHEPREFIX": place, "VIRTUAL_ENV": place},
+    lambda place: {"PYTHONEXECUTABLE": f"{place}/bin/python3"},
+    lambda place: {"__PYVENV_LAUNCHER__": f"{place}/bin/python3"},
+    lambda place: {"ENV": f"{place}/json.py", "BASH_ENV": f"{place}/json.py", "CDPATH": place, "IFS": "/-"},
+]
+
+
+@pytest.mark.parametrize("surrounding", SURROUNDINGS, ids=lambda make: "+".join(make("x")) or "directory")
+def test_nothing_planted_runs(form: Path, tmp_path: Path, surrounding: Callable[[str], dict[str, str]]) -> None:
+    """Neither the working directory nor the link's directory nor a variable changes which code runs."""
+    folder = tmp_path / "planted"
+    mark = plant(folder)
+    for name in EXECUTABLES:
+        (folder / name).symlink_to(form / name)
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    hostile = {"PATH": SYSTEM, "HOME": str(home), **surrounding(str(folder))}
+
+    for name in EXECUTABLES:
+        assert is_version(start(folder / name, "version", env=hostile, cwd=folder), name)
+        found = start(folder / name, "get", stdin=b"registry.example", env=hostile, cwd=folder)
+        assert found == Result(1, NOT_FOUND, b"")
+        assert start(folder / name, "erase", stdin=b"registry.example", env=hostile, cwd=folder) == Result(0, b"", b"")
+        assert start(folder / name, "list", env=hostile, cwd=folder) == Result(0, b"{}\n", b"")
+    kept = start(folder / ECR, "store", stdin=document(HOST, "AWS", "made-up"), env=hostile, cwd=folder)
+    assert kept == Result(0, b"", b"")
+    assert not mark.exists(), mark.read_text()
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        pytest.param({}, id="empty"),
+        pytest.param({"LANG": "C", "LC_ALL": "C"}, id="C"),
+        pytest.param({"LANG": "xx_XX.junk", "LC_ALL": "\x01", "LANGUAGE": "junk"}, id="junk locale"),
+        pytest.param({"HOME": "/there/is/none", "TMPDIR": "/there/is/none"}, id="lost home"),
+        pytest.param({"LD_LIBRARY_PATH": "/there/is/none::.", "LD_BIND_NOW": "1"}, id="LD_LIBRARY_PATH"),
+        pytest.param({"PYTHONVERBOSE": "3", "PYTHONPROFILEIMPORTTIME": "1", "PYTHONDUMPREFS": "1"}, id="noisy"),
+        pytest.param({"PYTHONWARNINGS": "error", "PYTHONDEVMODE": "1", "PYTHONTRACEMALLOC": "9"}, id="warnings"),
+        pytest.param({"PYTHONUTF8": "junk", "PYTHONIOENCODING": "junk", "PYTHONHASHSEED": "junk"}, id="junk values"),
+        pytest.param({"PYTHONDONTWRITEBYTECODE": "1", "PYTHONOPTIMIZE": "2", "PYTHONNOUSERSITE": "1"}, id="modes"),
+        pytest.param({"POSIXLY_CORRECT": "1", "PATH": "/there/is/none:/usr/bin:/bin"}, id="strict"),
+    ],
+)
+def test_no_variable_is_in_the_way(form: Path, tmp_path: Path, env: dict[str, str]) -> None:
+    """The answer is the same, and nothing else is printed, with and without a link before it."""
+    (tmp_path / "link").symlink_to(form / ECR)
+
+    assert is_version(start(form / ECR, "version", env=env), ECR)
+    assert is_version(start(tmp_path / "link", "version", env=env), ECR)
+    assert start(form / ECR, "get", stdin=b"registry.example", env=env) == Result(1, NOT_FOUND, b"")
+
+
+CLOSED = [closed for count in (1, 2, 3) for closed in combinations((0, 1, 2), count)]
+
+
+@pytest.mark.parametrize("closed", CLOSED, ids=lambda closed: " ".join(map(str, closed)))
+def test_closed_streams(form: Path, tmp_path: Path, closed: tuple[int, ...]) -> None:
+    """A caller may have closed any of the three streams; what is left of them carries what it should."""
+    (tmp_path / "link").symlink_to(form / ECR)
+    closing = " ".join(f"{number}<&-" for number in closed)
+
+    for path in (form / ECR, tmp_path / "link"):
+        done = start("sh", "-c", f'exec "$0" version {closing}', path)
+        assert done.err == b""
+        assert done.code == 1 if 1 in closed else is_version(done, ECR)
+        done = start("sh", "-c", f'exec "$0" get {closing}', path, stdin=b"registry.example")
+        assert done.code == 1
+        assert done.err == b""
+        wanted = b"no credentials server URL\n" if 0 in closed else NOT_FOUND
+        assert done.out == (b"" if 1 in closed else wanted)
+
+
+@pytest.mark.parametrize("name", EXECUTABLES)
+def test_a_full_standard_output_is_a_failure(form: Path, name: str) -> None:
+    """Whoever writes into a full file hears of it, and not by a traceback."""
+    assert start("sh", "-c", 'exec "$0" version >/dev/full', form / name) == Result(1, b"", b"")
+
+
+def test_without_a_terminal(form: Path) -> None:
+    """A session of its own, as a service manager starts it, makes no difference."""
+    assert is_version(start(form / ECR, "version", session=True), ECR)
+    assert start(form / ECR, "get", stdin=b"registry.example", session=True) == Result(1, NOT_FOUND, b"")
+
+
+# --- the process ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def waiting(form: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A `get` that waits for its input."""
+    command = [str(form / ECR), "get"]
+    env = {"PATH": SYSTEM}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env) as process:
+        yield process
+        process.kill()
+
+
+def test_python_is_isolated_and_leaves_no_core(waiting: subprocess.Popen[bytes]) -> None:
+    """The process that docker started has become Python, isolated, without `site` and with a core limit of zero."""
+    folder = Path(f"/proc/{waiting.pid}")
+    arguments = until(lambda: (folder / "cmdline").read_bytes().split(b"\0")[1:], "a command line")
+    until(lambda: (folder / "cmdline").read_bytes().split(b"\0")[1:3] == [b"-I", b"-S"], "isolation")
+
+    assert re.search(r"^Max core file size +0 +0 ", (folder / "limits").read_text(), re.MULTILINE)
+    assert arguments
+
+
+def test_no_debugger_reads_a_secret(tmp_path: Path) -> None:
+    """From before the first secret on, not even another process of the same user may look into this one."""
+    own = [] if os.geteuid() else [need("setpriv", "util-linux"), "--bounding-set=-all", "--inh-caps=-all"]
+
+    def can_be_read(process: subprocess.Popen[bytes]) -> bool:
+        # A process that may not be dumped is closed to all but those with CAP_SYS_PTRACE, which `own` takes from root.
+        return start(*own, "cat", f"/proc/{process.pid}/environ").code == 0
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        env = {
+            "PATH": SYSTEM,
+            "HOME": str(tmp_path),
+            "AWS_ACCESS_KEY_ID": "made-up",
+            "AWS_SECRET_ACCESS_KEY": "made-up",
+            "AWS_ENDPOINT_URL_ECR": f"http://127.0.0.1:{silent.getsockname()[1]}",
+        }
+        command = [*own, str(BIN / ECR), "get"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as process:
+            assert process.stdin
+            assert process.stdout
+            until(lambda: b"-S" in Path(f"/proc/{process.pid}/cmdline").read_bytes(), "the start")
+            assert can_be_read(process)
+            process.stdin.write(HOST.encode())
+            process.stdin.close()
+            silent.settimeout(20)
+            with silent.accept()[0]:
+                was_readable = can_be_read(process)
+                process.kill()
+            assert process.stdout.read() == b""
+
+    assert not was_readable
+
+
+# --- bytecode ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_second_call_compiles_nothing(installation: Installation, tmp_path: Path) -> None:
+    """A fresh installation without any bytecode compiles once; after that a call opens one file of ours."""
+    shutil.rmtree(installation.bytecode, ignore_errors=True)
+    trace = tmp_path / "trace"
+
+    first = installation.opened(trace)
+    assert "protocol.py" in first
+    assert installation.opened(trace) == [f"__pycache__/{installation.file.name}"]
+
+
+def test_a_hit_opens_one_file(installation: Installation, tmp_path: Path) -> None:
+    """So does a `get` from the cache, which is all that it needs of us."""
+    env = hit(tmp_path)
+    assert installation.call().code == 0
+
+    opened = installation.opened(tmp_path / "trace", "get", HOST.encode(), **env)
+    assert opened == [f"__pycache__/{installation.file.name}"]
+
+
+def test_a_slow_call_writes_the_file_and_nothing_else(installation: Installation) -> None:
+    """One file for each executable, readable for others as the sources are, and no debris."""
+    before = set(installation.package.rglob("*"))
+
+    assert is_version(installation.call(), ECR)
+
+    new = set(installation.package.rglob("*")) - before
+    assert {path for path in new if path.is_file() and path.suffix != ".pyc"} == {installation.file}
+    assert installation.file.stat().st_mode & 0o777 == 0o644
+    content = installation.file.read_bytes()
+    stamp = installation.file.stat().st_mtime_ns
+    assert is_version(installation.call(), ECR)
+    assert (installation.file.read_bytes(), installation.file.stat().st_mtime_ns) == (content, stamp)
+
+
+def test_the_name_of_another_helper_starts_from_the_same_file(installation: Installation, tmp_path: Path) -> None:
+    """A link that stands in for another helper's name costs no second file, and nothing of the first start."""
+    (installation.bin / "docker-credential-ecr-login").symlink_to(ECR)
+    (tmp_path / "on path").symlink_to(installation.bin / "docker-credential-ecr-login")
+
+    for path in (installation.bin / "docker-credential-ecr-login", tmp_path / "on path"):
+        assert is_version(start(path, "version"), ECR)
+
+    assert [path for path in installation.bytecode.iterdir() if path.suffix != ".pyc"] == [installation.file]
+    assert installation.opened(tmp_path / "trace") == [f"__pycache__/{installation.file.name}"]
+
+
+def test_a_changed_source_counts_at_once(installation: Installation, tmp_path: Path) -> None:
+    """An upgrade in place is never answered by the code of before, and the next call starts from a new file."""
+    assert is_version(installation.call(), ECR)
+    old = installation.file.read_bytes()
+
+    source = installation.package / "__init__.py"
+    source.write_text(source.read_text().replace('__version__ = "0', '__version__ = "7'))
+
+    assert b" v7." in installation.call().out
+    assert installation.file.read_bytes() != old
+    assert b" v7." in installation.call().out
+    assert installation.opened(tmp_path / "trace") == [f"__pycache__/{installation.file.name}"]
+
+
+@pytest.mark.parametrize("module", ["protocol.py", "sources/ecr.py"])
+def test_a_missing_source_does_not_run(installation: Installation, module: str) -> None:
+    """What has been removed is gone, though its bytecode is still in the file."""
+    assert is_version(installation.call(), ECR)
+    (installation.package / module).unlink()
+
+    assert installation.call().code != 0
+
+
+def test_a_copy_starts_from_itself(installation: Installation, tmp_path: Path) -> None:
+    """A copied installation does not run the code of the one that it was copied from."""
+    assert is_version(installation.call(), ECR)
+    copy = Installation(tmp_path / "copy")
+    shutil.copytree(installation.bin.parent, tmp_path / "copy", symlinks=True)
+    source = installation.package / "__init__.py"
+    source.write_text(source.read_text().replace('__version__ = "0', '__version__ = "7'))
+
+    assert b" v0." in copy.call().out
+    assert b" v7." in installation.call().out
+
+
+def damaged(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """The content as a power cut, a full disk or a stranger might have left it."""
+    yield "empty", b""
+    for part in range(1, 24):
+        yield f"cut after {part}/24", content[: len(content) * part // 24]
+    yield "zeros", bytes(len(content))
+    yield "zeros at the end", content[:1000] + bytes(len(content) - 1000)
+    yield "a string", b"s\x00\x00\x00\x80"
+    yield "a pair of nothing", b")\x02NN"
+    yield "a pair with a text", b")\x02z\x04passN"
+    yield "a text file", b"this is not bytecode\n" * 99
+    yield "backwards", content[::-1]
+    yield "a number where code belongs", b")\x02i\x01\x00\x00\x00[\x00\x00\x00\x00"
+
+
+def test_a_damaged_file_is_replaced(installation: Installation) -> None:
+    """Whatever lies where the bytecode was, the call answers, says nothing of it, and mends it."""
+    assert is_version(installation.call(), ECR)
+    whole = installation.file.read_bytes()
+    for name, content in damaged(whole):
+        installation.file.write_bytes(content)
+        assert is_version(installation.call(), ECR), name
+        assert installation.file.read_bytes() == whole, name
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        pytest.param(lambda path: path.mkdir(), id="directory"),
+        pytest.param(lambda path: path.symlink_to("there-is-none"), id="link to nowhere"),
+        pytest.param(lambda path: path.symlink_to(path.name), id="link to itself"),
+        pytest.param(lambda path: path.symlink_to("/dev/null"), id="nothing"),
+    ],
+)
+def test_what_is_no_file_is_passed_by(installation: Installation, put: Callable[[Path], None]) -> None:
+    """A call answers though it can neither read nor write the file, and leaves no other behind."""
+    assert is_version(installation.call(), ECR)
+    installation.file.unlink()
+    put(installation.file)
+
+    assert is_version(installation.call(), ECR)
+    assert not [path for path in installation.bytecode.iterdir() if path.name.startswith(f"{installation.file.name}.")]
+
+
+def test_a_package_that_cannot_be_written_works(installation: Installation) -> None:
+    """An installation that belongs to another user starts a little slower, each time, and nothing is written."""
+    assert installation.call("list").code == 0  # so that there is a directory for bytecode
+    for path in installation.bytecode.iterdir():
+        path.unlink()
+    own = [] if os.geteuid() else [need("setpriv", "util-linux"), "--bounding-set=-all", "--inh-caps=-all"]
+    folders = [installation.package, *(path for path in installation.package.rglob("*") if path.is_dir())]
+    for path in folders:
+        path.chmod(0o555)
+    before = sorted(installation.package.rglob("*"))
+    try:
+        for _ in range(2):
+            assert is_version(start(*own, installation.bin / ECR, "version"), ECR)
+    finally:
+        for path in folders:
+            path.chmod(0o755)
+
+    assert sorted(installation.package.rglob("*")) == before
+
+
+def test_many_first_calls_at_once(installation: Installation) -> None:
+    """Twenty processes that all find no file answer, and leave one that works."""
+    processes = [
+        subprocess.Popen([installation.bin / ECR, "version"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(20)
+    ]
+    for process in processes:
+        out, err = process.communicate(timeout=60)
+        assert is_version(Result(process.returncode, out, err), ECR)
+
+    left = [path for path in installation.bytecode.iterdir() if path.suffix != ".pyc"]
+    assert left == [installation.file]
+    assert is_version(installation.call(), ECR)
+
+
+# --- what a hit imports -----------------------------------------------------------------------------------------------
+
+# Built into the interpreter, or next to it: see `protocol`.
+BUILT_INS = {"gc", "posix", "sys", "time", "marshal", "_blake2", "_signal", "_thread"}
+SLOW = {"json", "ssl", "logging", "typing", "pathlib", "importlib.metadata", "os", "re", "site", "botocore", "boto3"}
+
+
+def hit(folder: Path) -> dict[str, str]:
+    """The environment of an identity for which a token of HOST lies in the cache."""
+    cache = folder / "cache"
+    cache.mkdir(mode=0o700)
+    env = {"HOME": str(folder), "CREDHELPERS_CACHE_DIR": str(cache), "AWS_PROFILE": "made-up"}
+    environ = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
+    now = time.time()
+    credential = Credential("AWS", "made-up" * 300, soft=now + 3600, hard=now + 7200, expires=now + 9000)
+    TokenCache("ecr", entry.directory(environ)).save(Ecr(environ).key(HOST), HOST, credential, now)
+    return env
+
+
+def imported(*command: str | Path, stdin: bytes = b"", env: dict[str, str] | None = None) -> set[str]:
+    """The modules that a Python imports, by its own account."""
+    done = start(command[0], "-I", "-S", "-X", "importtime", *command[1:], stdin=stdin, env=env)
+    assert done.code == 0, done
+    names = re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", done.err.decode(), re.MULTILINE)
+    assert names
+    return set(names)
+
+
+def test_a_hit_imports_nothing_slow(installation: Installation, tmp_path: Path) -> None:
+    """A `get` from the cache imports our few modules and built-ins, on the first call and on later ones."""
+    env = hit(tmp_path)
+    python = installation.bin / "python3"
+    bare = imported(python, "-c", "pass")
+    assert not bare & SLOW
+
+    for _ in range(2):
+        found = imported(python, installation.bin / ECR, "get", stdin=HOST.encode(), env=env) - bare
+        ours = {name for name in found if name.partition(".")[0] == "credhelpers"}
+        assert found - ours <= BUILT_INS, found
+        assert not {name for name in ours if name.startswith("credhelpers.stores")}
+        assert installation.call().code == 0  # which leaves the file for the second round
+    assert ours == set()
+
+
+def test_the_list_of_imports_would_tell(installation: Installation, tmp_path: Path) -> None:
+    """The list is no empty promise: a call that reads JSON shows it."""
+    python = installation.bin / "python3"
+    stored = document(HOST, "AWS", "made-up")
+
+    assert "json" in imported(python, installation.bin / ECR, "store", stdin=stored, env=hit(tmp_path))
