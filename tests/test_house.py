@@ -1,0 +1,185 @@
+"""The arrows between modules, read from the imports themselves."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.harness import BIN
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "credhelpers"
+ENTRYPOINTS = sorted((ROOT / "entrypoints").iterdir())
+
+LEAVES = {"errors", "notes"}
+# From a module to those of ours that it may import, types included.
+ARROWS = {
+    "": set(),
+    "errors": set(),
+    "notes": set(),
+    "credential": set(),
+    "identity": set(),
+    "hosts": {"errors"},
+    "guard": set(),
+    "launch": set(),
+    "document": {"credential", "errors", "hosts"},
+    "private": set(),
+    "config": {"errors", "identity"},
+    "entry": {"credential", "errors", "identity", "private"},
+    "cache": {"credential", "entry", "errors", "notes", "private"},
+    "minted": {"cache", "credential", "entry", "errors", "hosts", "identity"},
+    "protocol": {"", "credential", "document", "errors", "guard", "hosts", "launch", "notes"},
+}
+FOR_SOURCES_AND_STORES = {"config", "credential", "errors", "hosts", "identity", "notes", "private"}
+# What a cache hit may import besides ours: built into the interpreter, or next to it.
+BUILT_INS = {"posix", "sys", "time", "_blake2", "_json", "_signal", "_thread"}
+ON_A_HIT = ("", "credential", "entry", "errors", "hosts", "identity", "minted", "private", "protocol")
+
+
+def name_of(path: Path) -> str:
+    """`sources.ecr` for credhelpers/sources/ecr.py, "" for the package itself."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports_of(path: Path, *, top_level_only: bool = False) -> set[str]:
+    """The modules that a source imports, by their full names; what only types need is left out at top level."""
+    tree = ast.parse(path.read_text())
+    nodes: list[ast.AST] = list(tree.body) if top_level_only else list(ast.walk(tree))
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports relatively"
+            module = node.module or ""
+            inside = [
+                PACKAGE.parent.joinpath(*module.split("."), alias.name).with_suffix(".py") for alias in node.names
+            ]
+            found |= {f"{module}.{file.stem}" for file in inside if file.exists()}
+            if not all(file.exists() for file in inside):
+                found.add(module)
+    return found
+
+
+def ours(modules: set[str]) -> set[str]:
+    return {
+        module.removeprefix("credhelpers").removeprefix(".")
+        for module in modules
+        if module.partition(".")[0] == "credhelpers"
+    }
+
+
+MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, id=name or "package") for name in MODULES])
+def test_arrows_point_inwards(name: str) -> None:
+    """A module imports only what the house allows it."""
+    area = name.partition(".")[0]
+    if area in ("clouds", "sources", "stores"):
+        areas = (area, "clouds") if area == "sources" else (area,)
+        allowed = FOR_SOURCES_AND_STORES | {other for other in MODULES if other.partition(".")[0] in areas}
+    else:
+        allowed = ARROWS[name]
+
+    assert ours(imports_of(MODULES[name])) <= allowed
+
+
+def test_sources_do_not_know_each_other() -> None:
+    """A source is one module: it could be removed without touching another."""
+    for name, path in MODULES.items():
+        if name.startswith("sources."):
+            assert not {other for other in ours(imports_of(path)) if other.startswith("sources.")} - {name}
+
+
+def test_there_is_no_circle() -> None:
+    """The modules can be put in a row so that each imports only what stands before it."""
+    arrows = {name: ours(imports_of(path)) - {name} for name, path in MODULES.items()}
+    while arrows:
+        ready = {name for name, others in arrows.items() if not others & arrows.keys()}
+        assert ready, f"a circle among {sorted(arrows)}"
+        arrows = {name: others for name, others in arrows.items() if name not in ready}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in MODULES if name in ON_A_HIT or name.startswith("sources.")],
+    ids=lambda name: name or "package",
+)
+def test_a_hit_imports_built_ins_only(name: str) -> None:
+    """What is imported before a cached answer is written costs next to nothing."""
+    others = {module for module in imports_of(MODULES[name], top_level_only=True) if not ours({module})}
+
+    assert others <= BUILT_INS
+
+
+def test_one_place_decides_about_hosts() -> None:
+    """Nobody but `hosts` takes a server apart or looks for one in a string.
+
+    Clouds do so with their API's URL, and `config` matches whole hosts with what the user wrote.
+    """
+    suspicious = re.compile(
+        r"\.(endswith|startswith)\(\s*[\"']\.?[\w-]+\.(com|io|aws|dev|cn|us|gov|eu)\b|urlsplit|urlparse|re\.search"
+    )
+    for name, path in MODULES.items():
+        if name != "hosts" and not name.startswith(("clouds.", "stores.")):
+            text = path.read_text()
+            assert not suspicious.search(text), name
+            assert name == "config" or not re.search(r"import re\b", text), name
+
+
+def test_one_place_knows_the_streams() -> None:
+    """Nobody but `protocol` and the guard that it calls touches arguments, standard streams or exit codes."""
+    suspicious = re.compile(r"sys\.(argv|stdin|stdout|stderr|exit)|\bprint\(|\binput\(|raise SystemExit")
+    for name, path in MODULES.items():
+        if name != "protocol":
+            assert not suspicious.search(path.read_text()), name
+
+
+@pytest.mark.parametrize("path", ENTRYPOINTS, ids=lambda path: path.name)
+def test_an_executable_only_composes(path: Path) -> None:
+    """After the launch lines, which all share, an executable imports its parts and serves."""
+    launch, marker, composition = path.read_text().partition("    from credhelpers.protocol import serve\n\n")
+
+    assert (
+        launch + marker
+        == ENTRYPOINTS[0].read_text().partition("from credhelpers.protocol import serve\n\n")[0].rstrip(" ") + marker
+    )
+    lines = [line for line in composition.splitlines() if line]
+    assert all(line.startswith("from credhelpers.") for line in lines[:-1])
+    assert lines[-1].startswith("serve(name, ")
+    assert ours(imports_of(path)) <= {"", "protocol", "minted"} | {
+        name for name in MODULES if name.startswith(("sources.", "stores."))
+    }
+
+
+def test_every_executable_is_installed() -> None:
+    """An executable is one line of pyproject.toml, and every line an executable."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    scripts = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-scripts"]
+
+    assert scripts == {f"entrypoints/{path.name}": path.name for path in ENTRYPOINTS}
+    assert all(path.stat().st_mode & 0o111 == 0o111 for path in ENTRYPOINTS)
+    assert all((BIN / path.name).read_bytes() == path.read_bytes() for path in ENTRYPOINTS)
+
+
+def test_the_code_is_clean() -> None:
+    """The linter, the formatter and the type checker have nothing to say."""
+    for command in (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]):
+        done = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_nothing_is_left_open() -> None:
+    """No stub, no reminder, no unverified connection."""
+    suspicious = re.compile(
+        r"TODO|FIXME|XXX|NotImplementedError|verify\s*=\s*False|CERT_NONE|shell\s*=\s*True|except Exception:\s*pass"
+    )
+    for path in [*MODULES.values(), *ENTRYPOINTS]:
+        assert not suspicious.search(path.read_text()), path.name
