@@ -5,8 +5,7 @@ The one place that knows arguments, streams and exit codes. What clients rely on
 
 What goes where: standard output carries one answer, or on failure one line that says why. Standard error is empty on
 success and on not-found; on another failure it may carry one `hint:` line, which of the two is what docker shows on
-`pull` and `push`. Nothing
-of the input and nothing of a secret is in either. Exit code 0 is success, 1 everything else.
+`pull` and `push`. Nothing of the input and nothing of a secret is in either. Exit code 0 is success, 1 everything else.
 
 This module is on the way of a cache hit. What is slow is imported where it is needed.
 """

@@ -515,6 +515,16 @@ def test_a_relative_path_of_az_is_not_run(azure: FakeAzure, mint: Mint, tmp_path
     assert not (tmp_path / "ran").exists()
 
 
+def test_an_az_in_a_directory_of_everybody_is_not_run(azure: FakeAzure, mint: Mint, tmp_path: Path) -> None:
+    """Where everybody may put a program, nobody's is run."""
+    script(tmp_path / "all/az", f"touch {tmp_path}/ran")
+    (tmp_path / "all").chmod(0o777)
+    with pytest.raises(NotFound):
+        mint(azure.environment(PATH=f"{tmp_path}/all:/usr/bin:/bin"))
+
+    assert not (tmp_path / "ran").exists()
+
+
 def test_an_az_that_does_not_start_is_passed_over(azure: FakeAzure, get: Callable[..., Result], tmp_path: Path) -> None:
     """Its interpreter may be gone since an upgrade; that is no defect of ours, and no identity."""
     broken = tmp_path / "bin/az"

@@ -21,6 +21,7 @@ from hashlib import sha1
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import botocore
 import pytest
 
 from credhelpers.cache import TokenCache
@@ -359,7 +360,7 @@ def test_each_file_is_part_of_the_key(
 
 def test_the_key_knows_every_variable_of_this_botocore() -> None:
     """What botocore reads is in the key or has been judged; a new variable of a new botocore fails here."""
-    package = Path(sys.modules[pytest.importorskip("botocore.session").__name__].__file__ or "").parent
+    package = Path(botocore.__file__ or "").parent
     names: set[str] = set()
     for module in ("configprovider.py", "credentials.py", "utils.py", "tokens.py", "session.py", "plugin.py"):
         names |= set(re.findall(r"['\"]((?:AWS|BOTO|BOTOCORE)_[A-Z0-9_]+)['\"]", (package / module).read_text()))

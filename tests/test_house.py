@@ -29,13 +29,14 @@ ARROWS = {
     "launch": set(),
     "document": {"credential", "errors", "hosts"},
     "private": set(),
+    "bounded": set(),
     "config": {"errors", "identity"},
     "entry": {"credential", "errors", "identity", "private"},
     "cache": {"credential", "entry", "errors", "notes", "private"},
     "minted": {"cache", "credential", "entry", "errors", "hosts", "identity"},
     "protocol": {"", "credential", "document", "errors", "guard", "hosts", "launch", "notes"},
 }
-FOR_SOURCES_AND_STORES = {"config", "credential", "errors", "hosts", "identity", "notes", "private"}
+FOR_SOURCES_AND_STORES = {"bounded", "config", "credential", "errors", "hosts", "identity", "notes", "private"}
 # What a cache hit may import besides ours: built into the interpreter, or next to it.
 BUILT_INS = {"posix", "sys", "time", "_blake2", "_json", "_signal", "_thread"}
 ON_A_HIT = ("", "credential", "entry", "errors", "hosts", "identity", "minted", "private", "protocol")

@@ -8,15 +8,13 @@ says, and each failure has a sentence of its own, see `aws_errors`.
 import base64
 import os
 import shlex
-import signal
 import subprocess
 import sys
-import threading
 import time
-from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
 
-from credhelpers.clouds import aws_errors
+from credhelpers.bounded import Late, within
+from credhelpers.clouds import aws_errors, child
 from credhelpers.credential import Credential
 from credhelpers.errors import DeadlinePassed, HelperError, NotFound, Unavailable
 
@@ -57,10 +55,6 @@ _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 _PLAIN_LETTERS = 64
 
 
-class _LateError(Exception):
-    """What was asked for did not come within its seconds."""
-
-
 def authorization_token(host: "EcrHost", settings: "Mapping[str, str]") -> Credential:
     """A token for the registries of `host`'s region, with its times, by the identity that `settings` choose.
 
@@ -75,8 +69,8 @@ def authorization_token(host: "EcrHost", settings: "Mapping[str, str]") -> Crede
     now = time.time()
     request = _TokenRequest(host, settings)
     try:
-        answer = _within(_BUDGET - (time.monotonic() - started), request.send)
-    except _LateError:
+        answer = within(_BUDGET - (time.monotonic() - started), request.send)
+    except Late:
         request.end_children()
         raise request.late() from None
     except (DeadlinePassed, KeyboardInterrupt):
@@ -130,11 +124,8 @@ class _TokenRequest:
 
     def end_children(self) -> None:
         """Kill every credential_process with its own children; nobody waits for its answer any more."""
-        for child in self.children:
-            try:
-                os.killpg(child.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):  # gone, or another user's by now
-                continue
+        for started in self.children:
+            child.end(started.pid)
 
     def _prepare(self) -> None:
         """Settle how and where botocore asks, before anything is signed or any credential is looked for."""
@@ -304,37 +295,14 @@ class _TokenRequest:
         return name
 
 
-def _within(seconds: float, work: "Callable[[], Any]") -> "Any":
-    """What `work` returns or raises. Raises _LateError after `seconds`, whatever `work` waits for.
-
-    It goes on in a thread that ends with this process. Time-outs of libraries bound neither a resolver nor a child.
-    """
-    outcome: SimpleQueue[tuple[Any, Exception | None]] = SimpleQueue()
-
-    def run() -> None:
-        try:
-            outcome.put((work(), None))
-        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
-            outcome.put((None, error))
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        value, error = outcome.get(timeout=seconds)
-    except Empty:
-        raise _LateError from None
-    if error:
-        raise error
-    return value
-
-
 def _limit(provider: "Any", seconds: float, otherwise: "Callable[[], None]") -> None:
     """Give a provider of the chain `seconds` in all; then it has what `otherwise` returns or raises."""
     load = provider.load
 
     def limited() -> "Any":
         try:
-            return _within(seconds, load)
-        except (_LateError, LookupError, OSError, TypeError, ValueError):  # or an answer or a URL that makes no sense
+            return within(seconds, load)
+        except (Late, LookupError, OSError, TypeError, ValueError):  # or an answer or a URL that makes no sense
             return otherwise()
 
     provider.load = limited

@@ -311,40 +311,30 @@ class Mint:
 
         Not by azure-identity, whose time-out ends `az` only, a shell script, and not the Python below it.
         """
-        import shutil
-        import subprocess
+        from subprocess import TimeoutExpired
+
+        from credhelpers.clouds import child
 
         name = command[0]
-        path = shutil.which(name, path=self._variable(b"PATH"))
-        if path is None or not path.startswith("/"):
+        path = child.find(name.encode(), self._environ)
+        if path is None:
             raise _Absent(f"{name} is not on PATH", f"install it and run `{login}`, or choose another `credential`")
+        plain = {**self._environ, b"AZURE_CORE_NO_COLOR": b"true", b"NO_COLOR": b"true"}
+        words = [path, *(word.encode() for word in command[1:])]
         try:
-            child = subprocess.Popen(  # noqa: S603 - no shell, and the words are ours or validated settings
-                [path, *command[1:]],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd="/",
-                env={**self._environ, b"AZURE_CORE_NO_COLOR": b"true", b"NO_COLOR": b"true"},
-                start_new_session=True,
-            )
+            status, output, errors = child.run(words, plain, self._until - _LAST_STEP - monotonic())
         except OSError:  # its interpreter is gone, say
             raise _Absent(f"{name} cannot be started", f"run `{name} version` to see why") from None
-        try:
-            output, errors = child.communicate(timeout=max(self._until - _LAST_STEP - monotonic(), 0.1))
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             raise Unavailable(f"{name} gave no answer in time", f"run `{' '.join(command[:3])}` and see why") from None
-        finally:
-            _end(child.pid)
-            child.wait()
-        if child.returncode == 0:
+        if status == 0:
             return _object(output)
         code = _aadsts(output + errors)
         if code:
             raise _entra_error(code, f"run `{login}`")
         if absence in output + errors:
             raise _Absent(f"nobody is logged in to {name}", f"run `{login}`")
-        raise Unavailable(f"{name} failed with exit status {child.returncode}", f"run `{' '.join(command[:3])}`")
+        raise Unavailable(f"{name} failed with exit status {status}", f"run `{' '.join(command[:3])}`")
 
     def _acquire(
         self, wire: "_Wire", make: "Callable[[], TokenCredential]", explain: "Callable[[_Wire], Unavailable]"
@@ -670,16 +660,6 @@ def _text_of(path: str, what: str) -> str:
     if not 0 < len(text) <= _FILE_BYTES:
         raise Unavailable(f"{what} is missing, empty or unreadable", "look at it with `ls -l`, as who runs docker")
     return text
-
-
-def _end(group: int) -> None:
-    """End a process and whatever it started."""
-    import os
-    import signal
-    from contextlib import suppress
-
-    with suppress(ProcessLookupError):  # all of them are gone, as they should be
-        os.killpg(group, signal.SIGKILL)
 
 
 def _bearer(challenge: str) -> dict[str, str]:

@@ -5,7 +5,6 @@ twelve seconds, and trusts what a file says about where to send a secret. Nor ar
 for one, and one on `http.client` costs a third of `requests`, follows no redirect and reads no `.netrc`.
 """
 
-import _thread
 import json
 import os
 import posix
@@ -13,13 +12,14 @@ import ssl
 from base64 import b64encode
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from signal import SIGKILL
 from socket import gaierror
-from subprocess import DEVNULL, PIPE, Popen, SubprocessError, TimeoutExpired
+from subprocess import SubprocessError, TimeoutExpired
 from time import monotonic, sleep, time
 from typing import TYPE_CHECKING
 
 from credhelpers import notes
+from credhelpers.bounded import Late, within
+from credhelpers.clouds import child
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable
 from credhelpers.hosts import GOOGLE_UNIVERSE, endpoint, is_google_service, is_local
@@ -427,7 +427,7 @@ def _answered(
 def _asked(name: str, seconds: float, work: "Callable[[], _Answer]") -> _Answer:
     """The answer, or Unavailable with why the one called `name` gave none within the seconds."""
     try:
-        return _within(seconds, work)
+        return within(seconds, work)
     except ssl.SSLCertVerificationError as error:
         raise _untrusted(name, error) from None
     except ssl.SSLError:
@@ -436,7 +436,7 @@ def _asked(name: str, seconds: float, work: "Callable[[], _Answer]") -> _Answer:
         problem = Unavailable(
             f"the address of {name} cannot be found", "check the network, HTTPS_PROXY and `getent hosts google.com`"
         )
-    except TimeoutError:
+    except (Late, TimeoutError):
         problem = Unavailable(f"{name} does not answer in time", "check the network, HTTPS_PROXY and the firewall")
     except (OSError, HTTPException, ValueError) as error:
         if str(error).startswith("Tunnel connection failed"):
@@ -446,31 +446,6 @@ def _asked(name: str, seconds: float, work: "Callable[[], _Answer]") -> _Answer:
         else:
             problem = Unavailable(f"{name} cannot be reached", "check the network, HTTPS_PROXY and the firewall")
     raise problem from None
-
-
-def _within(seconds: float, work: "Callable[[], _Answer]") -> _Answer:
-    """What `work` gives. Raises TimeoutError after the seconds, however it hangs: a resolver knows no time-out.
-
-    What hangs is left behind in its thread; the process is about to end.
-    """
-    done = _thread.allocate_lock()
-    done.acquire()
-    answers: list[_Answer] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            answers.append(work())
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-            errors.append(error)
-        done.release()
-
-    _thread.start_new_thread(run, ())
-    if not done.acquire(timeout=max(seconds, 0)):
-        raise TimeoutError
-    if errors:
-        raise errors[0]
-    return answers[0]
 
 
 def _trust(environ: "Environment") -> ssl.SSLContext:
@@ -714,8 +689,11 @@ def _parsed(answer: _Answer) -> tuple[str, float]:
 
 def _gcloud(environ: "Environment", settings: "dict[str, Any]", universe: str, until: float) -> tuple[str, float]:
     """The token of gcloud's login and when it ends, by its command for tools like this one."""
+    program = child.find(b"gcloud", environ)
+    if program is None:
+        raise Unavailable("gcloud is not installed", "install it, or choose another `credential` in config.toml")
     command = [
-        _program(environ, b"gcloud"),
+        program,
         b"config",
         b"config-helper",
         b"--format=json",
@@ -723,7 +701,13 @@ def _gcloud(environ: "Environment", settings: "dict[str, Any]", universe: str, u
         b"--quiet",
     ]
     command += [f"--{name}={settings[name]}".encode() for name in ("account", "configuration") if name in settings]
-    status, output, errors = _run(command, {**environ, b"CLOUDSDK_CORE_DISABLE_PROMPTS": b"1"}, until)
+    asking = {**environ, b"CLOUDSDK_CORE_DISABLE_PROMPTS": b"1"}
+    try:
+        status, output, errors = child.run(command, asking, until - monotonic())
+    except OSError:
+        raise Unavailable("gcloud cannot be started", "run `gcloud version` to see why") from None
+    except TimeoutExpired:
+        raise Unavailable("gcloud does not answer in time", "run `gcloud config config-helper` to see why") from None
     if status:
         text = errors.decode("utf-8", "replace").lower()
         if any(sign in text for sign in ("auth login", "reauth", "invalid_grant", "no active account", "credentialed")):
@@ -741,40 +725,6 @@ def _gcloud(environ: "Environment", settings: "dict[str, Any]", universe: str, u
             "gcloud's configuration is of another universe than the registry", "choose another by `configuration`"
         )
     return token, end
-
-
-def _program(environ: "Environment", name: bytes) -> bytes:
-    """The program's path: found in PATH, in a directory that has an absolute path and that not everybody may write."""
-    for folder in environ.get(b"PATH", b"").split(b":"):
-        path = folder + b"/" + name
-        try:
-            is_safe = folder.startswith(b"/") and not posix.stat(folder).st_mode & 0o002
-        except OSError:
-            continue
-        if is_safe and posix.access(path, posix.X_OK):
-            return path
-    raise Unavailable("gcloud is not installed", "install it, or choose another `credential` in config.toml")
-
-
-def _run(command: list[bytes], environ: "Environment", until: float) -> tuple[int, bytes, bytes]:
-    """Exit status, output and errors of a program without a terminal. It and its children end when it is too late."""
-    try:
-        child = Popen(  # noqa: S603 - an absolute path and settings of a strict grammar
-            command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=environ, cwd="/", start_new_session=True
-        )
-    except OSError:
-        raise Unavailable("gcloud cannot be started", "run `gcloud version` to see why") from None
-    try:
-        output, errors = child.communicate(timeout=max(until - monotonic(), 0))
-    except BaseException as error:  # also the clock's
-        posix.killpg(child.pid, SIGKILL)
-        child.wait()
-        if isinstance(error, TimeoutExpired):
-            raise Unavailable(
-                "gcloud does not answer in time", "run `gcloud config config-helper` to see why"
-            ) from None
-        raise
-    return child.returncode, output, errors
 
 
 def _exists(path: bytes) -> bool:

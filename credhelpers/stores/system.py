@@ -4,8 +4,7 @@
 package names, plaintext files among it. The library cannot list, so the index tells what is there.
 """
 
-import _thread
-
+from credhelpers.bounded import Late, within
 from credhelpers.credential import Credential
 from credhelpers.errors import Unavailable
 
@@ -108,29 +107,16 @@ class System:
 
 
 def _ask(question: "Callable[[], Answer]") -> "Answer":
-    """What `question` returns, in a thread of its own: a call into the system cannot be interrupted."""
-    answers: list[Answer] = []
-    errors: list[BaseException] = []
-    is_done = _thread.allocate_lock()
-
-    def run() -> None:
-        try:
-            answers.append(question())
-        except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that asked
-            errors.append(error)
-        is_done.release()
-
-    is_done.acquire()
-    _thread.start_new_thread(run, ())
-    if not is_done.acquire(timeout=PATIENCE):
-        raise Unavailable("the keyring does not answer", f"`security show-keychain-info` may tell why, {_EMBEDDED}")
-    if answers:
-        return answers[0]
-    error = errors[0]
+    """What `question` returns: a call into the system, which may be showing a prompt and cannot be interrupted."""
     from keyring.errors import KeyringError
 
-    if isinstance(error, (KeyringError, RuntimeError, OSError)):
+    try:
+        return within(PATIENCE, question)
+    except Late:
+        raise Unavailable(
+            "the keyring does not answer", f"`security show-keychain-info` may tell why, {_EMBEDDED}"
+        ) from None
+    except (KeyringError, RuntimeError, OSError) as error:
         raise Unavailable(
             f"the keyring failed: {type(error).__name__}", f"`security unlock-keychain` if it is locked, {_EMBEDDED}"
         ) from None
-    raise error
