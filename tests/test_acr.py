@@ -665,7 +665,7 @@ def arc(azure: FakeAzure) -> dict[str, str]:
         pytest.param(throttled, "asks to slow down", "minute", id="throttled"),
         pytest.param(arc, "does not let this user in", "himds", id="arc"),
         pytest.param(
-            lambda azure: azure.environment(IDENTITY_ENDPOINT=azure.imds), "IDENTITY_HEADER", "pass all", id="no header"
+            lambda azure: azure.environment(IDENTITY_ENDPOINT=azure.imds), "IDENTITY_HEADER", "printenv", id="no header"
         ),
         pytest.param(
             lambda azure: azure.environment(

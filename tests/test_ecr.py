@@ -239,7 +239,7 @@ def test_a_plain_endpoint_on_this_machine(aws: FakeAws, env: dict[str, str], hom
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL_ECR", "AWS_ENDPOINT_URL"])
 def test_a_plain_endpoint_elsewhere_is_refused(aws: FakeAws, env: dict[str, str], variable: str, url: str) -> None:
     """Nothing that holds a secret goes over a network in clear."""
-    failure(get(env | {variable: url, "HTTP_PROXY": aws.proxy.url}), "not https", "env | grep AWS_ENDPOINT_URL")
+    failure(get(env | {variable: url, "HTTP_PROXY": aws.proxy.url}), "not https", "printenv AWS_ENDPOINT_URL_ECR")
     assert aws.proxy.asked == []
 
 
@@ -247,7 +247,7 @@ def test_a_plain_endpoint_of_sts_elsewhere_is_refused(aws: FakeAws, bare: dict[s
     """The same holds for the service that assumes the role."""
     web_identity(home, bare)
     result = get(bare | {"AWS_ENDPOINT_URL_STS": "http://sts.example", "HTTP_PROXY": aws.proxy.url})
-    failure(result, "not https", "env | grep AWS_ENDPOINT_URL")
+    failure(result, "not https", "printenv AWS_ENDPOINT_URL_ECR")
     assert aws.proxy.asked == []
 
 
@@ -885,7 +885,11 @@ def test_sso(
             id="no token file",
         ),
         pytest.param(
-            {}, {"AWS_CREDENTIAL_FILE": "/nowhere/made-up"}, "does not exist", "env | grep AWS_", id="no such file"
+            {},
+            {"AWS_CREDENTIAL_FILE": "/nowhere/made-up"},
+            "does not exist",
+            "printenv AWS_CONFIG_FILE",
+            id="no such file",
         ),
         pytest.param(
             {"config": "[default]\nmetadata_service_timeout = made-up\n"}, {}, "malformed", "aws sts", id="malformed"

@@ -62,7 +62,7 @@ FOREIGN_ENDPOINT = (
 )
 UNSAFE_ENDPOINT = (
     "the AWS endpoint that is set is not https, and not on this machine",
-    "run `env | grep AWS_ENDPOINT_URL`, and correct it there or as endpoint_url in ~/.aws/config",
+    "run `printenv AWS_ENDPOINT_URL_ECR AWS_ENDPOINT_URL AWS_ENDPOINT_URL_STS`; correct it, or ~/.aws/config",
 )
 LATE_SEARCH = ("the search for AWS credentials did not end in time", f"run {WHO} to see what it waits for")
 LATE_PROCESS = (
@@ -100,7 +100,7 @@ _BY_EXCEPTION = {
     ),
     "ConfigNotFound": (
         "a file that the environment names for AWS credentials does not exist",
-        "run `env | grep AWS_`, and correct or unset the variable",
+        "run `printenv AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE AWS_CREDENTIAL_FILE`, and correct or unset it",
     ),
     "InvalidConfigError": (
         "the AWS profile contradicts itself or names another that does not exist",
@@ -146,7 +146,7 @@ _BY_PROVIDER = {
     ),
     "container-role": (
         "the credential service of this container gave no credentials",
-        "check the task role (ECS) or the pod identity association (EKS), and `env | grep AWS_CONTAINER_`",
+        "check the task role (ECS) or the pod identity (EKS), and `printenv AWS_CONTAINER_CREDENTIALS_FULL_URI`",
     ),
     "": (
         "the credential_source of the AWS profile has no credentials",

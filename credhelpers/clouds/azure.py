@@ -47,6 +47,7 @@ _CLOUDS = {
     "AzureChinaCloud": ("login.chinacloudapi.cn", "https://management.chinacloudapi.cn"),
     "AzureUSGovernment": ("login.microsoftonline.us", "https://management.usgovcloudapi.net"),
 }
+_NETWORK = "`curl -sI https://login.microsoftonline.com` and `curl -sI https://REGISTRY/v2/` show where it ends"
 _AUDIENCE = "https://containerregistry.azure.net"
 _IMDS = "http://169.254.169.254"  # learn.microsoft.com, "How to use managed identities … to acquire an access token"
 _IMDS_PATH = "/metadata/identity/oauth2/token"
@@ -271,7 +272,7 @@ class Mint:
         if endpoint and not (self._variable(b"IDENTITY_HEADER") or self._variable(b"IMDS_ENDPOINT")):
             raise Unavailable(
                 "IDENTITY_ENDPOINT is set, but neither IDENTITY_HEADER nor IMDS_ENDPOINT is",
-                "pass all variables of the managed identity to the process that runs docker",
+                "`printenv IDENTITY_HEADER IMDS_ENDPOINT` must show one where docker runs: pass it on",
             )
         endpoint = endpoint or self._variable(b"MSI_ENDPOINT")
         if endpoint:
@@ -534,24 +535,31 @@ class _Wire:
         who = self._who
         kinds = {type(part).__name__ for part in _causes(error)}
         if isinstance(error, exceptions.ProxyError):
-            return Unavailable(f"the proxy does not lead to {who}", "look at HTTPS_PROXY and NO_PROXY")
+            return Unavailable(
+                f"the proxy does not lead to {who}",
+                "`printenv HTTPS_PROXY NO_PROXY` shows which; ask who runs it, or set NO_PROXY",
+            )
         if isinstance(error, exceptions.SSLError):
             return Unavailable(
-                f"the certificate of {who} is not trusted", "name the CA's file in REQUESTS_CA_BUNDLE or SSL_CERT_FILE"
+                f"the certificate of {who} is not trusted",
+                "`export REQUESTS_CA_BUNDLE=FILE` with the certificate of the authority, if it is yours",
             )
         if "NameResolutionError" in kinds:
-            return Unavailable(f"the name of {who} cannot be resolved", "look at the spelling, then at DNS")
+            return Unavailable(
+                f"the name of {who} cannot be resolved",
+                "check the spelling; `getent hosts REGISTRY` asks for it as we did",
+            )
         if kinds & {"ConnectTimeout", "ReadTimeout", "ConnectTimeoutError", "ReadTimeoutError"}:
             return self._overdue()
         if isinstance(error, OSError) and not isinstance(error, exceptions.RequestException):
             return Unavailable(
                 "the file of CA certificates cannot be read",
-                "look at REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE",
+                "`printenv REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE` shows it; correct or unset it",
             )
-        return Unavailable(f"{who} cannot be reached, or broke off", "look at the network between, then try again")
+        return Unavailable(f"{who} cannot be reached, or broke off", _NETWORK)
 
     def _overdue(self) -> Unavailable:
-        return Unavailable(f"{self._who} gave no answer in time", "look at the network between, then try again")
+        return Unavailable(f"{self._who} gave no answer in time", _NETWORK)
 
 
 _LATER = "try again; if it stays, please report it"
@@ -618,7 +626,7 @@ def _check_is_near(endpoint: str) -> None:
     if "@" in authority or "\\" in authority or not (scheme == "https" or (scheme == "http" and is_near)):
         raise Unavailable(
             "the address of the managed identity is not of this machine, nor https",
-            "look at IDENTITY_ENDPOINT, MSI_ENDPOINT and AZURE_POD_IDENTITY_AUTHORITY_HOST",
+            "`printenv IDENTITY_ENDPOINT MSI_ENDPOINT AZURE_POD_IDENTITY_AUTHORITY_HOST` shows it; correct it",
         )
 
 
@@ -785,7 +793,8 @@ def _metadata_refusal(wire: _Wire, *, is_one_asked_for: bool) -> Unavailable:
         return _Absent("no identity is assigned to this machine", "assign one: `az vm identity assign`")
     if wire.status == 401:  # noqa: PLR2004 - RFC 9110
         return Unavailable(
-            "the metadata service does not let this user in", "on Azure Arc, add the user to the group himds"
+            "the metadata service does not let this user in",
+            "on Azure Arc `sudo usermod -aG himds USER`, then log in anew",
         )
     return Unavailable(f"the metadata service answered with status {wire.status} and no token", _LATER)
 

@@ -212,7 +212,7 @@ class _File:
         except HelperError:
             raise
         except (GoogleAuthError, ValueError, TypeError, KeyError, AttributeError):
-            self._refuse("is incomplete or damaged", "download or create it again")
+            self._refuse("is incomplete or damaged", _ANOTHER_FILE)
 
     def _refuse(self, message: str, hint: str) -> "Never":
         raise Unavailable(f"{self._what} {message}", hint) from None
@@ -311,9 +311,9 @@ def _read(path: bytes, what: str) -> "dict[str, Any]":
     except OSError:
         raise Unavailable(f"{what} cannot be read", "look at its mode and owner with `ls -l`") from None
     except (ValueError, RecursionError):
-        raise Unavailable(f"{what} is not JSON", "download or create it again") from None
+        raise Unavailable(f"{what} is not JSON", _ANOTHER_FILE) from None
     if not isinstance(info, dict):
-        raise Unavailable(f"{what} is not a credential of Google's", "download or create it again")
+        raise Unavailable(f"{what} is not a credential of Google's", _ANOTHER_FILE)
     return info
 
 
@@ -404,6 +404,8 @@ class _Network:
         return _answered(connection, method, target, body, dict(headers or {}))
 
 
+_NETWORK = "`curl -sI https://oauth2.googleapis.com` and `printenv HTTPS_PROXY NO_PROXY` show where it ends"
+_ANOTHER_FILE = "`gcloud auth application-default login` or `gcloud iam service-accounts keys create` makes another"
 _PROXY_HINT = "look what stands between this machine and google: a proxy, a captive portal"
 
 
@@ -437,14 +439,14 @@ def _asked(name: str, seconds: float, work: "Callable[[], _Answer]") -> _Answer:
             f"the address of {name} cannot be found", "check the network, HTTPS_PROXY and `getent hosts google.com`"
         )
     except (Late, TimeoutError):
-        problem = Unavailable(f"{name} does not answer in time", "check the network, HTTPS_PROXY and the firewall")
+        problem = Unavailable(f"{name} does not answer in time", _NETWORK)
     except (OSError, HTTPException, ValueError) as error:
         if str(error).startswith("Tunnel connection failed"):
             problem = Unavailable(
                 f"the proxy of HTTPS_PROXY does not let us through to {name}", "ask who runs the proxy"
             )
         else:
-            problem = Unavailable(f"{name} cannot be reached", "check the network, HTTPS_PROXY and the firewall")
+            problem = Unavailable(f"{name} cannot be reached", _NETWORK)
     raise problem from None
 
 
@@ -465,7 +467,8 @@ def _trust(environ: "Environment") -> ssl.SSLContext:
         return ssl.create_default_context(cafile=path)
     except OSError:
         raise Unavailable(
-            "the file of REQUESTS_CA_BUNDLE cannot be read as certificates", "correct the path, or unset the variable"
+            "the file of REQUESTS_CA_BUNDLE cannot be read as certificates",
+            "`printenv REQUESTS_CA_BUNDLE CURL_CA_BUNDLE` shows it; correct or unset it",
         ) from None
 
 
@@ -480,7 +483,7 @@ def _untrusted(name: str, error: ssl.SSLCertVerificationError) -> Unavailable:
         return Unavailable(f"what answers as {name} has the certificate of another host", _PROXY_HINT)
     return Unavailable(
         f"the certificate of {name} is not trusted",
-        "if a proxy of yours looks into TLS, name its CA file in REQUESTS_CA_BUNDLE",
+        "if a proxy of yours looks into TLS, `export REQUESTS_CA_BUNDLE=FILE` with its authority's certificate",
     )
 
 
@@ -523,7 +526,10 @@ def _refusal(kind: str, host: str, status: int, body: bytes) -> Unavailable:
     """What a service's error means. `host` is empty for one that is not Google's; nothing of the text is repeated."""
     word, detail = _error_of(body)
     if not host:
-        return Unavailable(f"the token URL of the credential file answers with HTTP {status}", "look what it points to")
+        return Unavailable(
+            f"the token URL of the credential file answers with HTTP {status}",
+            "`curl -i` it, and see what it points to",
+        )
     if status == 429 or word == "RESOURCE_EXHAUSTED":  # noqa: PLR2004 - RFC 6585
         return Unavailable("google limits how often this identity may ask for tokens", "wait a minute, then try again")
     if status >= 500:  # noqa: PLR2004 - RFC 9110, 15.6
@@ -553,7 +559,10 @@ def _refused_key(word: str, detail: str, status: int) -> Unavailable:
     if "disabled" in detail:
         return Unavailable("the service account is disabled", "run `gcloud iam service-accounts enable ACCOUNT`")
     if "not found" in detail or "deleted" in detail:
-        return Unavailable("the service account does not exist any more", "create a key for another service account")
+        return Unavailable(
+            "the service account does not exist any more",
+            "`gcloud iam service-accounts list` shows which there are; make a key of one",
+        )
     if word == "invalid_grant":
         return Unavailable(
             "google does not know this key of the service account: deleted, disabled or expired",
@@ -568,7 +577,10 @@ def _refused_exchange(kind: str, word: str, detail: str, status: int) -> Unavail
             "the workforce user's login has expired", "run `gcloud auth application-default login` again"
         )
     if "expired" in detail or "stale" in detail:
-        return Unavailable("the token that the credential file refers to has expired", "look what ought to renew it")
+        return Unavailable(
+            "the token that the credential file refers to has expired",
+            "look at its `credential_source`: what ought to renew that file, URL or program",
+        )
     if word == "invalid_target":
         return Unavailable("the workload identity pool or provider does not exist, or is disabled", _POOLS)
     if word in ("invalid_grant", "invalid_request", "unauthorized_client", "access_denied"):
@@ -585,7 +597,10 @@ def _refused_impersonation(word: str, detail: str, status: int) -> Unavailable:
     if status == 403:  # noqa: PLR2004 - RFC 9110, 15.5.4
         return Unavailable("this identity may not impersonate the service account", _CREATOR)
     if status == 404:  # noqa: PLR2004 - RFC 9110, 15.5.5
-        return Unavailable("the service account to impersonate does not exist", "correct its address")
+        return Unavailable(
+            "the service account to impersonate does not exist",
+            "`gcloud iam service-accounts list` shows which there are",
+        )
     return _refused(word, status)
 
 
@@ -634,7 +649,10 @@ def _metadata(network: _Network, *, is_expected: bool) -> tuple[str, float]:
         raise NotFound from None
     if answer.status == 404:  # noqa: PLR2004 - RFC 9110, 15.5.5
         if is_expected:
-            raise Unavailable("this machine has no service account", "attach one, or choose another identity")
+            raise Unavailable(
+                "this machine has no service account",
+                "`gcloud compute instances set-service-account` attaches one; or choose another identity",
+            )
         raise NotFound
     token, life = _parsed(answer)
     if life < _MARGIN:  # GKE's metadata server hands out what is nearly over, and renews it meanwhile
@@ -669,7 +687,10 @@ class _Metadata:
 
         answer = _asked("the metadata server", self._until - monotonic(), work)
         if answer.headers.get("metadata-flavor") != "Google":
-            raise Unavailable("the metadata server is not one of Google's", "look where GCE_METADATA_HOST points to")
+            raise Unavailable(
+                "the metadata server is not one of Google's",
+                "`printenv GCE_METADATA_HOST GCE_METADATA_IP` shows where it points; correct or unset it",
+            )
         return answer
 
 
