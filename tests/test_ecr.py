@@ -358,6 +358,19 @@ def test_each_file_is_part_of_the_key(
     assert are_apart(found)
 
 
+def test_ht7_netrc_is_not_read(aws: FakeAws, env: dict[str, str], home: Path) -> None:
+    """A password that stands in .netrc for Amazon's host, or for the proxy, goes nowhere."""
+    hosts = ("api.ecr.eu-west-1.amazonaws.com", "127.0.0.1")
+    netrc = home / ".netrc"
+    netrc.write_text("".join(f"machine {host} login someone password made-up-netrc\n" for host in hosts))
+    netrc.chmod(0o600)
+    assert get(env | {"NETRC": str(netrc)}).credential["Username"] == "AWS"
+    basic = base64.b64encode(b"someone:made-up-netrc").decode()
+    for request in aws.requests:
+        assert request.headers["authorization"].startswith("AWS4-HMAC-SHA256 ")
+        assert not any("made-up-netrc" in value or basic in value for value in request.headers.values())
+
+
 def test_the_key_knows_every_variable_of_this_botocore() -> None:
     """What botocore reads is in the key or has been judged; a new variable of a new botocore fails here."""
     package = Path(botocore.__file__ or "").parent

@@ -75,6 +75,15 @@ def form(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return BIN
 
 
+def test_an_editable_installation_writes_no_launch_file(tmp_path: Path) -> None:
+    """It would lie in the checkout, where no executable looks for it, and be written anew at every call."""
+    source = forms.checkout(tmp_path / "source")
+    bin_ = forms.by_environment(tmp_path / "environment", "--editable", source=source)
+    for _ in range(2):
+        assert is_version(start(bin_ / ECR, "version"), ECR)
+    assert not list(tmp_path.rglob(f"{ECR}.{sys.hexversion:x}*"))
+
+
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment that nothing has been called from, to copy."""
