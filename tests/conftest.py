@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 pytest.register_assert_rewrite("tests.contract", "tests.harness")
 
-from tests.fakes.tls import Authority  # noqa: E402 - what a test asserts must be rewritten before it is imported
+from tests.fakes.source import Clock  # noqa: E402 - what a test asserts must be rewritten before it is imported
+from tests.fakes.tls import Authority  # noqa: E402 - as above
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +35,32 @@ def home(tmp_path: Path) -> Path:
     path = tmp_path / "home"
     path.mkdir(mode=0o700)
     return path
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the cache's modules."""
+    fake = Clock()
+    for module in ("entry", "cache"):
+        monkeypatch.setattr(f"credhelpers.{module}.time", fake)
+    return fake
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A private cache directory."""
+    path = tmp_path / "cache"
+    path.mkdir(mode=0o700)
+    return path
+
+
+@pytest.fixture
+def entered(tmp_path: Path) -> Iterator[Path]:
+    """A directory of the test that other users can enter, too."""
+    places = [place for place in (tmp_path, *tmp_path.parents) if Path(tempfile.gettempdir()) in place.parents]
+    modes = {place: place.stat().st_mode for place in places}
+    for place, mode in modes.items():
+        place.chmod(mode | 0o011)
+    yield tmp_path
+    for place, mode in modes.items():
+        place.chmod(mode)

@@ -10,7 +10,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -26,11 +25,12 @@ from credhelpers.credential import INFINITY, Credential
 from credhelpers.entry import Entry, Failure
 from credhelpers.errors import NotFound, Unavailable
 from tests.fakes import source as fakes
-from tests.fakes.source import Clock
 from tests.harness import environment, lacking, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.fakes.source import Clock
 
 _HELPER = [sys.executable, "-I", fakes.__file__]
 _BARE = [sys.executable, "-I", "-S", "-c"]
@@ -44,23 +44,6 @@ def _key(number: int) -> str:
 _KEY = _key(0xABC)
 _NAME = f"fake-{_KEY}"
 _COPY = _key(0xC0B)  # the key of a host, under which lies a copy of the order's token
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of the modules under test."""
-    fake = Clock()
-    for module in ("entry", "cache"):
-        monkeypatch.setattr(f"credhelpers.{module}.time", fake)
-    return fake
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A private cache directory."""
-    path = tmp_path / "cache"
-    path.mkdir(mode=0o700)
-    return path
 
 
 @pytest.fixture
@@ -1169,18 +1152,6 @@ def _as_unknown(home: Path, command: list[str]) -> list[str]:
     script = f"import runpy, sys; sys.path.append({str(packages)!r})\nrunpy.run_module('fake', run_name='__main__')"
     become = [need("setpriv", "util-linux"), "--reuid", "54321", "--regid", "54321", "--clear-groups"]
     return [*become, python, "-I", "-S", "-c", script, command[-1]]
-
-
-@pytest.fixture
-def entered(tmp_path: Path) -> Iterator[Path]:
-    """A directory of the test that other users can enter, too."""
-    places = [place for place in (tmp_path, *tmp_path.parents) if Path(tempfile.gettempdir()) in place.parents]
-    modes = {place: place.stat().st_mode for place in places}
-    for place, mode in modes.items():
-        place.chmod(mode | 0o011)
-    yield tmp_path
-    for place, mode in modes.items():
-        place.chmod(mode)
 
 
 def _limited(_home: Path, command: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,28 +18,13 @@ from credhelpers import entry as entries
 from credhelpers import private
 from credhelpers.cache import TokenCache
 from credhelpers.credential import Credential
-from tests.fakes.source import Clock
 from tests.harness import lacking, need
+
+if TYPE_CHECKING:
+    from tests.fakes.source import Clock
 
 _KEY = "0123456789abcdef" * 2 + "01234567"
 _NAME = f"fake-{_KEY}"
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of the modules under test."""
-    fake = Clock()
-    for module in ("entry", "cache"):
-        monkeypatch.setattr(f"credhelpers.{module}.time", fake)
-    return fake
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A private cache directory."""
-    path = tmp_path / "cache"
-    path.mkdir(mode=0o700)
-    return path
 
 
 def _token(now: float, secret: str = "token") -> Credential:

@@ -10,20 +10,15 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import pytest
 
 import credhelpers
 from credhelpers import launch
 from tests.harness import lacking, need
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _NAME = "docker-credential-x"
 _FILE = f"{_NAME}.{sys.hexversion:x}"
@@ -223,18 +218,6 @@ def test_a_failing_system_call_is_silent(step: str, packages: Path) -> None:
     assert [line for line in trace.read_text().splitlines() if "INJECTED" in line and _FILE in line]
     assert (done.returncode, done.stderr) == (0, b"")
     assert not [path.name for path in _cache(packages).iterdir() if path.name.startswith("docker")]
-
-
-@pytest.fixture
-def entered(tmp_path: Path) -> Iterator[Path]:
-    """A directory of the test that other users can enter, too."""
-    places = [place for place in (tmp_path, *tmp_path.parents) if Path(tempfile.gettempdir()) in place.parents]
-    modes = {place: place.stat().st_mode for place in places}
-    for place, mode in modes.items():
-        place.chmod(mode | 0o011)
-    yield tmp_path
-    for place, mode in modes.items():
-        place.chmod(mode)
 
 
 def test_a_package_of_another_user_is_left_alone(packages: Path, entered: Path) -> None:

@@ -13,10 +13,10 @@ import json
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from tests.fakes.tls import Authority, Proxy, Request, Response, Site
+from tests.fakes.tls import Authority, Cloud, Request, Response
 
 if TYPE_CHECKING:
     import ssl
@@ -71,7 +71,7 @@ class Key:
     session: str | None = None
 
 
-class FakeAws:
+class FakeAws(Cloud):
     """The APIs and a proxy that leads to them.
 
     `life` is the life of a token in seconds, `session_life` that of an assumed role. `password` is the password in each
@@ -81,38 +81,19 @@ class FakeAws:
     """
 
     def __init__(self, authority: Authority, context: ssl.SSLContext | None = None) -> None:
+        super().__init__(authority, tuple(HOSTS), context)
         self.life: float = 12 * 3600
         self.session_life: float = 3600
         self.password: str | None = None
         self.delay: float = 0
-        self.ahead: float = 0
         self.mints = 0
         self.expiries: dict[str, float] = {}
         self.roles = 0
         self.at_once = 0
         self.keys = {KEY_ID: Key(SECRET)}
-        self._authority = authority
         self._turn = threading.Lock()
         self._asked = 0
         self._next: dict[str, list[Response]] = {"ecr": [], "sts": []}
-        self.site = Site(self._respond, context or authority.context(*HOSTS))
-        self.proxy = Proxy(dict.fromkeys(HOSTS, self.site.port))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.proxy.__exit__()
-        self.site.__exit__()
-
-    def now(self) -> float:
-        """Seconds since the epoch by Amazon's clock, which is `ahead` of the true one."""
-        return time.time() + self.ahead
-
-    @property
-    def requests(self) -> list[Request]:
-        """Every request so far, accepted or not."""
-        return self.site.requests
 
     @property
     def routes(self) -> dict[str, int]:

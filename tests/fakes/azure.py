@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
-import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
-from tests.fakes.tls import Authority, Proxy, Request, Response, Site
+from tests.fakes.tls import Authority, Cloud, Request, Response, Site
 
 if TYPE_CHECKING:
     import ssl
@@ -42,7 +41,7 @@ ARM_AUDIENCES = (
 )
 
 
-class FakeAzure:
+class FakeAzure(Cloud):
     """Registries, login services, a metadata service, and a proxy that leads to all but the last.
 
     `life` is the life of a registry's token in seconds, `expiries` tells when each expires, `mints` counts them. What
@@ -52,30 +51,19 @@ class FakeAzure:
     """
 
     def __init__(self, authority: Authority, context: ssl.SSLContext | None = None) -> None:
+        super().__init__(authority, (*LOGINS, *REGISTRIES, "evil.example"), context)
         self.life: float = 3 * 3600
-        self.ahead: float = 0
         self.mints = 0
         self.expiries: dict[str, float] = {}
         self.takes_arm = False
         self.identities = [CLIENT]
         self.answers: dict[tuple[str, str], Response | Callable[[Request], Response]] = {}
         self.tokens: dict[str, str] = {}  # of Entra, with their audiences
-        self._authority = authority
-        self.site = Site(self._respond, context or authority.context(*LOGINS, *REGISTRIES, "evil.example"))
-        self.proxy = Proxy(dict.fromkeys((*LOGINS, *REGISTRIES, "evil.example"), self.site.port))
         self.metadata = Site(self._respond)
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
-        self.proxy.__exit__()
+        super().__exit__()
         self.metadata.__exit__()
-        self.site.__exit__()
-
-    def now(self) -> float:
-        """Seconds since the epoch by Azure's clock."""
-        return time.time() + self.ahead
 
     @property
     def requests(self) -> list[Request]:

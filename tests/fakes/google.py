@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from tests.fakes.tls import Authority, Proxy, Request, Response, Site
+from tests.fakes.tls import Authority, Cloud, Request, Response, Site
 
 if TYPE_CHECKING:
     import ssl
@@ -92,7 +92,7 @@ def write(path: Path, info: object) -> str:
     return str(path)
 
 
-class FakeGoogle:
+class FakeGoogle(Cloud):
     """The services and a proxy that leads to them.
 
     `life` is the life of a token in seconds; `issued` maps each token to whose it is, `ends` to when it ends. `denied`
@@ -101,33 +101,14 @@ class FakeGoogle:
     """
 
     def __init__(self, authority: Authority, context: ssl.SSLContext | None = None) -> None:
+        super().__init__(authority, tuple(HOSTS), context)
         self.life: object = 3600
         self.issued: dict[str, str] = {}
         self.ends: dict[str, float] = {}
         self.denied: set[str] = set()
         self.delay: float = 0
-        self.ahead: float = 0
-        self._authority = authority
         self._turn = threading.Lock()
         self._next: dict[str, list[Response]] = {}
-        self.site = Site(self._respond, context or authority.context(*HOSTS))
-        self.proxy = Proxy(dict.fromkeys(HOSTS, self.site.port))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.proxy.__exit__()
-        self.site.__exit__()
-
-    def now(self) -> float:
-        """Seconds since the epoch by Google's clock."""
-        return time.time() + self.ahead
-
-    @property
-    def requests(self) -> list[Request]:
-        """Every request so far, accepted or not."""
-        return self.site.requests
 
     @property
     def mints(self) -> int:

@@ -6,12 +6,14 @@ byte that it sends is kept.
 
 from __future__ import annotations
 
+import abc
 import http.server
 import select
 import socket
 import socketserver
 import ssl
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -184,6 +186,39 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class Cloud(abc.ABC):
+    """The services of a cloud under their true names, and a proxy that leads to them.
+
+    `ahead` is by how many seconds the cloud's clock is ahead of the true one.
+    """
+
+    def __init__(self, authority: Authority, hosts: tuple[str, ...], context: ssl.SSLContext | None = None) -> None:
+        self.ahead: float = 0
+        self._authority = authority
+        self.site = Site(self._respond, context or authority.context(*hosts))
+        self.proxy = Proxy(dict.fromkeys(hosts, self.site.port))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.proxy.__exit__()
+        self.site.__exit__()
+
+    def now(self) -> float:
+        """Seconds since the epoch by the cloud's clock."""
+        return time.time() + self.ahead
+
+    @property
+    def requests(self) -> list[Request]:
+        """Every request so far, accepted or not."""
+        return self.site.requests
+
+    @abc.abstractmethod
+    def _respond(self, request: Request) -> Response:
+        """What the cloud answers."""
 
 
 def _pump(one: socket.socket, other: socket.socket) -> None:
