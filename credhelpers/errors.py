@@ -63,5 +63,5 @@ class DeadlinePassed(BaseException):
 def overdue() -> Unavailable:
     """What a call says that did not end in time."""
     return Unavailable(
-        "no answer within the time limit", "check the network and the keyring of this machine, then try again"
+        "no answer within the time limit", "see whether `curl -sI https://REGISTRY/v2/` answers, then try again"
     )
