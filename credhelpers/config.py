@@ -159,7 +159,7 @@ class _File:
 
     def fault(self, message: str, hint: str) -> Unavailable:
         """The error for `message`; the file's own path is in the hint, where there is room."""
-        return Unavailable(f"config.toml: {message}", f"{hint}; the file is {self.name}")
+        return Unavailable(f"config.toml: {message}", f"{hint} ({self.name})")
 
     def line(self, number: int, key: str | None = None) -> int:
         """The line of the `number`th registry, or of a key in it; of a key outside of them if that is 0."""

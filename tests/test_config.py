@@ -61,7 +61,7 @@ class File:
             self.load(content)
         error = raised.value
         assert re.fullmatch(r"config\.toml: [ -~]{1,180}", error.message)
-        assert error.hint.endswith(f"; the file is {self.path}")
+        assert error.hint.endswith(f" ({self.path})")
         assert "\n" not in error.hint
         return error
 
