@@ -95,13 +95,13 @@ class TokenCache:
             _note("not written", error)
 
     def save_failure(self, key: str, failure: Failure) -> None:
-        """Remember for a moment that no token could be minted for `key`."""
+        """Remember for a moment that no token could be minted for `key`, unless there was an erase since that began."""
         error = failure.error
         body = b"%d %d\n" % (int(failure.at * 1000), int(failure.took * 1000))
         body += f"{type(error).__name__}\n{error.message}\n{error.hint}".encode("ascii", "backslashreplace")
         try:
             with self._open(create=True) as folder:
-                self._replace(folder, self._name(key) + b".failed", body)
+                self._replace(folder, self._name(key) + b".failed", body, failure.at - failure.took)
         except (OSError, ValueError) as trouble:
             _note("not written", trouble)
 
@@ -120,7 +120,8 @@ class TokenCache:
         """
         lock = Lock()
         # A fixed number of lock files, since they are never removed: two keys may share one and then take turns.
-        name = b"lock-%02d" % (int(key[-8:], 16) % _LOCKS)
+        # Not with a key of another kind, since who mints may need a token of that kind to do so.
+        name = f"{self._kind}-lock-{int(key[-8:], 16) % _LOCKS:02}".encode()
         try:
             with self._open(create=True) as folder:
                 lock = Lock(private.open_lock(folder, name))
@@ -133,8 +134,8 @@ class TokenCache:
             _note("not locked", error)
         return lock
 
-    def erase(self, host: str, key: str) -> None:
-        """Forget every token that answers for `host`, whichever identity minted it, and what lies under `key`.
+    def erase(self, host: str, *keys: str) -> None:
+        """Forget every token that answers for `host`, whichever identity minted it, and what lies under the keys.
 
         What was copied from such a token for another host goes with it. Raises Unavailable if that cannot be promised.
         """
@@ -146,7 +147,7 @@ class TokenCache:
             with opened as folder:
                 self._stop_writers(folder)
                 bodies = self._bodies(folder)
-                names = {self._name(key), *(name for name, body in bodies.items() if _answers_for(body, host))}
+                names = {name for name, body in bodies.items() if _answers_for(body, host)} | set(map(self._name, keys))
                 tokens = {tail for name in names if (tail := _tail(bodies.get(name)))}
                 failures = self._failures(folder, names)
                 while names:
@@ -202,7 +203,10 @@ class TokenCache:
         moments = (entry.issued, credential.soft, credential.hard, credential.expires)
         times = " ".join(str(int(min(moment, _FOREVER))) for moment in moments)
         hosts = " ".join(tuple(dict.fromkeys(entry.hosts))[-_HOSTS:])
-        self._replace(folder, name, f"{times}\n{hosts}\n".encode() + credential.tail(), began)
+        if not (credential.memo.isascii() and credential.memo.isprintable()):
+            raise OSError(22, "the memo is not a line of ASCII")  # EINVAL
+        head = f"{times}\n{hosts}\n{credential.memo}\n".encode()
+        self._replace(folder, name, head + credential.tail(), began)
 
     def _is_newer_format(self, folder: int, name: bytes) -> bool:
         try:
@@ -343,7 +347,7 @@ def _answers_for(body: bytes | None, host: str) -> bool:
 
 def _tail(body: bytes | None) -> bytes:
     """The token in an entry, as it is answered; empty if there is none."""
-    return (body or b"").partition(b"\n")[2].partition(b"\n")[2]
+    return b"".join((body or b"").split(b"\n", 3)[3:])
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -12,7 +12,9 @@ A file that others may write is not trusted, nor is one of another user but root
 such files elsewhere and link to them; what it leads to must be trustworthy, and one that leads nowhere is a mistake.
 
 The first entry of a source that matches a host counts. A pattern is a host in which `*` stands for any part of one
-label, so it never crosses a dot. Which further keys an entry may have is the source's own `SETTINGS`, see `Settings`.
+label, so it never crosses a dot. For a source whose registries may have a port there may be one behind it, or `:*` for
+any port and none; without that a registry without port is meant, or with the 443 of `https`, which is the same. Which
+further keys an entry may have is the source's own `SETTINGS`, see `Settings`.
 """
 
 import posix
@@ -22,14 +24,16 @@ from credhelpers.identity import configuration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from credhelpers.identity import Environment
 
     # By key: what its value is, in words; the regular expression that the whole text matches, in a tuple of one where
-    # the value is a list of such texts; what the key is for. Plain tuples, since a hit imports them with the source.
-    Settings = Mapping[str, tuple[str, str | tuple[str], str]]
+    # the value is a list of such texts, or `bool`; what the key is for. Plain tuples, since a hit imports them with the
+    # source.
+    Pattern = str | tuple[str] | type[bool]
+    Settings = Mapping[str, tuple[str, Pattern, str]]
 
 _FILE_BYTES = 1 << 20
 _COMMON = ("match", "source")
@@ -37,7 +41,10 @@ _READ = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
 _OTHERS_MAY_WRITE = 0o022
 _S_IFMT, _S_IFREG = 0o170000, 0o100000  # <sys/stat.h>
 _SHOWN = 24  # letters; no name that we know is longer, and a secret is
-_PATTERN = r"(?=.{1,253}$)[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?(\.[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?)+"
+_LABEL = "[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?"
+_PATTERN = rf"(?=[^:]{{1,253}}(:|$)){_LABEL}(\.{_LABEL})*(:([1-9][0-9]{{0,4}}|\*))?"
+_DEFAULT_PORT = ":443"
+_LAST_PORT = 65535
 
 
 class Entry:
@@ -52,21 +59,28 @@ class Entry:
         self.number = number
 
     def matches(self, host: str) -> bool:
-        """Whether the whole host fits the pattern."""
+        """Whether the whole host, with a port behind it if it has one, fits the pattern."""
         from fnmatch import fnmatchcase  # a label of either has no other mark than `*`, and it does not backtrack
 
-        labels, wanted = host.split("."), self.pattern.split(".")
-        return len(labels) == len(wanted) and all(map(fnmatchcase, labels, wanted))
+        name, _, port = host.partition(":")
+        wanted_name, _, wanted_port = self.pattern.partition(":")
+        labels, wanted = name.split("."), wanted_name.split(".")
+        is_port = wanted_port in (port, "*")
+        return is_port and len(labels) == len(wanted) and all(map(fnmatchcase, labels, wanted))
 
 
-def find(environ: "Environment", source: str, settings: "Settings", host: str) -> Entry | None:
+def find(
+    environ: "Environment", source: str, settings: "Settings", host: str, *, has_ports: bool = False
+) -> Entry | None:
     """The first entry of `source` for `host`, or None. Raises Unavailable if the file is not as it must be."""
-    return next((entry for entry in load(environ, source, settings) if entry.matches(host)), None)
+    found = load(environ, source, settings, has_ports=has_ports)
+    return next((entry for entry in found if entry.matches(host)), None)
 
 
-def load(environ: "Environment", source: str, settings: "Settings") -> list[Entry]:
+def load(environ: "Environment", source: str, settings: "Settings", *, has_ports: bool = False) -> list[Entry]:
     """All entries of `source`, in the order of the file; none if there is no file.
 
+    `has_ports` says whether its registries may have one: else no host would ever match a pattern that has.
     Raises Unavailable, naming file, line and key, for what cannot be understood: a mistake must not send docker to a
     registry with another identity than the one that was meant.
     """
@@ -91,7 +105,8 @@ def load(environ: "Environment", source: str, settings: "Settings") -> list[Entr
     seen: dict[tuple[object, object], int] = {}
     for number, table in enumerate(tables, 1):
         _check_common(file, table, number)
-        first = seen.setdefault((table["match"], table["source"]), number)
+        pattern = table["match"].removesuffix(_DEFAULT_PORT)
+        first = seen.setdefault((pattern, table["source"]), number)
         if first != number:
             raise file.fault(
                 f"line {file.line(number, 'match')}: the same `match` as in line {file.line(first, 'match')}",
@@ -100,11 +115,16 @@ def load(environ: "Environment", source: str, settings: "Settings") -> list[Entr
         if table["source"] == source:
             own = {key: value for key, value in table.items() if key not in _COMMON}
             file.only(table, (*_COMMON, *settings), number)
+            if ":" in pattern and not has_ports:
+                raise file.fault(
+                    f"line {file.line(number, 'match')}: `match` has a port, and no registry of this source has one",
+                    "take the port out",
+                )
             for key, value in own.items():
-                words, pattern, _ = settings[key]
-                if not _fits(value, pattern):
+                words, allowed, _ = settings[key]
+                if not fits(value, allowed):
                     raise file.fault(f"line {file.line(number, key)}: `{key}` is not {words}", _SEE)
-            entries.append(Entry(table["match"], own, file, number))
+            entries.append(Entry(pattern, own, file, number))
     return entries
 
 
@@ -116,11 +136,14 @@ def contradiction(entry: Entry, message: str) -> Unavailable:
     return entry.file.fault(f"line {entry.file.line(entry.number)}: {message}", _SEE)
 
 
-def _fits(value: object, pattern: str | tuple[str]) -> bool:
+def fits(value: object, pattern: "Pattern") -> bool:
+    """Whether a value is one that a setting may have, see `Settings`."""
     import re
 
+    if isinstance(pattern, type):
+        return isinstance(value, pattern)
     if isinstance(pattern, tuple):
-        return isinstance(value, list) and value != [] and all(_fits(item, pattern[0]) for item in value)
+        return isinstance(value, list) and value != [] and all(fits(item, pattern[0]) for item in value)
     return isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) is not None
 
 
@@ -135,10 +158,12 @@ def _check_common(file: "_File", table: "dict[str, Any]", number: int) -> None:
             raise file.fault(f"line {file.line(number)}: no `{key}`", _SEE)
         if not isinstance(table[key], str):
             raise file.fault(f"line {file.line(number, key)}: `{key}` is not a text", _SEE)
-    if not re.fullmatch(_PATTERN, table["match"]) or "*" in "".join(table["match"].split(".")[-2:]):
+    name, _, port = table["match"].partition(":")
+    is_host = re.fullmatch(_PATTERN, table["match"]) and "*" not in "".join(name.split(".")[-2:])
+    if not is_host or (port.isdigit() and int(port) > _LAST_PORT):
         raise file.fault(
             f"line {file.line(number, 'match')}: `match` is not a host in lower case",
-            "`*` stands for any part of one label, but not in the last two; no scheme, port or path",
+            "`*` stands for any part of one label, but not in the last two; no scheme, no path",
         )
     file.one_of(table["source"], _sources(), number, "source")
 
@@ -246,34 +271,44 @@ def _read(environ: "Environment") -> str | None:
     """The text of the file; None if there is none. Raises Unavailable if others may write it, or it is unreadable."""
     name = configuration(environ)
     file = _File(name, "")
+    text = trusted(name, file.fault)
+    if text is None and environ.get(b"CREDHELPERS_CONFIG"):
+        # Who names a file does not mean the identity that is used without one.
+        raise file.fault("CREDHELPERS_CONFIG names no file", "give the absolute path of one, or unset it")
+    return text
+
+
+def trusted(name: bytes, fault: "Callable[[str, str], Unavailable]") -> str | None:
+    """The text of a file that configures; None if there is none.
+
+    Raises what `fault` makes of a message and a hint if others may write the file, or it is unreadable.
+    """
     try:
         descriptor = posix.open(name, _READ)
     except (FileNotFoundError, NotADirectoryError):
         if _is_link(name):
-            raise file.fault("a link that leads nowhere", "mend or remove it") from None
-        if environ.get(b"CREDHELPERS_CONFIG"):  # who names a file does not mean the identity that is used without one
-            raise file.fault("CREDHELPERS_CONFIG names no file", "give the absolute path of one, or unset it") from None
+            raise fault("a link that leads nowhere", "mend or remove it") from None
         return None
     except (OSError, ValueError):
-        raise file.fault("cannot be opened", "look at its mode and owner with `ls -l`") from None
+        raise fault("cannot be opened", "look at its mode and owner with `ls -l`") from None
     try:
         status = posix.fstat(descriptor)
         if status.st_mode & _S_IFMT != _S_IFREG:
-            raise file.fault("not a file", "look at it with `ls -l`")
+            raise fault("not a file", "look at it with `ls -l`")
         if status.st_mode & _OTHERS_MAY_WRITE or status.st_uid not in (0, posix.geteuid()):
-            raise file.fault("others may write it, so it is not trusted", "run `chmod go-w` on it, or own it")
+            raise fault("others may write it, so it is not trusted", "run `chmod go-w` on it, or own it")
         with open(descriptor, "rb", closefd=False) as stream:
             content = stream.read(_FILE_BYTES + 1)
     except OSError:
-        raise file.fault("cannot be read", "try it with `cat`") from None
+        raise fault("cannot be read", "try it with `cat`") from None
     finally:
         posix.close(descriptor)
     if len(content) > _FILE_BYTES:
-        raise file.fault(f"longer than {_FILE_BYTES} bytes", "it must be a configuration file")
+        raise fault(f"longer than {_FILE_BYTES} bytes", "it must be a configuration file")
     try:
         return content.decode("utf-8-sig")  # some editors put a mark before it
     except UnicodeDecodeError:
-        raise file.fault("not UTF-8", "TOML is written in UTF-8") from None
+        raise fault("not UTF-8", "it must be written in UTF-8") from None
 
 
 def _is_link(name: bytes) -> bool:

@@ -13,11 +13,13 @@ class Credential:
     expires: from here on it is refused by the registry, or too close to that to hand out.
     hard:    from here on a new one must be tried first; this one answers only if that fails.
     soft:    from here on it is renewed in the background.
+
+    memo is what its source must know to renew or end it: words in ASCII on one line, none of them secret.
     """
 
-    __slots__ = ("_tail", "expires", "hard", "soft")
+    __slots__ = ("_tail", "expires", "hard", "memo", "soft")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a fact
         self,
         username: str,
         secret: str,
@@ -25,6 +27,7 @@ class Credential:
         soft: float = INFINITY,
         hard: float = INFINITY,
         expires: float = INFINITY,
+        memo: str = "",
     ) -> None:
         from _json import encode_basestring_ascii as quoted  # `json` costs as much as the whole interpreter
 
@@ -32,10 +35,17 @@ class Credential:
         self.soft = soft
         self.hard = hard
         self.expires = expires
+        self.memo = memo
 
     @classmethod
     def sealed(
-        cls, tail: bytes, *, soft: float = INFINITY, hard: float = INFINITY, expires: float = INFINITY
+        cls,
+        tail: bytes,
+        *,
+        soft: float = INFINITY,
+        hard: float = INFINITY,
+        expires: float = INFINITY,
+        memo: str = "",
     ) -> "Credential":
         """A credential from bytes that `tail` gave earlier. Raises ValueError if they cannot be such."""
         # The quotes of a user name or secret are escaped, so the middle cannot be in one.
@@ -48,6 +58,7 @@ class Credential:
         self.soft = soft
         self.hard = hard
         self.expires = expires
+        self.memo = memo
         return self
 
     def tail(self) -> bytes:

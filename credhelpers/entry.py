@@ -1,8 +1,9 @@
 """A token as it lies in the cache: one small file that only its owner may touch.
 
-A file is a line with the format and a checksum, a line of times, a line of hosts, and then the bytes that answer a
-client, ready to be written. Readers take no lock and see a whole old entry or a whole new one, since `cache` replaces
-files and never changes them. What a stranger could have touched is not read.
+A file is a line with the format and a checksum, a line of times, a line of hosts, a line with the memo of the token's
+source (mostly empty, see `Credential`), and then the bytes that answer a client, ready to be written. Readers take no
+lock and see a whole old entry or a whole new one, since `cache` replaces files and never changes them. What a stranger
+could have touched is not read.
 
 This module is all of the cache that a hit needs. It imports built-ins only.
 """
@@ -88,11 +89,11 @@ def load(path: bytes | None, name: bytes) -> Entry | Failure | None:
 def read_entry(folder: int, name: bytes) -> Entry | None:
     """The entry in an open directory if it has not expired by this machine's clock, else None."""
     try:
-        times, hosts, tail = read_body(folder, name).split(b"\n", 2)
+        times, hosts, memo, tail = read_body(folder, name).split(b"\n", 3)
         issued, soft, hard, expires = map(int, times.split())
         if not issued - CLOCK_SLACK <= time() < expires:
             return None
-        credential = Credential.sealed(tail, soft=soft, hard=hard, expires=expires)
+        credential = Credential.sealed(tail, soft=soft, hard=hard, expires=expires, memo=memo.decode("ascii"))
         return Entry(credential, tuple(hosts.decode("ascii").split()), issued)
     except (OSError, ValueError):
         return None

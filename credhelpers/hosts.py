@@ -16,7 +16,7 @@ SERVER_BYTES = 1024
 DOCKER_HUB = "https://index.docker.io/v1/"
 _HUB_HOSTS = ("index.docker.io", "docker.io", "registry-1.docker.io", "registry.hub.docker.com")
 _HUB_PATHS = ("/v1/", "", "/v1", "/")
-_HUB_TOKENS = ("/access-token", "/refresh-token")  # docker login's own, good for the whole account
+_HUB_TOKENS = ("/v1/access-token", "/v1/refresh-token")  # docker login's own, good for the whole account
 _ROOT_PATHS = ("", "/", "/v1", "/v1/", "/v2", "/v2/")
 
 _BLANKS = b" \t\r\n"
@@ -62,14 +62,34 @@ def registry(server: str) -> str:
     Raises NotFound for everything else: another scheme or port, user info, a query, a label that is no DNS label. Such
     a string is nobody's registry here, and a client may go on without a credential.
     """
-    scheme, rest = _split(server)
-    host = rest.partition("/")[0].lower()
-    if scheme not in ("", "https") or "?" in rest or is_dubious(server):
-        raise NotFound
-    host = host.removesuffix(":443")
-    if len(host) > 253 or not all(_is_dns_label(label) for label in host.split(".")):
+    host, port, _ = _parts(server)
+    if port:
         raise NotFound
     return host
+
+
+def place(server: str) -> tuple[str, str]:
+    """Host, in lower case, and port of any registry; the port is "" where it is that of `https`.
+
+    The four names of Docker Hub are one. Raises NotFound as `registry` does, but for a port, and for the keys under
+    which `docker login` keeps its own tokens below the Hub's `/v1/`.
+    """
+    host, port, path = _parts(server)
+    if host in _HUB_HOSTS and not port:
+        if path in _HUB_TOKENS:
+            raise NotFound
+        host = _HUB_HOSTS[0]
+    return host, port
+
+
+def is_hub_token(server: str) -> bool:
+    """Whether `docker login` keeps a token of its own session at Docker Hub under this string, and no password."""
+    return server in [f"https://{_HUB_HOSTS[0]}{path}" for path in _HUB_TOKENS]
+
+
+def is_whole(server: str) -> bool:
+    """Whether the string means all of a registry, and not only what lies below a path."""
+    return "/" + _split(server)[1].partition("/")[2] in _ROOT_PATHS
 
 
 def spellings(server: str) -> tuple[str, ...]:
@@ -227,9 +247,8 @@ def endpoint(url: str) -> tuple[str, str, int, str]:
     host, colon, port = authority.rpartition(":")
     if not colon or authority.endswith("]"):
         host, port = authority, {"http": "80", "https": "443"}.get(scheme, "")
-    is_port = 0 < len(port) <= 5 and _DIGITS.issuperset(port) and int(port) <= 65535
     is_target = "#" not in target and all("!" <= letter <= "~" for letter in target)
-    if scheme not in ("http", "https") or not is_port or not is_target or not url.isascii():
+    if scheme not in ("http", "https") or not _is_port(port) or not is_target or not url.isascii():
         raise NotFound
     if not (is_local(host) or (scheme == "https" and all(_is_dns_label(label) for label in host.split(".")))):
         raise NotFound
@@ -268,6 +287,24 @@ def azure(host: str) -> str:
         if _matches(labels, rule):
             return cloud
     raise NotFound
+
+
+def _parts(server: str) -> tuple[str, str, str]:
+    """Host and port, as `place` says, and path of a registry. Raises NotFound if one of them is none."""
+    scheme, rest = _split(server)
+    authority, slash, path = rest.partition("/")
+    host, colon, port = authority.lower().partition(":")
+    if scheme not in ("", "https") or "?" in rest or is_dubious(server):
+        raise NotFound
+    if len(host) > 253 or not all(_is_dns_label(label) for label in host.split(".")):
+        raise NotFound
+    if colon and not (_is_port(port) and port[0] != "0"):
+        raise NotFound
+    return host, "" if port == "443" else port, slash + path
+
+
+def _is_port(text: str) -> bool:
+    return 0 < len(text) <= 5 and _DIGITS.issuperset(text) and int(text) <= 65535
 
 
 def _split(server: str) -> tuple[str, str]:

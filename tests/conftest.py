@@ -12,6 +12,7 @@ pytest.register_assert_rewrite("tests.contract", "tests.harness")
 
 from tests.fakes.source import Clock  # noqa: E402 - what a test asserts must be rewritten before it is imported
 from tests.fakes.tls import Authority  # noqa: E402 - as above
+from tests.services import Vault  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """The one certificate authority of the test run."""
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def vault() -> Iterator[Vault]:
+    """The one development server of the test run: a test makes its own mounts, policies and tokens in it."""
+    with Vault() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -39,10 +47,16 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of the cache's modules."""
+    """The clock of the cache's modules; their sleep moves it, and the monotonic one goes along."""
     fake = Clock()
-    for module in ("entry", "cache"):
+    for module in ("entry", "cache", "tokens"):
         monkeypatch.setattr(f"credhelpers.{module}.time", fake)
+
+    def sleep(seconds: float) -> None:
+        fake.now += seconds
+
+    monkeypatch.setattr("credhelpers.tokens.monotonic", fake)
+    monkeypatch.setattr("credhelpers.tokens.sleep", sleep)
     return fake
 
 

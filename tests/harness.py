@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -73,13 +74,10 @@ def document(server: str, username: str, secret: str) -> bytes:
 def need(command: str, package: str) -> str:
     """The path of a program that a test needs; without it the test is skipped, or fails in CI."""
     path = shutil.which(command, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    if path:
-        return path
-    lacking(f"{command} is not here; get it with `apt-get install {package}`")
-    raise AssertionError
+    return path or lacking(f"{command} is not here; get it with `apt-get install {package}`")
 
 
-def lacking(reason: str) -> None:
+def lacking(reason: str) -> NoReturn:
     """Skip this test where something cannot be had; in CI everything must be had."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)

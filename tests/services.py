@@ -1,4 +1,4 @@
-"""Real services on this machine: docker's engine, docker's registry, a session bus with a keyring.
+"""Real services on this machine: docker's engine, docker's registry, a session bus with a keyring, a Vault server.
 
 Each is a context manager, waits until it is there, and takes everything with it that it has started. Where one cannot
 be had, its tests are skipped with the command that gets it.
@@ -6,18 +6,23 @@ be had, its tests are skipped with the command that gets it.
 
 from __future__ import annotations
 
+import fcntl
 import io
+import json
 import os
 import re
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import tarfile
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import pytest
 
@@ -148,15 +153,12 @@ class Registry(Stack):
 
     def __init__(self, authority: Authority, *names: str, user: str, password: str) -> None:
         program = need("docker-registry", "docker-registry")
-        htpasswd = need("htpasswd", "apache2-utils")
+        self._htpasswd = need("htpasswd", "apache2-utils")
         super().__init__()
         with ExitStack() as safe:
             safe.push(self)
-            line = subprocess.run(
-                [htpasswd, "-niB", user], input=password.encode(), capture_output=True, check=True, timeout=_PATIENCE
-            ).stdout
-            users = self.folder / "htpasswd"
-            users.write_bytes(line)
+            self._users = self.folder / "htpasswd"
+            self.change(user, password)
             certificate, key = authority.files(*names)
             configuration = self.folder / "config.yml"
             configuration.write_text(f"""\
@@ -173,7 +175,7 @@ http:
 auth:
   htpasswd:
     realm: tests
-    path: {users}
+    path: {self._users}
 """)
             service = self.start(program, "serve", configuration, env={"PATH": PATH, "OTEL_TRACES_EXPORTER": "none"})
             listening = re.compile(r"listening on 127\.0\.0\.1:(\d+), tls")
@@ -182,6 +184,14 @@ auth:
             assert found
             self.port = int(found[1])
             safe.pop_all()
+
+    def change(self, user: str, password: str) -> None:
+        """Let this user in, and nobody else: the registry reads the file anew when its time has changed."""
+        command = [self._htpasswd, "-niB", user]
+        done = subprocess.run(command, input=password.encode(), capture_output=True, check=True, timeout=_PATIENCE)
+        new = self._users.with_suffix(".new")
+        new.write_bytes(done.stdout)
+        new.replace(self._users)
 
 
 class Session(Stack):
@@ -220,6 +230,235 @@ class Session(Stack):
             command, env=self.env | {"PATH": PATH}, capture_output=True, text=True, check=False, timeout=_PATIENCE
         )
         return done.stdout
+
+
+_VAULT = "1.13.0"  # of the releases, the newest that builds from its published modules
+_BUILD = 40 * 60  # seconds for two slow cores that have to fetch and compile it
+
+
+def vault_program() -> str:
+    """Vault's or OpenBao's program on PATH, else what `build_vault` has built."""
+    for name in ("vault", "bao"):
+        if path := shutil.which(name):
+            return path
+    program = _built_vault()
+    if not program.exists():
+        lacking(
+            "neither vault nor bao is here: get one from https://developer.hashicorp.com/vault/install, or Go 1.24, "
+            "with which `tests/run` builds it"
+        )
+    return str(program)
+
+
+def build_vault() -> None:
+    """Build Vault with Go where neither is on PATH: once, since it takes minutes that no test has.
+
+    What cannot be done is said and is no failure: `vault_program` says whether it matters.
+    """
+    program = _built_vault()
+    go = shutil.which("go", path=os.environ.get("PATH", "") + ":/usr/local/go/bin")
+    if program.exists() or shutil.which("vault") or shutil.which("bao") or not go:
+        return
+    program.parent.mkdir(parents=True, exist_ok=True)
+    with (program.parent / "lock").open("w") as lock, tempfile.TemporaryDirectory() as folder:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if program.exists():
+            return
+        print(f"building Vault {_VAULT}, once, in ten minutes or more: {program}", flush=True)  # noqa: T201 - for tests/run
+        for command in (
+            ("mod", "init", "scratch"),
+            ("get", "-tool", f"github.com/hashicorp/vault@v{_VAULT}"),
+            ("build", "-ldflags=-s -w", "-o", f"{folder}/vault", "github.com/hashicorp/vault"),
+        ):
+            done = subprocess.run(
+                [go, *command], cwd=folder, capture_output=True, text=True, timeout=_BUILD, check=False
+            )
+            if done.returncode:
+                print(f"`go {command[0]}` failed, so there is no Vault:\n{done.stderr[-2000:]}")  # noqa: T201 - as above
+                return
+        shutil.copy(f"{folder}/vault", f"{program}.new")  # which may be a move to another disk, and be killed
+        Path(f"{program}.new").replace(program)
+
+
+def _built_vault() -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / f"credhelpers-tests/vault-{_VAULT}"
+
+
+class Vault(Stack):
+    """A real Vault server, unsealed. `address` is where it is, `token` may do everything.
+
+    Without `authority` it is a development server on plain HTTP, in memory. With it there is TLS for the names given,
+    raft storage in `folder`, and `stop` and `start_again` keep what is in it. `env` are variables of the server.
+    """
+
+    def __init__(self, authority: Authority | None = None, *names: str, **env: str) -> None:
+        self.program = vault_program()
+        super().__init__()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        # An old certificate inside one of its plugins has a negative serial number, which Go refuses by now.
+        self.env = {"PATH": PATH, "HOME": str(self.folder), "GODEBUG": "x509negativeserial=1"} | env
+        self._context: ssl.SSLContext | None = None
+        self.keys: list[str] = []
+        self.token = "root-token-of-the-tests"
+        with ExitStack() as safe:
+            safe.push(self)
+            if authority is None:
+                self.address = f"http://127.0.0.1:{self.port}"
+                self._command = [
+                    *(self.program, "server", "-dev", "-dev-no-store-token", f"-dev-root-token-id={self.token}"),
+                    f"-dev-listen-address=127.0.0.1:{self.port}",
+                ]
+                self.service = self._begin()
+            else:
+                self.address = f"https://{names[0]}:{self.port}"
+                self._context = ssl.create_default_context(cafile=authority.pem)
+                certificate, key = authority.files(*names, "127.0.0.1")
+                (self.folder / "raft").mkdir()
+                (self.folder / "vault.hcl").write_text(f"""\
+disable_mlock = true
+api_addr = "{self.address}"
+cluster_addr = "https://127.0.0.1:{self.port + 1}"
+listener "tcp" {{
+  address = "127.0.0.1:{self.port}"
+  tls_cert_file = "{certificate}"
+  tls_key_file = "{key}"
+  tls_client_ca_file = "{authority.pem}"
+}}
+storage "raft" {{
+  path = "{self.folder}/raft"
+  node_id = "one"
+}}
+""")
+                self._command = [self.program, "server", f"-config={self.folder}/vault.hcl"]
+                self.service = self._begin()
+                answer = self.call("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
+                self.keys, self.token = answer["keys"], answer["root_token"]
+                self.unseal()
+            safe.pop_all()
+
+    def call(self, method: str, path: str, body: object = None, *, token: str | None = None) -> dict[str, Any]:
+        """What the server answers to the root token, or to another; fails for anything but success."""
+        status, answer = self.ask(method, path, body, token=token)
+        assert status < 300, (method, path, status, answer)
+        return answer
+
+    def ask(
+        self, method: str, path: str, body: object = None, *, token: str | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """The status and the object of an answer."""
+        connection = (
+            HTTPSConnection("127.0.0.1", self.port, context=_any_name(self._context), timeout=_PATIENCE)
+            if self._context
+            else HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE)
+        )
+        with closing(connection):
+            headers = {"X-Vault-Token": self.token if token is None else token}
+            connection.request(method, f"/v1/{path}", None if body is None else json.dumps(body), headers)
+            response = connection.getresponse()
+            content = response.read()
+        return response.status, json.loads(content) if content else {}
+
+    def policy(self, name: str, *rules: str) -> None:
+        """Write a policy of rules such as `kv/data/* read,list`."""
+        text = "".join(
+            f'path "{path}" {{ capabilities = {json.dumps(words.split(","))} }}\n'
+            for path, words in map(str.split, rules)
+        )
+        self.call("PUT", f"sys/policies/acl/{name}", {"policy": text})
+
+    def token_for(self, *policies: str, **more: object) -> str:
+        """A token with these policies; `more` are the fields of `auth/token/create`."""
+        created = self.call("POST", "auth/token/create", {"policies": policies, "no_default_policy": False, **more})
+        return str(created["auth"]["client_token"])
+
+    def unseal(self) -> None:
+        """Open the storage, and wait until the server does its work."""
+        self.call("PUT", "sys/unseal", {"key": self.keys[0]})
+        until(lambda: self.ask("GET", "sys/health")[0] == 200, "vault")
+
+    def stop(self) -> None:
+        """End the server; its storage stays."""
+        self.service.__exit__()
+
+    def start_again(self) -> None:
+        """Begin anew with the storage that is there, sealed."""
+        self.service = self._begin()
+
+    def _begin(self) -> Service:
+        service = self.start(*self._command, env=self.env)
+        service.ready(self._answers)
+        return service
+
+    def _answers(self) -> bool:
+        try:
+            return self.ask("GET", "sys/health")[0] in (200, 501, 503)
+        except OSError:
+            return False
+
+
+class Redis(Stack):
+    """A Redis server for the engine `database`, in which Vault makes users; its administrator's password is in it."""
+
+    password = "made-up-password-of-redis"
+
+    def __init__(self) -> None:
+        program = need("redis-server", "redis-server")
+        super().__init__()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        with ExitStack() as safe:
+            safe.push(self)
+            options = f'port {self.port}\nbind 127.0.0.1\nsave ""\nrequirepass {self.password}\n'
+            service = self.start(program, "-", env={"PATH": PATH}, secret=options.encode())
+            service.ready(lambda: "Ready to accept connections" in service.log)
+            safe.pop_all()
+
+    def can_log_in(self, username: str, password: str) -> bool:
+        """Whether Redis knows the user by this password."""
+        return self._ask(f"AUTH {username} {password}").startswith("+OK")
+
+    def command(self, *words: str) -> None:
+        """Have the administrator do something."""
+        answer = self._ask(f"AUTH default {self.password}", " ".join(words))
+        assert answer == "+OK\r\n+OK\r\n", answer
+
+    def _ask(self, *lines: str) -> str:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=_PATIENCE) as connection:
+            connection.sendall("".join(f"{line}\r\n" for line in (*lines, "QUIT")).encode())
+            connection.shutdown(socket.SHUT_WR)
+            content = b"".join(iter(lambda: connection.recv(4096), b""))
+        return content.decode().removesuffix("+OK\r\n")
+
+
+class Audit:
+    """What a server was asked while the block ran, by its own record: a line of JSON for each request and answer."""
+
+    def __init__(self, vault: Vault, file: Path) -> None:
+        self._vault = vault
+        self._file = file
+        self._device = f"sys/audit/{file.stem}"
+
+    def count(self, operation: str, beginning: str) -> int:
+        """How many answered requests were for this operation (read, update, …) on a path that begins so."""
+        lines = [json.loads(line) for line in self._file.read_text().splitlines()]
+        requests = [line["request"] for line in lines if line["type"] == "response"]
+        return sum(one["operation"] == operation and one["path"].startswith(beginning) for one in requests)
+
+    def __enter__(self) -> Self:
+        self._vault.call("PUT", self._device, {"type": "file", "options": {"file_path": str(self._file)}})
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._vault.call("DELETE", self._device)
+
+
+def _any_name(context: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    """The context for a connection by address to a server that is certified for a name."""
+    if context:
+        context.check_hostname = False
+    return context
 
 
 def layer(content: str = "hello") -> bytes:

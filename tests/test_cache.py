@@ -114,7 +114,7 @@ def test_the_names_of_files_tell_no_identity(cache: TokenCache, folder: Path) ->
     cache.lock(_KEY)
     cache.save_failure(_KEY, Failure(NotFound(), 1, 1))
     for name in _listed(folder):
-        assert re.fullmatch(r"fake-[0-9a-f]{40}(\.failed)?|lock-[0-9]{2}", name)
+        assert re.fullmatch(r"fake-([0-9a-f]{40}(\.failed)?|lock-[0-9]{2})", name)
 
 
 def test_hosts_are_capped_and_the_newest_stay(cache: TokenCache) -> None:
@@ -327,7 +327,7 @@ def _replace_with(kind: str, path: Path, target: Path) -> None:
 _KINDS = ["symlink", "dangling symlink", "fifo", "directory", "device", "another owner", "open to all"]
 
 
-@pytest.mark.parametrize("name", [_NAME, f"{_NAME}.failed", "lock-60", "fake-erased"])
+@pytest.mark.parametrize("name", [_NAME, f"{_NAME}.failed", "fake-lock-60", "fake-erased"])
 @pytest.mark.parametrize("kind", _KINDS)
 def test_something_strange_in_the_place_of_a_file_costs_no_answer(
     kind: str, name: str, cache: TokenCache, folder: Path, tmp_path: Path
@@ -801,13 +801,16 @@ _SITE = f"import sys; sys.path[:0] = {[path for path in sys.path if 'site-packag
 
 
 def test_one_holds_the_lock_and_the_next_gets_it(cache: TokenCache) -> None:
-    """Never two, never a wait; keys of another lock file are free meanwhile."""
+    """Never two, never a wait; keys of another lock file or kind are free meanwhile."""
     lock = cache.lock(_KEY)
     assert lock is not None
     assert cache.lock(_KEY) is None
     assert cache.lock(_key(0xABC + 64)) is None, "the same lock file"
     other = cache.lock(_key(0xABD))
     assert other is not None
+    kind = TokenCache("faketoken", cache._path).lock(_KEY)
+    assert kind is not None, "of a kind that is needed to mint this one"
+    kind.release()
     lock.release()
     lock.release()
     again = cache.lock(_KEY)
@@ -1196,7 +1199,7 @@ def test_wherever_it_runs_there_is_an_answer(
         assert json.loads(done.stdout)["ServerURL"] == _HOST
     home.chmod(0o700)
     kept = [path.name for path in home.rglob("*") if path.is_file()]
-    assert any(name.startswith("fake-") for name in kept) == is_kept
+    assert any(re.fullmatch("fake-[0-9a-f]{40}", name) for name in kept) == is_kept
     assert not [name for name in kept if name.startswith(".")]
     assert not [name for name in set(_listed(Path("/tmp"))) - before if "credhelpers" in name or "fake" in name]
 

@@ -26,6 +26,7 @@ SETTINGS: "Settings" = {
     "profile": ("the name of a profile", r"\w{1,8}", "who mints"),
     "account": ("12 digits", r"\d{12}", "whose registry it is"),
     "delegates": ("a list of names", (r"[a-z]+",), "in between"),
+    "is_fixed": ("true or false", bool, "whether it is"),
 }
 HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 ENTRY = '[[registry]]\nmatch = "a.example.com"\nsource = "ecr"\n'
@@ -44,15 +45,15 @@ class File:
         self.path.write_bytes(content.encode() if isinstance(content, str) else content)
         self.path.chmod(0o600)
 
-    def load(self, content: str | bytes | None = None) -> list[config.Entry]:
+    def load(self, content: str | bytes | None = None, *, has_ports: bool = False) -> list[config.Entry]:
         """The entries of the source `ecr`."""
         if content is not None:
             self.write(content)
-        return config.load(self.environ, "ecr", SETTINGS)
+        return config.load(self.environ, "ecr", SETTINGS, has_ports=has_ports)
 
-    def find(self, host: str) -> dict[str, object] | None:
+    def find(self, host: str, *, has_ports: bool = False) -> dict[str, object] | None:
         """The settings for a host."""
-        entry = config.find(self.environ, "ecr", SETTINGS, host)
+        entry = config.find(self.environ, "ecr", SETTINGS, host, has_ports=has_ports)
         return entry.settings if entry else None
 
     def fail(self, content: str | bytes | None = None) -> Unavailable:
@@ -353,8 +354,27 @@ def test_whatever_editor_wrote_it(content: bytes, file: File) -> None:
             ENTRY + 'delegates = [["a"]]\n', "line 4: `delegates` is not a list of", "docs", id="list in a list"
         ),
         pytest.param(
+            ENTRY + "is_fixed = 1\n", "line 4: `is_fixed` is not true or false", "docs", id="number for truth"
+        ),
+        pytest.param(ENTRY + 'is_fixed = "true"\n', "line 4: `is_fixed` is not true", "docs", id="text for truth"),
+        pytest.param(ENTRY + "is_fixed = [true]\n", "line 4: `is_fixed` is not true", "docs", id="list for truth"),
+        pytest.param(ENTRY + "is_fixed = True\n", "not TOML: line 4, column 12", "mend", id="truth in upper case"),
+        pytest.param(
             ENTRY + ENTRY, "line 5: the same `match` as in line 2", "the first would win", id="the same match twice"
         ),
+        pytest.param(
+            ENTRY + ENTRY.replace('.com"', '.com:443"'),
+            "line 5: the same `match` as in line 2",
+            "the first would win",
+            id="the port of https is none",
+        ),
+        pytest.param(
+            ENTRY.replace('.com"', '.com:5000"'),
+            "line 2: `match` has a port, and no registry of this source has one",
+            "take the port out",
+            id="a port where there are none",
+        ),
+        pytest.param(ENTRY.replace('.com"', '.com:*"'), "line 2: `match` has a port", "take", id="any port for none"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(content: str, words: str, hint: str, file: File) -> None:
@@ -368,12 +388,13 @@ def test_a_mistake_of_another_source_is_that_ones(file: File) -> None:
     """What its settings are only it knows; its pattern and its name are everybody's."""
     other = ENTRY.replace("ecr", "gcr") + 'impersonate = "x"\n'
     assert len(file.load(other + ENTRY)) == 1, "the same match for two sources"
+    assert len(file.load(other.replace(".com", ".com:5000") + ENTRY)) == 1, "whether it has ports only it knows"
     assert "line 2: `match` is not" in file.fail(other.replace("a.example.com", "A") + ENTRY).message
 
 
 def test_the_sources_are_those_that_there_are() -> None:
     """A source is found by its module, so a new one needs no line here."""
-    assert config._sources() == ("acr", "ecr", "gcr")
+    assert config._sources() == ("acr", "ecr", "gcr", "vault")
 
 
 def test_a_contradiction_names_the_entry(file: File) -> None:
@@ -409,6 +430,14 @@ _PATTERNS = [
     ("**.example.com", ["a.example.com"], ["a.b.example.com"]),
     ("*.a-b.example.com", ["x.a-b.example.com"], ["x.a.b.example.com", "x.ab.example.com"]),
     ("10.0.0.1", ["10.0.0.1"], ["10.0.001", "10a0.0.1"]),
+    ("registry", ["registry"], ["registry.example", "registry:5000", "registrya", ""]),
+    ("localhost:5000", ["localhost:5000"], ["localhost", "localhost:50", "localhost:50000", "localhost.a:5000"]),
+    ("a.example.com", ["a.example.com"], ["a.example.com:8443", "a.example.com:*"]),
+    ("a.example.com:443", ["a.example.com"], ["a.example.com:8443", "a.example.com:*"]),
+    ("a.example.com:8443", ["a.example.com:8443"], ["a.example.com", "a.example.com:443", "a.example.com.b:8443"]),
+    ("a.example.com:*", ["a.example.com", "a.example.com:1", "a.example.com:65535"], ["b.example.com:1", "a.example"]),
+    ("*.example.com:5000", ["a.example.com:5000"], ["a.example.com", "a.b.example.com:5000", "a:5000.example.com"]),
+    ("*.example.com", ["a.example.com"], ["a:5000.example.com", "a.example.com:5000"]),
 ]
 
 
@@ -416,8 +445,8 @@ _PATTERNS = [
 def test_a_pattern_is_of_whole_labels(pattern: str, hits: list[str], misses: list[str], file: File) -> None:
     """`*` is any part of one label: it never crosses a dot, and all of the host counts."""
     file.write(ENTRY.replace("a.example.com", pattern))
-    assert [host for host in hits if file.find(host) is None] == []
-    assert [host for host in misses if file.find(host) is not None] == []
+    assert [host for host in hits if file.find(host, has_ports=True) is None] == []
+    assert [host for host in misses if file.find(host, has_ports=True) is not None] == []
 
 
 @pytest.mark.parametrize(
@@ -425,9 +454,33 @@ def test_a_pattern_is_of_whole_labels(pattern: str, hits: list[str], misses: lis
     [
         "",
         "*",
-        "localhost",
+        "reg*",
+        "*:5000",
         "https://a.example.com",
-        "a.example.com:443",
+        "https://a.example.com:443",
+        "a.example.com:",
+        "a.example.com:0",
+        "a.example.com:08443",
+        "a.example.com:65536",
+        "a.example.com:99999",
+        "a.example.com:100000",
+        "a.example.com:84*",
+        "a.example.com:**",
+        "a.example.com:https",
+        "a.example.com:-1",
+        "a.example.com:\\u0661\\u0662",
+        "a.example.com:8443/app",
+        "a.example.com:8443:8443",
+        "a.example.com:*:443",
+        "a.example.com:443:443",
+        "a.*.com:5000",
+        ":5000",
+        ":*",
+        "[::1]",
+        "[::1]:5000",
+        "::1",
+        "u:5000@a.example.com",
+        "a.example.com:80@b.example.com",
         "a.example.com/app",
         "a.example.com/",
         "user@a.example.com",
@@ -461,8 +514,10 @@ def test_a_pattern_is_of_whole_labels(pattern: str, hits: list[str], misses: lis
 )
 def test_a_bad_pattern_is_refused(pattern: str, file: File) -> None:
     """Scheme, port, path, case, blanks, empty and over-long labels, and a `*` that would be half of the world."""
-    error = file.fail(ENTRY.replace("a.example.com", pattern))
-    assert error.message == "config.toml: line 2: `match` is not a host in lower case"
+    file.write(ENTRY.replace("a.example.com", pattern))
+    with pytest.raises(Unavailable, match=r"^config\.toml: line 2: `match` is not a host in lower case$"):
+        file.load(has_ports=True)
+    assert file.fail().message == "config.toml: line 2: `match` is not a host in lower case"
 
 
 def test_a_pattern_does_not_hang(file: File) -> None:
@@ -629,6 +684,24 @@ def test_any_bytes_are_entries_or_one_line(content: bytes, file: File) -> None:
         file.load()
     except Unavailable:
         file.fail()
+
+
+def test_truth_is_truth(file: File) -> None:
+    """Both values of it come through as they are."""
+    for value in (True, False):
+        file.write(ENTRY + f"is_fixed = {str(value).lower()}\n")
+        assert file.find("a.example.com") == {"is_fixed": value}
+
+
+def test_a_port_changes_nothing_but_where_there_are_ports(file: File) -> None:
+    """The 443 of `https` is none, so such an entry is one for a source without ports too."""
+    (entry,) = file.load(ENTRY.replace('.com"', '.com:443"'))
+    assert (entry.pattern, entry.matches("a.example.com")) == ("a.example.com", True)
+    entries = file.load(
+        ENTRY + ENTRY.replace('.com"', '.com:5000"') + ENTRY.replace('.com"', '.com:*"'), has_ports=True
+    )
+    assert [entry.pattern for entry in entries] == ["a.example.com", "a.example.com:5000", "a.example.com:*"]
+    assert [entry.number for entry in entries if entry.matches("a.example.com:5000")] == [2, 3]
 
 
 def test_an_error_holds_no_value(file: File) -> None:

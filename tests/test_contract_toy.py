@@ -51,6 +51,10 @@ class Toy:
     def __init__(self, environ: "Environment" = posix.environ) -> None:
         self._environ = environ
 
+    def host(self, server: str) -> str:
+        """See `minted.Source`."""
+        return registry(server)
+
     def key(self, server: str) -> str:
         """See `minted.Source`."""
         return fingerprint(f"toy {toy(registry(server))}", self._environ, (b"TOY_USER",))
@@ -68,8 +72,8 @@ class Order:
         self.key = key
         self._zone = zone
 
-    def mint(self) -> Credential:
-        """See `minted.Order`."""
+    def mint(self, old: Credential | None = None) -> Credential:
+        """See `tokens.Order`."""
         import json
         from time import time
         from urllib.request import urlopen

@@ -38,10 +38,11 @@ def test_the_answer_is_what_json_would_write(username: str, secret: str) -> None
 @given(_TEXT, _TEXT)
 def test_a_sealed_credential_is_the_same(username: str, secret: str) -> None:
     """What a cache kept answers as the original did."""
-    original = Credential(username, secret, soft=1, hard=2, expires=3)
-    again = Credential.sealed(original.tail(), soft=4, hard=5, expires=6)
+    original = Credential(username, secret, soft=1, hard=2, expires=3, memo="of its source")
+    again = Credential.sealed(original.tail(), soft=4, hard=5, expires=6, memo="another")
     assert again.answer("a") == original.answer("a")
-    assert (again.soft, again.hard, again.expires) == (4, 5, 6)
+    assert (again.soft, again.hard, again.expires, again.memo) == (4, 5, 6, "another")
+    assert (original.memo, Credential.sealed(original.tail()).memo) == ("of its source", "")
 
 
 @pytest.mark.parametrize(

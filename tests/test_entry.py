@@ -198,8 +198,11 @@ _BODY = st.binary(max_size=80) | st.sampled_from(
         b"nan inf -inf 1e9\nh\n",
         b"9" * 5000 + b" 1 1 1\nh\n",
         b"0 0 0 99999999999\nh\n",
-        b'0 0 0 99999999999\n\xff\n,"Username":"u","Secret":"s"}\n',
-        b'0 0 0 99999999999\nh\n{"Username":"u"}\n',
+        b'0 0 0 99999999999\n\xff\n\n,"Username":"u","Secret":"s"}\n',
+        b'0 0 0 99999999999\nh\n\xff\n,"Username":"u","Secret":"s"}\n',
+        b'0 0 0 99999999999\nh\na\nb\n,"Username":"u","Secret":"s"}\n',
+        b'0 0 0 99999999999\nh\n,"Username":"u","Secret":"s"}\n',
+        b'0 0 0 99999999999\nh\n\n{"Username":"u"}\n',
     ]
 )
 

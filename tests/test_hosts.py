@@ -541,6 +541,215 @@ def test_every_byte_inserted_anywhere_is_refused_or_another_true_host(host: str)
                 assert set(owners.values()) == {None}
 
 
+# --- any registry, with its port -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("server", "expected"),
+    [
+        pytest.param("ghcr.io", ("ghcr.io", ""), id="host"),
+        pytest.param("GHCR.io", ("ghcr.io", ""), id="upper case"),
+        pytest.param("https://ghcr.io", ("ghcr.io", ""), id="scheme"),
+        pytest.param("HTTPS://ghcr.io/v2/", ("ghcr.io", ""), id="scheme in upper case"),
+        pytest.param("ghcr.io:443", ("ghcr.io", ""), id="the port of https"),
+        pytest.param("https://ghcr.io:443/team/app", ("ghcr.io", ""), id="the port of https with all around it"),
+        pytest.param("reg.example:8443", ("reg.example", "8443"), id="another port"),
+        pytest.param("https://Reg.example:8443/v2/team", ("reg.example", "8443"), id="another port with all around it"),
+        pytest.param("reg.example:80", ("reg.example", "80"), id="the port of http"),
+        pytest.param("reg.example:4430", ("reg.example", "4430"), id="a port that begins as that of https"),
+        pytest.param("reg.example:1", ("reg.example", "1"), id="the first port"),
+        pytest.param("reg.example:65535", ("reg.example", "65535"), id="the last port"),
+        pytest.param("localhost:5000", ("localhost", "5000"), id="one label"),
+        pytest.param("registry", ("registry", ""), id="one label without port"),
+        pytest.param("10.0.0.1:5000", ("10.0.0.1", "5000"), id="an address"),
+        pytest.param("reg.example//", ("reg.example", ""), id="an empty path"),
+        pytest.param("https://index.docker.io/v1/", ("index.docker.io", ""), id="the hub"),
+        pytest.param("docker.io", ("index.docker.io", ""), id="the hub in images' names"),
+        pytest.param("registry-1.docker.io:443", ("index.docker.io", ""), id="the hub's registry"),
+        pytest.param("registry.hub.docker.com", ("index.docker.io", ""), id="the hub's old name"),
+        pytest.param("docker.io/library/busybox", ("index.docker.io", ""), id="an image of the hub"),
+        pytest.param("docker.io/team/access-token", ("index.docker.io", ""), id="an image with a telling name"),
+        pytest.param("docker.io:5000", ("docker.io", "5000"), id="another port is not the hub"),
+        pytest.param("hub.docker.com", ("hub.docker.com", ""), id="the hub's site is no registry's name"),
+        pytest.param("docker.io.evil.example", ("docker.io.evil.example", ""), id="a look-alike is itself"),
+        pytest.param("reg.example/v1/access-token", ("reg.example", ""), id="another host has no such keys"),
+        pytest.param("docker.io:5000/v1/access-token", ("docker.io", "5000"), id="nor has another port"),
+    ],
+)
+def test_a_place_is_host_and_port(server: str, expected: tuple[str, str]) -> None:
+    """In lower case, the port of `https` left out, the Hub by one name; and a name again for the same place."""
+    assert hosts.place(server) == expected
+    host, port = expected
+    assert hosts.place(f"{host}:{port}" if port else host) == expected
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        "",
+        "https://",
+        ":5000",
+        "https://:443",
+        "/v2/",
+        "http://reg.example",
+        "http://reg.example:443",
+        "ftp://reg.example",
+        "u@reg.example",
+        "u:5000@reg.example",
+        "reg.example:443@evil.example",
+        "https://reg.example@evil.example:443",
+        "reg.example:",
+        "reg.example:/v2/",
+        "reg.example:0",
+        "reg.example:00443",
+        "reg.example:0443",
+        "reg.example:05000",
+        "reg.example:65536",
+        "reg.example:70000",
+        "reg.example:100000",
+        "reg.example:-1",
+        "reg.example:+443",
+        "reg.example:443:1",
+        "reg.example:443:443",
+        "reg.example:1:443",
+        "reg.example::443",
+        "reg.example:0x1bb",
+        "reg.example:https",
+        "reg.example:44 3",
+        "reg.example:\u0664\u0664\u0663",
+        "reg.example:\u00b2",
+        "reg.example:\uff14\uff14\uff13",
+        "[::1]",
+        "[::1]:5000",
+        "::1",
+        "[reg.example]",
+        "[reg.example]:5000",
+        "reg.example?x",
+        "reg.example/?x",
+        "reg.example:5000?x",
+        "reg.example#x",
+        "reg.example:5000#x",
+        "reg.example%2fevil",
+        "reg.example:5000%2f",
+        "reg.example.",
+        ".reg.example",
+        "reg..example",
+        "-reg.example",
+        "reg-.example",
+        "reg_1.example",
+        "re*.example",
+        "reg.example\\evil",
+        "reg.ex\u0430mple",
+        "\u212aubernetes.example",
+        "reg\u3002example",
+        "reg.example:5000\n",
+        " reg.example",
+        "x" * 64 + ".example",
+        ".".join(["x" * 60] * 5),
+        "https://https://reg.example",
+        "nerdctl-experimental://default/host/reg.example:443",
+        "https://index.docker.io/v1/access-token",
+        "https://index.docker.io/v1/refresh-token",
+        "index.docker.io/v1/refresh-token",
+        "https://docker.io:443/v1/access-token",
+        "registry-1.docker.io/v1/access-token",
+    ],
+)
+def test_what_is_no_place_is_refused(server: str) -> None:
+    """Nothing is repaired; and what `docker login` keeps for itself below the Hub's `/v1/` is no registry."""
+    with pytest.raises(NotFound):
+        hosts.place(server)
+
+
+def test_a_place_agrees_with_a_regular_expression() -> None:
+    """Random strings of the pieces that matter, and what is a registry for a cloud is a place without a port."""
+    chance = random.Random(9)
+    label = "(?!-)[a-z0-9-]{1,63}(?<!-)"
+    whole = re.compile(
+        rf"(?:https://)?(?P<host>{label}(?:\.{label})*)(?::(?P<port>[1-9][0-9]{{0,4}}))?(?P<path>/[^?#%@]*)?"
+    )
+    pieces = [
+        "https://",
+        "http://",
+        "a",
+        "b-c",
+        ".",
+        ":",
+        "443",
+        "0",
+        "65535",
+        "65536",
+        "/",
+        "?",
+        "@",
+        "[",
+        "-",
+        "docker.io",
+    ]
+    places = 0
+    for _ in range(60_000):
+        server = "".join(chance.choice(pieces) for _ in range(chance.randint(1, 6)))
+        found = whole.fullmatch(server)
+        expected = None
+        if found and int(found["port"] or 1) <= 65535:
+            port = "" if found["port"] in (None, "443") else found["port"]
+            is_hub = found["host"] == "docker.io" and not port
+            expected = "index.docker.io" if is_hub else found["host"], port
+        try:
+            place = hosts.place(server)
+        except NotFound:
+            place = None
+        assert place == expected, server
+        assert _registry(server) == (found["host"] if found and expected and not expected[1] else None), server
+        places += place is not None
+    assert places > 1000
+
+
+@pytest.mark.parametrize(
+    ("server", "is_whole"),
+    [
+        pytest.param("reg.example", True, id="host"),
+        pytest.param("reg.example:5000", True, id="port"),
+        pytest.param("https://reg.example", True, id="scheme"),
+        pytest.param("https://reg.example/", True, id="root"),
+        pytest.param("https://index.docker.io/v1/", True, id="the hub"),
+        pytest.param("reg.example/v2", True, id="the API"),
+        pytest.param("https://reg.example:5000/v2/", True, id="the API on a port"),
+        pytest.param("reg.example/team", False, id="path"),
+        pytest.param("reg.example/v2/team", False, id="path below the API"),
+        pytest.param("https://reg.example/v3/", False, id="another number"),
+        pytest.param("reg.example//", False, id="two slashes"),
+        pytest.param("reg.example/./", False, id="a dot"),
+        pytest.param("reg.example/v2/../team", False, id="climbing"),
+        pytest.param("reg.example/V2/", False, id="upper case"),
+        pytest.param("reg.example/?x", False, id="query"),
+        pytest.param("reg.example/%2f", False, id="escape"),
+        pytest.param("https://index.docker.io/v1/access-token", False, id="a token of the hub"),
+    ],
+)
+def test_the_whole_of_a_registry(server: str, *, is_whole: bool) -> None:
+    """Only its root, or the API's: what is typed for a part of it is not for all of it."""
+    assert hosts.is_whole(server) == is_whole
+
+
+@pytest.mark.parametrize(
+    ("server", "is_token"),
+    [
+        pytest.param("https://index.docker.io/v1/access-token", True, id="access"),
+        pytest.param("https://index.docker.io/v1/refresh-token", True, id="refresh"),
+        pytest.param("https://index.docker.io/v1/", False, id="the password"),
+        pytest.param("index.docker.io/v1/access-token", False, id="no scheme"),
+        pytest.param("/v1/access-token", False, id="no host"),
+        pytest.param("https://index.docker.io/v1/access-token/", False, id="below"),
+        pytest.param("https://index.docker.io.evil.example/v1/access-token", False, id="another host"),
+        pytest.param("https://evil.example/https://index.docker.io/v1/access-token", False, id="the hub in a path"),
+    ],
+)
+def test_a_token_of_the_hub_is_known_by_its_whole_key(server: str, *, is_token: bool) -> None:
+    """As docker writes it, and in no other spelling."""
+    assert hosts.is_hub_token(server) == is_token
+
+
 # --- places that credential files and settings name ------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -33,13 +34,31 @@ ARROWS = {
     "config": {"errors", "identity"},
     "entry": {"credential", "errors", "identity", "private"},
     "cache": {"credential", "entry", "errors", "notes", "private"},
-    "minted": {"cache", "credential", "entry", "errors", "hosts", "identity"},
+    "tokens": {"cache", "credential", "entry", "errors", "identity"},
+    "minted": {"credential", "errors", "identity", "tokens"},
+    "kept": {"credential", "errors", "hosts", "identity", "minted", "tokens"},
     "protocol": {"", "credential", "document", "errors", "guard", "hosts", "launch", "notes"},
 }
 FOR_SOURCES_AND_STORES = {"bounded", "config", "credential", "errors", "hosts", "identity", "notes", "private"}
+# From an area to those whose modules its own may import. Vault has its area, since it reaches the clouds too.
+AREAS = {
+    "clouds": {"clouds"},
+    "sources": {"sources", "clouds"},
+    "stores": {"stores"},
+    "vault": {"vault", "clouds"},
+}
 # What a cache hit may import besides ours: built into the interpreter, or next to it.
 BUILT_INS = {"posix", "sys", "time", "_blake2", "_json", "_signal", "_thread"}
-ON_A_HIT = ("", "credential", "entry", "errors", "hosts", "identity", "minted", "private", "protocol")
+ON_A_HIT = {"", "kept", "protocol"} | {
+    "credential",
+    "entry",
+    "errors",
+    "hosts",
+    "identity",
+    "minted",
+    "private",
+    "tokens",
+}
 
 
 def name_of(path: Path) -> str:
@@ -59,11 +78,13 @@ def imports_of(path: Path, *, top_level_only: bool = False) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name} imports relatively"
             module = node.module or ""
-            inside = [
-                PACKAGE.parent.joinpath(*module.split("."), alias.name).with_suffix(".py") for alias in node.names
-            ]
-            found |= {f"{module}.{file.stem}" for file in inside if file.exists()}
-            if not all(file.exists() for file in inside):
+            folder = PACKAGE.parent.joinpath(*module.split("."))
+            names = {alias.name for alias in node.names}
+            inside = {
+                name for name in names if (folder / f"{name}.py").exists() or (folder / name / "__init__.py").exists()
+            }
+            found |= {f"{module}.{name}" for name in inside}
+            if names - inside:
                 found.add(module)
     return found
 
@@ -83,9 +104,11 @@ MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 def test_arrows_point_inwards(name: str) -> None:
     """A module imports only what the house allows it."""
     area = name.partition(".")[0]
-    if area in ("clouds", "sources", "stores"):
-        areas = (area, "clouds") if area == "sources" else (area,)
+    if area in AREAS:
+        areas = AREAS[area] | ({"vault"} if name == "sources.vault" else set())
         allowed = FOR_SOURCES_AND_STORES | {other for other in MODULES if other.partition(".")[0] in areas}
+        if "vault" in areas:
+            allowed.add("tokens")  # it keeps Vault's own, with which it reads
     else:
         allowed = ARROWS[name]
 
@@ -120,16 +143,24 @@ def test_a_hit_imports_built_ins_only(name: str) -> None:
     assert others <= BUILT_INS
 
 
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("vault.")])
+def test_vault_loads_an_sdk_where_it_is_used(name: str) -> None:
+    """What is imported with a module of its area is ours or the standard library's: a renewal may need no more."""
+    others = {module for module in imports_of(MODULES[name], top_level_only=True) if not ours({module})}
+
+    assert {module.partition(".")[0] for module in others} <= sys.stdlib_module_names
+
+
 def test_one_place_decides_about_hosts() -> None:
     """Nobody but `hosts` takes a server apart or looks for one in a string.
 
-    Clouds do so with their API's URL, and `config` matches whole hosts with what the user wrote.
+    Clouds and Vault do so with their API's URL, and `config` matches whole hosts with what the user wrote.
     """
     suspicious = re.compile(
         r"\.(endswith|startswith)\(\s*[\"']\.?[\w-]+\.(com|io|aws|dev|cn|us|gov|eu)\b|urlsplit|urlparse|re\.search"
     )
     for name, path in MODULES.items():
-        if name != "hosts" and not name.startswith(("clouds.", "stores.")):
+        if name != "hosts" and not name.startswith(("clouds.", "stores.", "vault.")):
             text = path.read_text()
             assert not suspicious.search(text), name
             assert name == "config" or not re.search(r"import re\b", text), name
@@ -155,7 +186,7 @@ def test_an_executable_only_composes(path: Path) -> None:
     lines = [line for line in composition.splitlines() if line]
     assert all(line.startswith("from credhelpers.") for line in lines[:-1])
     assert lines[-1].startswith("serve(name, ")
-    assert ours(imports_of(path)) <= {"", "protocol", "minted"} | {
+    assert ours(imports_of(path)) <= {"", "kept", "minted", "protocol", "tokens"} | {
         name for name in MODULES if name.startswith(("sources.", "stores."))
     }
 

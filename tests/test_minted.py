@@ -46,7 +46,7 @@ class Source(FakeSource):
         self.error: BaseException | None = None
         self.meanwhile: Callable[[], None] = lambda: None
 
-    def mint(self, server: str) -> Credential:
+    def mint(self, server: str, old: Credential | None = None) -> Credential:
         self.minted += 1
         started = self.clock.now
         self.clock.now += self.takes
@@ -55,21 +55,6 @@ class Source(FakeSource):
             raise self.error
         soft, hard, expires = (started + seconds for seconds in self.life)
         return Credential("user", f"token-{self.minted}", soft=soft, hard=hard, expires=expires)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of the modules under test; their sleep moves it, and the monotonic one goes along."""
-    fake = Clock()
-    for module in ("entry", "cache", "minted"):
-        monkeypatch.setattr(f"credhelpers.{module}.time", fake)
-
-    def sleep(seconds: float) -> None:
-        fake.now += seconds
-
-    monkeypatch.setattr("credhelpers.minted.monotonic", fake)
-    monkeypatch.setattr("credhelpers.minted.sleep", sleep)
-    return fake
 
 
 @pytest.fixture
@@ -370,7 +355,7 @@ def test_a_call_waits_for_another_and_takes_its_token(
             now = clock.now
             cache.save(key, _SISTER, Credential("user", "theirs", soft=now + 9, hard=now + 9, expires=now + 9), now)
 
-    monkeypatch.setattr("credhelpers.minted.sleep", sleep)
+    monkeypatch.setattr("credhelpers.tokens.sleep", sleep)
     assert _secret(helper.get(_HOST)) == "theirs"
     assert (len(polls), source.minted) == (3, 0)
     entry = cache.load(key)
@@ -390,7 +375,7 @@ def test_a_call_hears_the_failure_of_another(
     lock = cache.lock(key)
     assert lock is not None
     monkeypatch.setattr(
-        "credhelpers.minted.sleep",
+        "credhelpers.tokens.sleep",
         lambda _seconds: cache.save_failure(key, Failure(Unavailable("theirs"), clock.now, 1)),
     )
     for verb in (helper.get, helper.ready):
@@ -449,7 +434,7 @@ def test_an_identity_that_changed_while_waiting_is_not_mixed_up(
             cache.save_failure(order.key, Failure(Unavailable("of one"), now := clock.now, now))
         lock.release()
 
-    monkeypatch.setattr("credhelpers.minted.sleep", sleep)
+    monkeypatch.setattr("credhelpers.tokens.sleep", sleep)
     if state == "failed":
         with pytest.raises(Unavailable, match="of one"):
             helper.get(_HOST)
@@ -702,7 +687,7 @@ class Configured(Ecr):
     def order(self, server: str) -> fakes.FakeOrder:  # type: ignore[override] # the part of it that `Minted` uses
         return fakes.FakeOrder(super().order(server).key, self.mint)
 
-    def mint(self) -> Credential:
+    def mint(self, old: Credential | None = None) -> Credential:
         self.minted += 1
         now = time.time()
         return Credential("AWS", f"token-{self.minted}", soft=now + 100, hard=now + 200, expires=now + 300)
@@ -983,7 +968,7 @@ def test_no_process_of_a_mint_holds_lock_or_cache(
         "import runpy, subprocess, sys, time\n"
         f"names = runpy.run_path({fakes.__file__!r})\n"
         "class Source(names['FakeSource']):\n"
-        "    def mint(self, server):\n"
+        "    def mint(self, server, old=None):\n"
         "        child = subprocess.Popen(['/bin/sleep', '30'], close_fds=False)\n"
         f"        open({str(tmp_path / 'child')!r}, 'w').write(str(child.pid) + '\\n')\n"
         "        time.sleep(30)\n"

@@ -112,6 +112,10 @@ class Acr:
     def __init__(self, environ: "Environment" = posix.environ) -> None:
         self._environ = environ
 
+    def host(self, server: str) -> str:
+        """The registry's host, see `minted.Source`."""
+        return registry(server)
+
     def key(self, server: str) -> str:
         """The fingerprint of the registry and of whatever selects an identity for it."""
         host = registry(server)
@@ -179,7 +183,7 @@ class Order:
         files += [self._settings[name].encode() for name in _FILES if name in self._settings]
         return fingerprint(f"acr token {self._host}\n{said}", self._environ, _VARIABLES, files)
 
-    def mint(self) -> "Credential":
+    def mint(self, old: "Credential | None" = None) -> "Credential":  # noqa: ARG002 - tokens here are not renewed
         """A refresh token of the registry, with its times.
 
         Raises NotFound if the registry asks for no token or there is no identity, and Unavailable for all else.

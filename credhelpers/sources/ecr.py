@@ -186,6 +186,10 @@ class Ecr:
     def __init__(self, environ: "Environment" = posix.environ) -> None:
         self._environ = environ
 
+    def host(self, server: str) -> str:
+        """The registry's host, see `minted.Source`."""
+        return registry(server)
+
     def key(self, server: str) -> str:
         """The fingerprint of the host and of the identity. Raises NotFound if `server` cannot be ECR's.
 
@@ -258,7 +262,7 @@ class EcrOrder:
         self._place = place
         self._settings = settings
 
-    def mint(self) -> "Credential":
+    def mint(self, old: "Credential | None" = None) -> "Credential":  # noqa: ARG002 - tokens here are not renewed
         """A new token from AWS, good for hours. Takes a fifth of a second before the network does."""
         from credhelpers.clouds.aws import authorization_token
 

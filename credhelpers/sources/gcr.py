@@ -8,7 +8,7 @@ import posix
 
 from credhelpers.errors import NotFound
 from credhelpers.hosts import GOOGLE_UNIVERSE, google, registry
-from credhelpers.identity import configuration, fingerprint, home, is_configured
+from credhelpers.identity import configuration, configured, fingerprint, home, is_configured
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,8 +96,6 @@ moves the cache, XDG_RUNTIME_DIR and XDG_CACHE_HOME are its usual places; CREDHE
 says on standard error what it did. More in docs/gcr.md.
 """
 
-_CONFIG_BYTES = 1 << 20
-
 
 class Gcr:
     """The source for Google's registries."""
@@ -111,6 +109,10 @@ class Gcr:
     def __init__(self, environ: "Environment" = posix.environ) -> None:
         self._environ = environ
 
+    def host(self, server: str) -> str:
+        """The registry's host, see `minted.Source`."""
+        return registry(server)
+
     def key(self, server: str) -> str:
         """The fingerprint of the host and of all that selects an identity, see `minted.Source`."""
         host = registry(server)
@@ -119,7 +121,7 @@ class Gcr:
         except NotFound:
             if not is_configured(self._environ):  # with one, any host may stand for a registry of Google's
                 raise
-        text = _configured(self._environ)
+        text = configured(self._environ)
         files = [configuration(self._environ), *_named_files(self._environ, text)]
         return _fingerprint(self._environ, host, files, has_gcloud=b"gcloud" in text)
 
@@ -165,7 +167,7 @@ class _Order:
     def _file(self) -> bytes:
         return _expanded(self._environ, self._settings.get("credentials_file", "").encode())
 
-    def mint(self) -> "Credential":
+    def mint(self, old: "Credential | None" = None) -> "Credential":  # noqa: ARG002 - tokens here are not renewed
         """A new token. NotFound if nobody told us who we are, and no metadata server does."""
         from credhelpers.clouds.google import Mint  # as long as all that a hit imports
 
@@ -189,20 +191,6 @@ def _fingerprint(environ: "Environment", scope: str, files: list[bytes], *, has_
         files += [folder + b"/active_config", folder + b"/credentials.db"]
         files += [folder + b"/configurations/" + name for name in _listed(folder + b"/configurations")]
     return fingerprint(f"gcr {scope}", environ, variables, files)
-
-
-def _configured(environ: "Environment") -> bytes:
-    """The bytes of the configuration file, empty if there is none. Whether it is to be trusted, `config` says."""
-    try:
-        descriptor = posix.open(configuration(environ), posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
-    except (OSError, ValueError):
-        return b""
-    try:
-        return posix.read(descriptor, _CONFIG_BYTES)
-    except OSError:
-        return b""
-    finally:
-        posix.close(descriptor)
 
 
 def _named_files(environ: "Environment", text: bytes) -> list[bytes]:
@@ -243,9 +231,9 @@ def _check(environ: "Environment", entry: "Entry", universe: str) -> None:
         if "credential" in have:
             raise config.contradiction(entry, "`credentials_file` and `credential` exclude each other")
         path = _expanded(environ, have["credentials_file"].encode())
-        if path not in _named_files(environ, _configured(environ)):
+        if path not in _named_files(environ, configured(environ)):
             raise config.contradiction(entry, "`credentials_file` must be a text in plain quotes")
-    if have.get("credential") == "gcloud" and b"gcloud" not in _configured(environ):
+    if have.get("credential") == "gcloud" and b"gcloud" not in configured(environ):
         raise config.contradiction(entry, "`credential` must be a text in plain quotes")
     for name in ("account", "configuration"):
         if name in have and have.get("credential") != "gcloud":

@@ -38,7 +38,7 @@ class FakeOrder:
     """One token, made by the source."""
 
     key: str
-    mint: Callable[[], Credential]
+    mint: Callable[..., Credential]
 
 
 class FakeSource:
@@ -52,6 +52,9 @@ class FakeSource:
         self.environ = environ
         self.minted = 0
 
+    def host(self, server: str) -> str:
+        return registry(server)
+
     def key(self, server: str) -> str:
         host = registry(server)
         if not host.endswith(".fake.example"):
@@ -62,10 +65,11 @@ class FakeSource:
         self.key(server)
         scope = registry(server).split(".")[1]
         return FakeOrder(
-            fingerprint("fake token " + scope, self.environ, (b"FAKE_IDENTITY",)), lambda: self.mint(server)
+            fingerprint("fake token " + scope, self.environ, (b"FAKE_IDENTITY",)),
+            lambda old=None: self.mint(server, old),
         )
 
-    def mint(self, server: str) -> Credential:
+    def mint(self, server: str, old: Credential | None = None) -> Credential:
         self.minted += 1
         number = f"{os.getpid()}-{self.minted}"
         if log := self.environ.get(b"FAKE_LOG"):

@@ -1,0 +1,86 @@
+"""A helper over a source that also keeps: what `docker login` typed goes there, and the cache forgets all before it."""
+
+import posix
+
+from credhelpers.errors import NotFound, Unsupported
+from credhelpers.hosts import DOCKER_HUB, is_hub_token, place
+from credhelpers.minted import Minted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from credhelpers.credential import Credential
+    from credhelpers.identity import Environment
+    from credhelpers.minted import Source
+    from credhelpers.tokens import Order
+
+    class Keeping(Order, Protocol):
+        """A token that is read where a person may write it."""
+
+        def store(self, credential: Credential) -> None:
+            """Keep what `docker login` typed, or take note of it only. Raises Unavailable or Unsupported."""
+
+        def erase(self, old: Credential | None) -> None:
+            """Forget it there, and end `old`, the one in hand. Nothing to forget is success. Raises Unavailable."""
+
+    class Keeper(Source, Protocol):
+        """A source whose tokens can be written."""
+
+        def order(self, server: str) -> Keeping:
+            """As that of any source."""
+
+        def list(self) -> dict[str, str]:
+            """Server to user name of everything that is kept and may be read. Raises Unavailable."""
+
+
+class Kept(Minted):
+    """The helper that answers with what `source` keeps, and lets docker write it."""
+
+    __slots__ = ("_keeper",)
+
+    def __init__(self, source: "Keeper", environ: "Environment" = posix.environ) -> None:
+        super().__init__(source, environ)
+        self._keeper = source
+
+    def store(self, server: str, credential: "Credential") -> None:
+        """Keep the credential at the source.
+
+        The session's own tokens of `docker login` at Docker Hub are of no use there, and a login fails without a place
+        for them: they are accepted and not kept.
+        """
+        if is_hub_token(server):
+            return
+        try:
+            order = self._keeper.order(server)
+        except NotFound:
+            raise Unsupported(
+                f"docker-credential-{self._keeper.kind}: the configuration names no place for this registry",
+                f"add a `[[registry]]` for it to config.toml, see `docs/{self._keeper.kind}.md`",
+            ) from None
+        key = order.key
+        self._forget(server, key)  # before, too: this process may be killed as soon as it is written
+        try:
+            order.store(credential)
+        finally:  # a write whose answer was lost may have been done
+            self._forget(server, key)
+
+    def erase(self, server: str) -> None:
+        """Forget the credential at the source and in the cache. Nothing to forget is success."""
+        keys = []
+        try:
+            order = self._keeper.order(server)
+            keys.append(order.key)
+            old = self._tokens.cached(order.key)
+            self._forget(server, *keys)
+            order.erase(old)
+        except NotFound:
+            pass  # the source has no place for it
+        finally:
+            self._forget(server, *keys)  # as in `store`
+
+    def list(self) -> dict[str, str]:
+        """What the source keeps and may be read, and what `get` answers from the cache: leased, minted."""
+        hub = place(DOCKER_HUB)[0]
+        cached = {DOCKER_HUB if host == hub else host: user for host, user in super().list().items()}
+        return cached | self._keeper.list()

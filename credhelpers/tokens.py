@@ -1,0 +1,201 @@
+"""Tokens of one kind: minted by one process while others wait, kept in the cache, renewed before they expire.
+
+A waiter that has waited long enough mints for itself, so that a stopped or killed process never blocks a pull.
+
+`minted` has them for the servers of a source, and a source may have others that it needs to mint its own with. `ready`
+is on the way of a cache hit, so this module imports no more than a hit does.
+"""
+
+import posix
+from time import monotonic, sleep, time
+
+from credhelpers import entry as entries
+from credhelpers.credential import Credential
+from credhelpers.entry import Entry, Failure
+from credhelpers.errors import DeadlinePassed, HelperError, NotFound, Unavailable, overdue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol, TypeGuard
+
+    from credhelpers.cache import TokenCache
+    from credhelpers.identity import Environment
+
+    class Order(Protocol):
+        """One token to be minted by one identity."""
+
+        @property
+        def key(self) -> str:
+            """The fingerprint of the token: the same for all servers that it opens, another for another identity."""
+
+        def mint(self, old: Credential | None = None) -> Credential:
+            """A new token with its times. Slow; the one place where an SDK is imported.
+
+            `old` is the one in hand, if it still opens what it is for: what can be renewed may be that one, renewed.
+            Raises NotFound if there is no identity to mint with and the registry may be asked anonymously, else
+            Unavailable.
+            """
+
+
+_WAIT = 4.0  # seconds for another process's mint, before going on without it; leaves the larger part of the deadline
+_POLL = 0.02  # seconds, growing to
+_POLL_AT_MOST = 0.1
+_JITTER = 0.1  # of the time to `soft`, so that a fleet that started together does not renew together
+_LONGEST_LEAD = 7 * 86400  # seconds, for the jitter of what hardly ages
+# A failure is remembered for ten times as long as it took to find out, at most half a minute: twenty pulls from a dead
+# registry wait once, and who has mended the cause of a quick refusal is not told of it again.
+_REMEMBERED_TIMES = 10
+_REMEMBERED_AT_MOST = 30.0
+_RENEWAL_PAUSE = 60.0  # seconds after a failed renewal; the token in hand is still good
+
+
+def _always() -> bool:
+    return True
+
+
+class Wanted:
+    """A token that is wanted: how it is minted, and where a copy for one host is kept besides.
+
+    host:     who asks, "" for what no host is answered with
+    key:      of the host's copy
+    is_still: whether the identity is the one that all this was read for: else nobody knows whose the token is
+    """
+
+    __slots__ = ("host", "is_still", "key", "order", "token")
+
+    def __init__(self, order: "Order", host: str = "", key: str = "", is_still: "Callable[[], bool]" = _always) -> None:
+        self.order = order
+        self.token = order.key
+        self.host = host
+        self.key = key or self.token
+        self.is_still = is_still
+
+
+class Tokens:
+    """The tokens of `kind`, one word, `[a-z]+`, through a cache where `entry.directory` has it for `environ`."""
+
+    __slots__ = ("_directory", "_kind")
+
+    def __init__(self, kind: str, environ: "Environment" = posix.environ, uncached: bytes = b"") -> None:
+        self._kind = kind
+        self._directory = None if environ.get(uncached) else entries.directory(environ)
+
+    @property
+    def cache(self) -> "TokenCache":
+        """Where they are kept."""
+        from credhelpers.cache import TokenCache  # what a hit does not need
+
+        return TokenCache(self._kind, self._directory)
+
+    def ready(self, key: str) -> Credential | None:
+        """The cached token if it has not expired. Raises again what a failed mint raised just now."""
+        found = self._load(key)
+        if isinstance(found, Entry):
+            return found.credential
+        _raise_remembered(found)
+        return None
+
+    def cached(self, key: str) -> Credential | None:
+        """The cached token if it has not expired, whatever failed since."""
+        found = self._load(key)
+        return found.credential if isinstance(found, Entry) else None
+
+    def get(self, wanted: Wanted, refused: Credential | None = None) -> Credential:
+        """A token that is not due for renewal in the foreground: another process's, or a new one.
+
+        Never `refused`, which was found to open nothing any more although its time is not over.
+        """
+        cache = self.cache
+        until = monotonic() + _WAIT
+        pause = _POLL
+        while True:
+            lock = cache.lock(wanted.token)
+            try:
+                # Looked up while the lock is held, or while somebody else mints: either way somebody may have finished.
+                found = _other_than(refused, cache.load(wanted.token))
+                if found and time() < found.credential.hard:
+                    if lock:
+                        _share(cache, wanted)
+                    return found.credential
+                _pass_on(cache, wanted)
+                if lock or monotonic() > until:
+                    return self._mint(cache, wanted, found)
+            finally:
+                if lock:
+                    lock.release()
+            sleep(pause)
+            pause = min(pause * 1.5, _POLL_AT_MOST)
+
+    def refresh(self, wanted: Wanted) -> None:
+        """Renew the cached token unless somebody does it already, has just done it or has just failed."""
+        cache = self.cache
+        lock = cache.lock(wanted.token)
+        if lock is None:
+            return
+        try:
+            found = _other_than(None, cache.load(wanted.token))
+            failure = cache.failure(wanted.token)
+            if found and time() < found.credential.soft:
+                _share(cache, wanted)
+            elif not failure or time() >= failure.at + _RENEWAL_PAUSE:
+                self._mint(cache, wanted, found)
+        finally:
+            lock.release()
+
+    def _load(self, key: str) -> Entry | Failure | None:
+        return entries.load(self._directory, f"{self._kind}-{key}".encode())
+
+    def _mint(self, cache: "TokenCache", wanted: Wanted, old: Entry | None) -> Credential:
+        started = time()
+        try:
+            credential = wanted.order.mint(old.credential if old else None)
+            if credential.expires <= time():
+                raise Unavailable(
+                    f"{self._kind} issued a token that has already expired by this machine's clock",
+                    "compare `date -u` with the true time, and set the clock",
+                )
+        except (NotFound, Unavailable, DeadlinePassed) as error:
+            failure = Failure(error if isinstance(error, HelperError) else overdue(), time(), time() - started)
+            if wanted.is_still():
+                for key in {wanted.token, wanted.key}:
+                    cache.save_failure(key, failure)
+            raise
+        lead = min(credential.soft - started, _LONGEST_LEAD) * _JITTER
+        credential.soft += lead * (2 * int.from_bytes(posix.urandom(4), "big") / 0xFFFFFFFF - 1)
+        if wanted.is_still():
+            for key in dict.fromkeys((wanted.token, wanted.key)):
+                cache.save(key, wanted.host, credential, started)
+        return credential
+
+
+def _raise_remembered(failure: Failure | None) -> None:
+    """Raise what failed so short a time ago that it would fail again."""
+    if _is_remembered(failure):
+        raise failure.error
+
+
+def _is_remembered(failure: Failure | None) -> "TypeGuard[Failure]":
+    if failure is None:
+        return False
+    return time() < failure.at + min(_REMEMBERED_AT_MOST, _REMEMBERED_TIMES * failure.took)
+
+
+def _other_than(refused: Credential | None, found: Entry | Failure | None) -> Entry | None:
+    if isinstance(found, Entry) and not (refused and found.credential.tail() == refused.tail()):
+        return found
+    return None
+
+
+def _share(cache: "TokenCache", wanted: Wanted) -> None:
+    """Let the order's token answer for this host too."""
+    if wanted.key != wanted.token and wanted.is_still():
+        cache.share(wanted.token, wanted.host, wanted.key)
+
+
+def _pass_on(cache: "TokenCache", wanted: Wanted) -> None:
+    """Raise what failed a moment ago for another host of the order, and remember it for this host."""
+    failure = cache.failure(wanted.token)
+    if _is_remembered(failure) and wanted.key != wanted.token and wanted.is_still():
+        cache.save_failure(wanted.key, failure)
+    _raise_remembered(failure)

@@ -1,0 +1,407 @@
+"""A helper over a source that also keeps: what was typed is answered from then on, and never what was there before."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from credhelpers.cache import TokenCache
+from credhelpers.credential import Credential
+from credhelpers.errors import DeadlinePassed, NotFound, Unavailable, Unsupported
+from credhelpers.hosts import DOCKER_HUB
+from credhelpers.kept import Kept
+from tests.fakes import keeper as fakes
+from tests.fakes.keeper import FakeKeeper
+from tests.harness import NOT_FOUND, document, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.fakes.source import Clock
+
+_HELPER = [sys.executable, "-I", fakes.__file__]
+_HOST = "a.one.fake.example"
+_SISTER = "b.one.fake.example"
+_OTHER = "a.two.fake.example"
+_STRANGER = "ghcr.io"
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """Where the keeper keeps."""
+    path = tmp_path / "kept"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def environ(tmp_path: Path, kept: Path) -> dict[bytes, bytes]:
+    """An environment with a cache directory and a keeper in it."""
+    return {b"CREDHELPERS_CACHE_DIR": os.fsencode(tmp_path / "cache"), b"FAKE_KEPT": os.fsencode(kept)}
+
+
+@pytest.fixture
+def keeper(environ: dict[bytes, bytes], clock: Clock) -> FakeKeeper:
+    """The source, whose answers take a second of the clock that stands still otherwise."""
+    source = FakeKeeper(environ)
+    source.time = clock
+
+    def pass_by() -> None:
+        clock.now += 1
+
+    source.meanwhile = pass_by
+    return source
+
+
+@pytest.fixture
+def helper(keeper: FakeKeeper, environ: dict[bytes, bytes]) -> Kept:
+    """The helper under test."""
+    return Kept(keeper, environ)
+
+
+def _secret(credential: Credential | None) -> str | None:
+    return credential.expose()[1] if credential else None
+
+
+def _typed(secret: str) -> Credential:
+    return Credential("user", secret)
+
+
+def _once(keeper: FakeKeeper, act: Callable[[], object]) -> None:
+    """Let this happen while the next answer is under way, and only then."""
+    before = keeper.meanwhile
+
+    def meanwhile() -> None:
+        keeper.meanwhile = before
+        before()
+        act()
+        before()
+
+    keeper.meanwhile = meanwhile
+
+
+# --- in one process, by a clock that stands still --------------------------------------------------------------------
+
+
+def test_what_was_typed_is_answered(helper: Kept, clock: Clock) -> None:
+    """For each host of it, the next call too; before that nothing was found, and that is forgotten at once."""
+    for host in (_HOST, _SISTER):
+        with pytest.raises(NotFound):
+            helper.get(host)
+        with pytest.raises(NotFound):
+            helper.ready(host)
+    helper.store(_HOST, _typed("first"))
+    clock.now += 0.01
+    for host in (_SISTER, _HOST):
+        assert helper.ready(host) is None
+        assert _secret(helper.get(host)) == "first"
+        assert _secret(helper.ready(host)) == "first"
+
+
+def test_the_old_answer_is_forgotten(helper: Kept, kept: Path) -> None:
+    """The host's own, its sister's and the order's; another scope keeps its own."""
+    (kept / "one").write_text("old")
+    (kept / "two").write_text("another")
+    for host, secret in ((_HOST, "old"), (_SISTER, "old"), (_OTHER, "another")):
+        assert _secret(helper.get(host)) == secret
+    helper.store(f"https://{_HOST.upper()}:443/v2/", _typed("new"))
+    assert helper.ready(_HOST) is None
+    assert helper.ready(_SISTER) is None
+    assert _secret(helper.ready(_OTHER)) == "another"
+    assert _secret(helper.get(_SISTER)) == "new"
+
+
+@pytest.mark.parametrize("verb", ["store", "erase"])
+def test_the_order_is_forgotten_where_only_another_host_asked(verb: str, helper: Kept, kept: Path) -> None:
+    """What the first host's answer left under the order must not be the second one's after its own login or logout."""
+    (kept / "one").write_text("old")
+    helper.get(_SISTER)
+    if verb == "store":
+        helper.store(_HOST, _typed("new"))
+        assert _secret(helper.get(_HOST)) == "new"
+        assert _secret(helper.get(_SISTER)) == "new"
+    else:
+        helper.erase(_HOST)
+        for host in (_HOST, _SISTER):
+            with pytest.raises(NotFound):
+                helper.get(host)
+
+
+@pytest.mark.parametrize("verb", ["store", "erase"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(Unavailable("the answer was lost"), id="lost"),
+        pytest.param(Unsupported("no"), id="refused"),
+        pytest.param(DeadlinePassed(), id="deadline"),
+        pytest.param(KeyboardInterrupt(), id="interrupt"),
+        pytest.param(ZeroDivisionError(), id="defect"),
+    ],
+)
+def test_a_failure_half_way_forgets_too(
+    error: BaseException, verb: str, helper: Kept, keeper: FakeKeeper, kept: Path
+) -> None:
+    """Whether it was done nobody knows, so the source is asked."""
+    (kept / "one").write_text("old")
+    for host in (_HOST, _SISTER):
+        helper.get(host)
+
+    def fail() -> None:
+        raise error
+
+    _once(keeper, fail)
+    with pytest.raises(type(error)):
+        helper.store(_HOST, _typed("new")) if verb == "store" else helper.erase(_HOST)
+    for host in (_HOST, _SISTER):
+        assert helper.ready(host) is None
+        if verb == "store":
+            assert _secret(helper.get(host)) == "new"
+        else:
+            with pytest.raises(NotFound):
+                helper.get(host)
+
+
+@pytest.mark.parametrize("verb", ["store", "erase"])
+@pytest.mark.parametrize("reader", ["get", "refresh"])
+def test_who_read_before_does_not_bring_the_old_one_back(
+    reader: str, verb: str, helper: Kept, keeper: FakeKeeper, kept: Path, clock: Clock
+) -> None:
+    """An answer that was under way when the source changed is kept for nobody."""
+    (kept / "one").write_text("old")
+    if reader == "refresh":
+        helper.get(_HOST)
+        clock.now += 5000
+    _once(keeper, lambda: helper.store(_SISTER, _typed("new")) if verb == "store" else helper.erase(_SISTER))
+    getattr(helper, reader)(_HOST)
+    clock.now += 1
+    for host in (_HOST, _SISTER):
+        assert helper.ready(host) is None
+        if verb == "store":
+            assert _secret(helper.get(host)) == "new"
+        else:
+            with pytest.raises(NotFound):
+                helper.get(host)
+
+
+@pytest.mark.parametrize("verb", ["store", "erase"])
+def test_who_reads_while_it_is_written_does_not_keep_it(
+    verb: str, helper: Kept, keeper: FakeKeeper, kept: Path
+) -> None:
+    """The cache is emptied before the change, so somebody may fill it with what was before, or half of it."""
+    (kept / "one").write_text("old")
+    cache = TokenCache("fake", keeper.environ[b"CREDHELPERS_CACHE_DIR"])
+    order = keeper.order(_HOST)
+
+    def put_back() -> None:
+        now = keeper.time()
+        for key in (order.key, keeper.key(_HOST)):
+            cache.save(key, _HOST, Credential("user", "old", soft=now + 9, hard=now + 9, expires=now + 9), now)
+        assert _secret(helper.ready(_HOST)) == "old"
+
+    _once(keeper, put_back)
+    helper.store(_HOST, _typed("new")) if verb == "store" else helper.erase(_HOST)
+    assert helper.ready(_HOST) is None
+    assert cache.load(order.key) is None
+
+
+def test_who_found_nothing_before_does_not_hide_what_was_typed(helper: Kept, keeper: FakeKeeper) -> None:
+    """A pull that fails while somebody logs in is not remembered for those after it."""
+    _once(keeper, lambda: helper.store(_HOST, _typed("new")))
+    with pytest.raises(NotFound):
+        helper.get(_HOST)
+    assert helper.ready(_HOST) is None
+    assert _secret(helper.get(_SISTER)) == "new"
+    assert _secret(helper.get(_HOST)) == "new"
+
+
+def test_what_a_stranger_types_is_kept_nowhere(helper: Kept, kept: Path, tmp_path: Path) -> None:
+    """The message says what is missing, and nothing of what was typed."""
+    for server in (_STRANGER, f"{_HOST}:5000", f"http://{_HOST}", f"u@{_HOST}", "nerdctl-experimental://x"):
+        with pytest.raises(Unsupported, match="names no place for this registry") as raised:
+            helper.store(server, _typed("made-up"))
+        assert "config.toml" in raised.value.hint
+        assert "docs/fake.md" in raised.value.hint
+        assert "made-up" not in raised.value.message + raised.value.hint
+    assert list(kept.iterdir()) == []
+    assert not (tmp_path / "cache").exists()
+
+
+def test_nothing_to_forget_is_success(helper: Kept, keeper: FakeKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither for a stranger, nor where the source has nothing or says so."""
+    for server in (_STRANGER, f"u@{_HOST}", _HOST):
+        helper.erase(server)
+    assert keeper.olds == [None]
+
+    def nothing(*_: object) -> None:
+        raise NotFound
+
+    monkeypatch.setattr(fakes.FakeKeeping, "erase", nothing)
+    helper.erase(_HOST)
+
+
+def test_what_is_in_hand_is_given_to_be_ended(helper: Kept, keeper: FakeKeeper, kept: Path, clock: Clock) -> None:
+    """With its memo; also where only a sister asked for it, and where it is due; not if it has expired."""
+    (kept / "one").write_text("old")
+    for passed, expected in ((0, "of old"), (8000, "of old"), (9000, None)):
+        (kept / "one").write_text("old")
+        helper.get(_SISTER)
+        clock.now += passed
+        keeper.olds.clear()
+        helper.erase(_HOST)
+        assert [old.memo if old else None for old in keeper.olds] == [expected]
+        clock.now += 1
+
+
+def test_what_failed_since_does_not_hide_what_is_in_hand(
+    helper: Kept, keeper: FakeKeeper, kept: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A renewal that failed a moment ago is no reason not to end the old one."""
+    (kept / "one").write_text("old")
+    helper.get(_HOST)
+    clock.now += 4000
+
+    def fail() -> None:
+        raise Unavailable("it rains")
+
+    _once(keeper, fail)
+    with pytest.raises(Unavailable):
+        helper.refresh(_HOST)
+    keeper.olds.clear()
+    helper.erase(_HOST)
+    assert [old.memo if old else None for old in keeper.olds] == ["of old"]
+
+
+@pytest.mark.parametrize("error", [NotFound(), Unavailable("config.toml: not TOML")])
+def test_erase_forgets_whatever_the_configuration_says_now(
+    error: Exception, helper: Kept, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A place that is not named any more, or a file that is broken: the cached one goes, and only a defect is told."""
+    (kept / "one").write_text("old")
+    helper.get(_HOST)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeKeeper, "order", fail)
+        if isinstance(error, NotFound):
+            helper.erase(_HOST)
+        else:
+            with pytest.raises(Unavailable):
+                helper.erase(_HOST)
+    assert helper.ready(_HOST) is None
+
+
+def test_list_names_what_is_kept_and_what_is_cached(helper: Kept, kept: Path, clock: Clock) -> None:
+    """What lies at the source, what `get` has in hand besides, and the Hub by the name that docker has for it."""
+    assert helper.list() == {}
+    helper.store("docker.io", _typed("made-up"))
+    helper.store(_HOST, _typed("made-up"))
+    (kept / "two").write_text("x")
+    clock.now += 1
+    helper.get(_SISTER)
+    assert _secret(helper.get("registry-1.docker.io")) == "made-up"
+    assert helper.list() == {
+        DOCKER_HUB: "user",
+        **{f"a.{scope}.fake.example": "user" for scope in ("one", "two", "docker")},
+        _SISTER: "user",
+    }
+
+
+@pytest.mark.parametrize("name", ["access-token", "refresh-token"])
+def test_the_tokens_of_docker_s_own_login_are_accepted_and_not_kept(name: str, helper: Kept, kept: Path) -> None:
+    """A login in the browser stores them first, and fails if it cannot; they open nothing that a pull asks for."""
+    helper.store(DOCKER_HUB + name, _typed("made-up"))
+    assert list(kept.iterdir()) == []
+    with pytest.raises(NotFound):
+        helper.get(DOCKER_HUB + name)
+    helper.erase(DOCKER_HUB + name)
+
+
+# --- many processes --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def env(tmp_path: Path, kept: Path) -> dict[str, str]:
+    """The environment of real calls."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    return environment(home, CREDHELPERS_CACHE_DIR=str(home / "cache"), FAKE_KEPT=str(kept))
+
+
+def _call(verb: str, content: str | bytes, env: dict[str, str]) -> bytes:
+    stdin = content.encode() if isinstance(content, str) else content
+    done = subprocess.run([*_HELPER, verb], input=stdin, env=env, capture_output=True, timeout=60, check=False)
+    assert done.stderr == b"", done
+    return done.stdout
+
+
+def _get(env: dict[str, str], host: str = _HOST) -> str | None:
+    answer = _call("get", host, env)
+    return None if answer == NOT_FOUND else str(json.loads(answer)["Secret"])
+
+
+@pytest.mark.parametrize("verb", ["store", "erase"])
+def test_a_call_that_is_killed_after_the_change_leaves_no_old_answer(
+    verb: str, env: dict[str, str], kept: Path
+) -> None:
+    """The source has changed, and nobody came to say so."""
+    (kept / "one").write_text("old")
+    assert {_get(env), _get(env, _SISTER)} == {"old"}
+    content = document(_HOST, "user", "new") if verb == "store" else _HOST.encode()
+    with subprocess.Popen(
+        [*_HELPER, verb], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env | {"FAKE_SECONDS": "30"}
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(content)
+        process.stdin.close()
+        process.stdin = None
+        until = time.monotonic() + 10
+        while (kept / "one").exists() and (kept / "one").read_text() == "old":
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    expected = "new" if verb == "store" else None
+    assert (_get(env), _get(env, _SISTER)) == (expected, expected)
+
+
+def test_after_a_login_nobody_sees_the_old_password(env: dict[str, str], kept: Path) -> None:
+    """Six read and renew all the time, one logs in and out: a call answers what was there as it began, or later."""
+    (kept / "one").write_text("0")
+    done = threading.Event()
+    now = 0
+    odd: list[tuple[int, str | None]] = []
+
+    def read(host: str) -> None:
+        while not done.is_set():
+            least = now
+            secret = _get(env | {"FAKE_SECONDS": "0.03", "FAKE_LIFE": "0 60 60"}, host)
+            if secret is not None and int(secret) < least:
+                odd.append((least, secret))
+
+    readers = [threading.Thread(target=read, args=(host,)) for host in (_HOST, _SISTER) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    try:
+        for number in range(1, 9):
+            if number % 3 == 0:
+                assert _call("erase", _SISTER, env) == b""
+                assert _get(env) is None
+            assert _call("store", document(_HOST, "user", str(number)), env) == b""
+            now = number
+            assert (_get(env), _get(env, _SISTER)) == (str(number), str(number))
+    finally:
+        done.set()
+        for reader in readers:
+            reader.join()
+    assert not odd

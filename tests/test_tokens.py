@@ -1,0 +1,328 @@
+"""Tokens of one kind without a server: refused ones, what is in hand for the next mint, kinds that need each other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from credhelpers.cache import TokenCache
+from credhelpers.credential import Credential
+from credhelpers.entry import Entry
+from credhelpers.errors import NotFound, Unavailable
+from credhelpers.tokens import Tokens, Wanted
+from tests.harness import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.fakes.source import Clock
+
+_KEY = "0123456789abcdef" * 2 + "00000abc"
+_LIFE = (100, 200, 300)
+
+
+class Order:
+    """Tokens that are numbered, each with a memo; `olds` is what was in hand when they were minted."""
+
+    def __init__(self, clock: Clock, key: str = _KEY) -> None:
+        self.key = key
+        self.clock = clock
+        self.olds: list[str | None] = []
+        self.error: Exception | None = None
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def mint(self, old: Credential | None = None) -> Credential:
+        self.olds.append(f"{_secret(old)}, {old.memo}" if old else None)
+        self.clock.now += 1
+        self.meanwhile()
+        if self.error:
+            raise self.error
+        soft, hard, expires = (self.clock.now + seconds for seconds in _LIFE)
+        number = len(self.olds)
+        return Credential("u", f"token-{number}", soft=soft, hard=hard, expires=expires, memo=f"memo {number}")
+
+
+@pytest.fixture
+def order(clock: Clock) -> Order:
+    """What is minted."""
+    return Order(clock)
+
+
+@pytest.fixture
+def environ(folder: Path) -> dict[bytes, bytes]:
+    """An environment with a cache directory in it."""
+    return {b"CREDHELPERS_CACHE_DIR": os.fsencode(folder)}
+
+
+@pytest.fixture
+def tokens(environ: dict[bytes, bytes]) -> Tokens:
+    """The tokens under test."""
+    return Tokens("fake", environ)
+
+
+def _secret(credential: Credential | None) -> str | None:
+    return credential.expose()[1] if credential else None
+
+
+# --- in one process, by a clock that stands still --------------------------------------------------------------------
+
+
+def test_a_token_without_a_host_is_kept_once(tokens: Tokens, order: Order, folder: Path) -> None:
+    """It answers nobody but who has its key, and no erase of a host concerns it."""
+    assert tokens.ready(_KEY) is None
+    assert tokens.cached(_KEY) is None
+    assert _secret(tokens.get(Wanted(order))) == "token-1"
+    assert _secret(tokens.get(Wanted(order))) == "token-1"
+    assert _secret(tokens.ready(_KEY)) == _secret(tokens.cached(_KEY)) == "token-1"
+    assert [path.name for path in folder.glob("fake-*") if "lock" not in path.name] == [f"fake-{_KEY}"]
+    assert [entry.hosts for _, entry in tokens.cache.entries()] == [()]
+    for host in ("", "a.one.fake.example"):
+        tokens.cache.erase(host, "f" * 40)
+    assert _secret(tokens.ready(_KEY)) == "token-1"
+    tokens.cache.erase("", _KEY)
+    assert tokens.ready(_KEY) is None
+
+
+def test_kinds_do_not_mix(tokens: Tokens, order: Order, environ: dict[bytes, bytes]) -> None:
+    """The same key under another kind is another token, also where one name begins with the other."""
+    tokens.get(Wanted(order))
+    other = Tokens("faketoken", environ)
+    assert other.ready(_KEY) is None
+    other.cache.erase("", _KEY)
+    assert _secret(tokens.ready(_KEY)) == "token-1"
+    assert [entry.credential.memo for _, entry in tokens.cache.entries()] == ["memo 1"]
+    assert other.cache.entries() == []
+
+
+@pytest.mark.parametrize("value", [b"1", b"false"])
+def test_without_a_cache_everybody_mints(value: bytes, environ: dict[bytes, bytes], order: Order) -> None:
+    """Nothing is in hand then, and what is refused is never met again."""
+    tokens = Tokens("fake", environ | {b"OFF": value}, b"OFF")
+    first = tokens.get(Wanted(order))
+    assert _secret(tokens.get(Wanted(order), first)) == "token-2"
+    assert tokens.ready(_KEY) is None
+    assert tokens.cached(_KEY) is None
+    assert order.olds == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("passed", "old"),
+    [
+        pytest.param(210, "token-1, memo 1", id="due"),
+        pytest.param(298, "token-1, memo 1", id="nearly expired"),
+        pytest.param(301, None, id="expired"),
+    ],
+)
+def test_what_is_in_hand_is_given_to_the_mint(
+    passed: int, old: str | None, tokens: Tokens, order: Order, clock: Clock
+) -> None:
+    """With its memo, as long as it opens something."""
+    tokens.get(Wanted(order))
+    clock.now += passed
+    assert _secret(tokens.get(Wanted(order))) == "token-2"
+    assert order.olds == [None, old]
+
+
+def test_a_renewal_gets_what_is_in_hand(tokens: Tokens, order: Order, clock: Clock) -> None:
+    """Each time the youngest; nothing where there is none."""
+    tokens.refresh(Wanted(order))
+    for _ in range(2):
+        clock.now += 150
+        tokens.refresh(Wanted(order))
+    assert order.olds == [None, "token-1, memo 1", "token-2, memo 2"]
+
+
+def test_a_refused_token_is_not_given_to_the_mint(tokens: Tokens, order: Order, clock: Clock) -> None:
+    """What opens nothing any more cannot be renewed, due or not."""
+    first = tokens.get(Wanted(order))
+    assert _secret(tokens.get(Wanted(order), first)) == "token-2"
+    clock.now += 250
+    second = tokens.cached(_KEY)
+    assert _secret(tokens.get(Wanted(order), second)) == "token-3"
+    assert order.olds == [None, None, None]
+
+
+def test_who_comes_later_with_a_refused_token_gets_the_new_one(tokens: Tokens, order: Order) -> None:
+    """One mint for all that were refused the same, and what another one was refused does not matter."""
+    first = tokens.get(Wanted(order))
+    stranger = Credential("u", "never seen", memo="memo 1")
+    assert _secret(tokens.get(Wanted(order), stranger)) == "token-1"
+    for _ in range(3):
+        assert _secret(tokens.get(Wanted(order), first)) == "token-2"
+    assert len(order.olds) == 2
+
+
+def test_nobody_gets_the_refused_token_while_another_mints(
+    tokens: Tokens, order: Order, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A waiter that sees nothing but the refused one waits on, and mints in the end."""
+    first = tokens.get(Wanted(order))
+    lock = tokens.cache.lock(_KEY)
+    assert lock is not None
+    began = clock.now
+    assert _secret(tokens.get(Wanted(order), first)) == "token-2"
+    assert 4 <= clock.now - began < 5.2
+    second = tokens.cached(_KEY)
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+        now = clock.now
+        theirs = Credential("u", "theirs", soft=now + 9, hard=now + 9, expires=now + 9)
+        tokens.cache.save(_KEY, "", theirs, now)
+
+    monkeypatch.setattr("credhelpers.tokens.sleep", sleep)
+    assert _secret(tokens.get(Wanted(order), second)) == "theirs"
+    assert len(order.olds) == 2
+    lock.release()
+
+
+def test_a_failure_does_not_bring_the_refused_token_back(tokens: Tokens, order: Order) -> None:
+    """The next one hears of the failure, and is not sent away with what was refused."""
+    first = tokens.get(Wanted(order))
+    order.error = Unavailable("it rains")
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="it rains"):
+            tokens.get(Wanted(order), first)
+    assert len(order.olds) == 2
+    assert _secret(tokens.ready(_KEY)) == "token-1", "for who was not refused"
+
+
+def test_a_failure_is_ready_and_not_cached(tokens: Tokens, order: Order) -> None:
+    """`ready` raises what just failed, `cached` says that there is none."""
+    order.error = NotFound()
+    with pytest.raises(NotFound):
+        tokens.get(Wanted(order))
+    with pytest.raises(NotFound):
+        tokens.ready(_KEY)
+    assert tokens.cached(_KEY) is None
+
+
+@pytest.mark.parametrize("verb", ["get", "refresh"])
+def test_a_mint_may_need_a_token_of_another_kind(
+    verb: str, tokens: Tokens, order: Order, environ: dict[bytes, bytes], clock: Clock
+) -> None:
+    """Though both keys have the same lock file by their digits: nobody waits for himself."""
+    inner = Order(clock, _KEY)
+    others = Tokens("faketoken", environ)
+    order.meanwhile = lambda: others.get(Wanted(inner))
+    began = clock.now
+    getattr(tokens, verb)(Wanted(order))
+    assert clock.now - began == 2, "a second for each mint"
+    assert _secret(others.ready(_KEY)) == _secret(tokens.ready(_KEY)) == "token-1"
+
+
+# --- the memo --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "memo",
+    [
+        pytest.param("", id="none"),
+        pytest.param("renewable", id="a word"),
+        pytest.param("lease database/creds/r/2f6a614c renewable 3600", id="words"),
+        pytest.param(" two  blanks ", id="blanks"),
+        pytest.param("x" * 4000, id="long"),
+        pytest.param('","Secret":"other"}', id="the end of an answer"),
+        pytest.param(',"Username":"other","Secret":"other"}', id="an answer"),
+        pytest.param("credhelpers-cache 1", id="the head of a file"),
+    ],
+)
+def test_a_memo_survives(memo: str, tokens: Tokens, clock: Clock) -> None:
+    """Kept, copied for another host, loaded: the same memo, and the same token beside it."""
+    cache = tokens.cache
+    copy = _KEY[::-1]
+    now = clock.now
+    cache.save(_KEY, "a.example", Credential("u", "s", soft=now + 9, hard=now + 9, expires=now + 9, memo=memo), now)
+    cache.share(_KEY, "b.example", copy)
+    for key, hosts in ((_KEY, ("a.example", "b.example")), (copy, ("b.example",))):
+        entry = cache.load(key)
+        assert isinstance(entry, Entry)
+        assert (entry.credential.memo, entry.credential.expose(), entry.hosts) == (memo, ("u", "s"), hosts)
+    cache.erase("b.example", copy)
+    assert cache.load(_KEY) is None, "found by the token behind the memo"
+
+
+def test_a_renewed_token_is_erased_with_its_older_copies(tokens: Tokens, clock: Clock) -> None:
+    """What was renewed is the same token, whatever its memo was when another host got it."""
+    cache = tokens.cache
+    copy = _KEY[::-1]
+    for memo in ("lease 1", "lease 1 renewed"):
+        now = clock.now
+        cache.save(_KEY, "a.example", Credential("u", "s", soft=now + 9, hard=now + 9, expires=now + 9, memo=memo), now)
+        if memo == "lease 1":
+            cache.share(_KEY, "b.example", copy)
+    cache.erase("c.example", _KEY)
+    assert cache.load(copy) is None
+
+
+@pytest.mark.parametrize(
+    "memo",
+    [
+        pytest.param("a\nb", id="line end"),
+        pytest.param("a\n", id="line end at the end"),
+        pytest.param('\n,"Username":"u","Secret":"evil"}', id="another answer"),
+        pytest.param("a\rb", id="carriage return"),
+        pytest.param("a\0b", id="NUL"),
+        pytest.param("a\x1bb", id="escape"),
+        pytest.param("a\x85b", id="next line"),
+        pytest.param("a\u2028b", id="line separator"),
+        pytest.param("léase", id="not ASCII"),
+        pytest.param("\ud800", id="half a character"),
+    ],
+)
+def test_a_memo_that_is_no_line_of_ascii_is_not_kept(memo: str, tokens: Tokens, order: Order, clock: Clock) -> None:
+    """A server that sends such a thing costs a cache entry, and never puts another token into the file."""
+    now = clock.now
+    hostile = Credential("u", "s", soft=now + 9, hard=now + 9, expires=now + 9, memo=memo)
+    tokens.cache.save(_KEY, "a.example", hostile, now)
+    assert tokens.cache.load(_KEY) is None
+    tokens.get(Wanted(order))
+    tokens.cache.save(_KEY, "a.example", hostile, clock.now)
+    assert _secret(tokens.ready(_KEY)) == "token-1", "what was there before stays"
+
+
+# --- many processes --------------------------------------------------------------------------------------------------
+
+_REFUSED = """
+import os, posix, sys, time
+from credhelpers.credential import Credential
+from credhelpers.tokens import Tokens, Wanted
+
+class Order:
+    key = sys.argv[1]
+
+    def mint(self, old=None):
+        descriptor = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.write(descriptor, b"renewed\\n" if old else b"new\\n")
+        os.close(descriptor)
+        time.sleep(0.5)
+        now = time.time()
+        return Credential("u", f"token-{os.getpid()}", soft=now + 100, hard=now + 200, expires=now + 300)
+
+tokens = Tokens("fake", posix.environ)
+print(tokens.get(Wanted(Order()), Credential("u", "refused")).expose()[1])
+"""
+
+
+def test_many_who_were_refused_the_same_token_mint_once(folder: Path, tmp_path: Path) -> None:
+    """Twenty at once, of whom nobody gets the refused one again, though by its times it is good."""
+    tokens = Tokens("fake", {b"CREDHELPERS_CACHE_DIR": os.fsencode(folder)})
+    cache = TokenCache("fake", os.fsencode(folder))
+    now = time.time()
+    refused = Credential("u", "refused", soft=now + 100, hard=now + 200, expires=now + 300, memo="renewable")
+    cache.save(_KEY, "", refused, now)
+    log = tmp_path / "log"
+    command = [sys.executable, "-I", "-c", _REFUSED, _KEY, str(log)]
+    env = environment(tmp_path, CREDHELPERS_CACHE_DIR=str(folder))
+    processes = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(20)]
+    answers = {process.communicate(timeout=60)[0].strip() for process in processes}
+    assert log.read_text() == "new\n"
+    assert len(answers) == 1
+    assert answers == {_secret(tokens.cached(_KEY))}
+    assert answers != {"refused"}
