@@ -1,4 +1,6 @@
-"""Asking AWS for a registry token with botocore: all of the ECR source that a cache hit does not need.
+"""Asking AWS with botocore: for a registry token, and who we are.
+
+It is all of the ECR source that a cache hit does not need, and what a login to Vault needs of AWS.
 
 botocore finds the credentials and signs. What is set here is what a credential helper needs otherwise than a script:
 everything ends in time, nothing prompts, roles are shared with the AWS CLI, the request goes where the registry's name
@@ -11,10 +13,13 @@ import shlex
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
 from credhelpers.bounded import Late, within
 from credhelpers.clouds import aws_errors, child
+from credhelpers.clouds.fresh import Unknown
 from credhelpers.credential import Credential
 from credhelpers.errors import DeadlinePassed, HelperError, NotFound, Unavailable
 
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
     from credhelpers.clouds.aws_errors import Cause
     from credhelpers.hosts import EcrHost
 
+Answer = TypeVar("Answer")
+
 _BUDGET = 8.5  # seconds for everything; the clock of the whole call strikes after 9.5 and knows no particulars
 _CONNECT, _READ = 2, 4  # seconds for a connection and for each read
 _ATTEMPTS = 3
@@ -36,6 +43,9 @@ _LONGEST_LIFE = 7 * 24 * 3600  # seconds; a token lives 12 hours (`Authorization
 _HARD_MARGIN = 15 * 60
 _EXPIRY_MARGIN = 60
 _KEPT_BY_CLIENTS = 300  # seconds; BuildKit keeps an answer for 4 minutes and 50 seconds
+
+# docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+_IDENTITY = "Action=GetCallerIdentity&Version=2011-06-15"
 
 # Where the APIs of a partition are: `dnsSuffix` and `dualStackDnsSuffix` of botocore's partitions.json.
 _DOMAINS = {
@@ -61,41 +71,78 @@ def authorization_token(host: "EcrHost", settings: "Mapping[str, str]") -> Crede
     Raises NotFound if `host` is the public registry, which serves anybody, and there are no credentials at all and
     none are configured; else Unavailable.
     """
+    now = time.time()
+    answer: dict[str, Any] = _answered(lambda: _TokenRequest(host, settings))
+    return _credential(answer, now)
+
+
+def authorization_token_by(access: str, secret: str, session: str, host: "EcrHost", seconds: float) -> Credential:
+    """The same within the seconds, by keys that somebody else has found; `session` is "" for those of a user.
+
+    Nothing is looked for then. Raises Unknown if AWS does not know them or denies them the token, else Unavailable.
+    """
+    now = time.time()
+    answer: dict[str, Any] = _answered(lambda: _TokenRequestBy((access, secret, session), host), seconds)
+    return _credential(answer, now)
+
+
+class SignedRequest:
+    """A request that is signed and not sent: `POST` to `url`."""
+
+    __slots__ = ("body", "headers", "url")
+
+    def __init__(self, url: str, headers: "dict[str, str]", body: str) -> None:
+        self.url = url
+        self.headers = headers
+        self.body = body
+
+
+def caller_identity(region: str, profile: str | None, headers: "Mapping[str, str]", seconds: float) -> SignedRequest:
+    """`GetCallerIdentity` for the STS of `region`, for somebody else to send; `headers` are signed with it.
+
+    The endpoint is the region's own, that of AWS_ENDPOINT_URL_STS if it is set, and for us-east-1 the global one, as
+    those who verify such requests have it. Raises Unavailable, within the seconds.
+    """
+    return _answered(lambda: _IdentityRequest(region, {"profile": profile} if profile else {}, headers), seconds)
+
+
+def _answered(make: "Callable[[], _Request[Answer]]", seconds: float = _BUDGET) -> "Answer":
+    """What the request comes to within the seconds. Raises HelperError only."""
     started = time.monotonic()
     try:
         import botocore.session  # noqa: F401 - whether it is here; a slow disk's seconds are part of the budget
     except ImportError:
         raise Unavailable("botocore, which talks to AWS, is not installed", f"run `{_install('botocore')}`") from None
-    now = time.time()
-    request = _TokenRequest(host, settings)
+    request = make()
     try:
-        answer = within(_BUDGET - (time.monotonic() - started), request.send)
+        return within(seconds - (time.monotonic() - started), request.send)
     except Late:
         request.end_children()
         raise request.late() from None
     except (DeadlinePassed, KeyboardInterrupt):
         request.end_children()
         raise
-    return _credential(answer, now)
 
 
-class _TokenRequest:
-    """One `GetAuthorizationToken`, from the search for credentials to the answer."""
+class _Request(ABC, Generic[Answer]):
+    """One question to `service` in `region`, from the search for credentials to the answer."""
 
-    def __init__(self, host: "EcrHost", settings: "Mapping[str, str]") -> None:
+    unknown_region = aws_errors.UNKNOWN_REGION
+
+    def __init__(self, service: str, region: str, settings: "Mapping[str, str]") -> None:
         import botocore.session
 
-        self.host = host
+        self.service = service
+        self.region = region
         self.settings = settings
-        self.service = "ecr-public" if host.public else "ecr"
         self.session: Any = botocore.session.Session(profile=settings.get("profile"))
         self.endpoint: str | None = None
         self.asked = ""  # the AWS service that was asked last, as people call it
         self.method = ""  # how botocore came by the credentials
         self.children: list[subprocess.Popen[bytes]] = []
 
-    def send(self) -> "dict[str, Any]":
-        """The `authorizationData` that AWS sent. Raises HelperError only."""
+    def send(self) -> Answer:
+        """The answer. Raises HelperError only."""
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
 
@@ -149,11 +196,9 @@ class _TokenRequest:
         )
         session.register("before-send", self._check_destination)
         try:
-            partition = session.get_partition_for_region(self.host.region)
+            self._check_partition(session.get_partition_for_region(self.region))
         except UnknownRegionError:
-            raise self._because(aws_errors.UNKNOWN_REGION) from None
-        if partition != self.host.partition:
-            raise self._because(aws_errors.FOREIGN_REGION)
+            raise self._because(self.unknown_region) from None
         self.endpoint = self._configured_endpoint()
         if self.endpoint and not _is_safe(self.endpoint):
             raise self._because(aws_errors.UNSAFE_ENDPOINT)
@@ -173,44 +218,22 @@ class _TokenRequest:
         chosen = services.get(name, {}).get("endpoint_url") or profile.get("endpoint_url")
         return str(chosen) if chosen else None
 
-    def _ask(self) -> "dict[str, Any]":
-        from botocore import config
+    def _check_partition(self, partition: str) -> None:
+        """Raise if the region is not of the partition that it must be of."""
 
-        found = self._credentials()
-        self.method = found.method
-        try:
-            if "role_arn" in self.settings:
-                self._assume(found)
-            else:
-                found.get_frozen_credentials()  # a profile's role is assumed here, before the price of a client
-        except RuntimeError:  # fetched again, and still too old
-            is_environment = self.method == "env"
-            raise self._because(aws_errors.EXPIRED_ENVIRONMENT if is_environment else aws_errors.EXPIRED) from None
-        client = self.session.create_client(
-            self.service,
-            region_name=self.host.region,
-            endpoint_url=self.endpoint,
-            config=config.Config(
-                use_fips_endpoint=True if self.host.fips else None,  # None: what AWS_USE_FIPS_ENDPOINT says
-                use_dualstack_endpoint=self.host.dual_stack,
-                ignore_configured_endpoint_urls=True,  # `endpoint` holds what is configured
-            ),
-        )
-        response: dict[str, Any] = client.get_authorization_token()
-        data = response.get("authorizationData")
-        if isinstance(data, list) and data:  # the private API lists one token, the public one gives it bare
-            data = data[0]
-        if not isinstance(data, dict):
-            raise Unavailable(*aws_errors.NOT_A_TOKEN)
-        return data
+    @abstractmethod
+    def _ask(self) -> Answer:
+        """The answer. Raises HelperError, and whatever botocore does."""
+
+    def _is_destination(self, name: str) -> bool:  # noqa: ARG002 - what is asked by name does so
+        """Whether a request to `service` may go to the host that botocore chose."""
+        return True
 
     def _credentials(self) -> "Any":
         from botocore import credentials
 
         credentials.ProcessProvider = _process_provider(credentials.ProcessProvider, self.children)
-        resolver = credentials.create_credential_resolver(
-            self.session, cache=_shared_cache(), region_name=self.host.region
-        )
+        resolver = credentials.create_credential_resolver(self.session, cache=_shared_cache(), region_name=self.region)
         resolver.get_provider("assume-role")._prompter = self._ask_for_mfa  # noqa: SLF001 - there is no public way
         _limit(resolver.get_provider("iam-role"), _METADATA, lambda: None)
         _limit(resolver.get_provider("container-role"), _CONTAINER, _no_container_credentials)
@@ -223,27 +246,6 @@ class _TokenRequest:
             raise self._lacking()
         return found
 
-    def _assume(self, base: "Any") -> None:
-        """Let the session have the role of the entry, assumed by `base`, from the AWS CLI's cache if it is there.
-
-        The file has the name that it gets for a profile with the same role, external id and session name.
-        """
-        from functools import partial
-
-        from botocore.credentials import AssumeRoleCredentialFetcher
-
-        arguments = {"external_id": "ExternalId", "session_name": "RoleSessionName"}
-        fetcher = AssumeRoleCredentialFetcher(
-            client_creator=partial(self.session.create_client, region_name=self.host.region),
-            source_credentials=base,
-            role_arn=self.settings["role_arn"],
-            extra_args={name: self.settings[key] for key, name in arguments.items() if key in self.settings},
-            cache=_shared_cache(),
-        )
-        role = fetcher.fetch_credentials()
-        self.method = "assume-role"
-        self.session.set_credentials(role["access_key"], role["secret_key"], role["token"])
-
     def _ask_for_mfa(self, _prompt: str) -> "NoReturn":
         raise self._because(aws_errors.MFA)
 
@@ -255,8 +257,7 @@ class _TokenRequest:
             raise self._because(aws_errors.UNSAFE_ENDPOINT)
         if service != self.service or self.endpoint:
             return
-        name = urlsplit(request.url).hostname or ""
-        if not name.endswith(tuple(f".{self.host.region}.{domain}" for domain in _DOMAINS[self.host.partition])):
+        if not self._is_destination(urlsplit(request.url).hostname or ""):
             raise self._because(aws_errors.FOREIGN_ENDPOINT)
 
     def _failed(self, error: "Any") -> HelperError:
@@ -265,11 +266,14 @@ class _TokenRequest:
             return inner
         return self._lacking() if aws_errors.is_lack(error) else self._because(aws_errors.of_exception(error))
 
+    def _too_old(self) -> Unavailable:
+        """What botocore's RuntimeError means: the credentials were fetched again, and are still too old."""
+        return self._because(aws_errors.EXPIRED_ENVIRONMENT if self.method == "env" else aws_errors.EXPIRED)
+
     def _lacking(self) -> HelperError:
         if "profile" in self.settings:
             return self._because(aws_errors.EMPTY_PROFILE)
-        is_for_anybody = self.host.public and "role_arn" not in self.settings
-        return NotFound() if is_for_anybody else Unavailable(*aws_errors.NO_CREDENTIALS)
+        return Unavailable(*aws_errors.NO_CREDENTIALS)
 
     def _because(self, cause: "Cause", status: int = 0) -> Unavailable:
         message, hint = cause
@@ -293,6 +297,133 @@ class _TokenRequest:
                 break
             name = source
         return name
+
+
+class _TokenRequest(_Request["dict[str, Any]"]):
+    """`GetAuthorizationToken`; its answer is the `authorizationData` that AWS sent."""
+
+    def __init__(self, host: "EcrHost", settings: "Mapping[str, str]") -> None:
+        super().__init__("ecr-public" if host.public else "ecr", host.region, settings)
+        self.host = host
+
+    def _check_partition(self, partition: str) -> None:
+        if partition != self.host.partition:
+            raise self._because(aws_errors.FOREIGN_REGION)
+
+    def _is_destination(self, name: str) -> bool:
+        return name.endswith(tuple(f".{self.region}.{domain}" for domain in _DOMAINS[self.host.partition]))
+
+    def _ask(self) -> "dict[str, Any]":
+        from botocore import config
+
+        self._sign_in()
+        client = self.session.create_client(
+            self.service,
+            region_name=self.region,
+            endpoint_url=self.endpoint,
+            config=config.Config(
+                use_fips_endpoint=True if self.host.fips else None,  # None: what AWS_USE_FIPS_ENDPOINT says
+                use_dualstack_endpoint=self.host.dual_stack,
+                ignore_configured_endpoint_urls=True,  # `endpoint` holds what is configured
+            ),
+        )
+        response: dict[str, Any] = client.get_authorization_token()
+        data = response.get("authorizationData")
+        if isinstance(data, list) and data:  # the private API lists one token, the public one gives it bare
+            data = data[0]
+        if not isinstance(data, dict):
+            raise Unavailable(*aws_errors.NOT_A_TOKEN)
+        return data
+
+    def _sign_in(self) -> None:
+        found = self._credentials()
+        self.method = found.method
+        try:
+            if "role_arn" in self.settings:
+                self._assume(found)
+            else:
+                found.get_frozen_credentials()  # a profile's role is assumed here, before the price of a client
+        except RuntimeError:
+            raise self._too_old() from None
+
+    def _assume(self, base: "Any") -> None:
+        """Let the session have the role of the entry, assumed by `base`, from the AWS CLI's cache if it is there.
+
+        The file has the name that it gets for a profile with the same role, external id and session name.
+        """
+        from functools import partial
+
+        from botocore.credentials import AssumeRoleCredentialFetcher
+
+        arguments = {"external_id": "ExternalId", "session_name": "RoleSessionName"}
+        fetcher = AssumeRoleCredentialFetcher(
+            client_creator=partial(self.session.create_client, region_name=self.region),
+            source_credentials=base,
+            role_arn=self.settings["role_arn"],
+            extra_args={name: self.settings[key] for key, name in arguments.items() if key in self.settings},
+            cache=_shared_cache(),
+        )
+        role = fetcher.fetch_credentials()
+        self.method = "assume-role"
+        self.session.set_credentials(role["access_key"], role["secret_key"], role["token"])
+
+    def _lacking(self) -> HelperError:
+        if self.host.public and not self.settings.keys() & {"profile", "role_arn"}:
+            return NotFound()
+        return super()._lacking()
+
+
+class _TokenRequestBy(_TokenRequest):
+    """The same with keys that are there already."""
+
+    def __init__(self, keys: tuple[str, str, str], host: "EcrHost") -> None:
+        from botocore.configprovider import ConstantProvider
+
+        super().__init__(host, {})
+        self._keys = keys
+        # AWS_PROFILE is about another identity, whose settings do not count, nor whether there is such a profile.
+        self.session.get_component("config_store").set_config_provider("profile", ConstantProvider(None))
+
+    def _sign_in(self) -> None:
+        access, secret, session = self._keys
+        self.session.set_credentials(access, secret, session or None)
+
+    def _because(self, cause: "Cause", status: int = 0) -> Unavailable:
+        because = super()._because(cause, status)
+        return Unknown(because.message, because.hint) if cause in aws_errors.UNKNOWN else because
+
+
+class _IdentityRequest(_Request[SignedRequest]):
+    """`GetCallerIdentity`, signed. Of STS itself nothing is asked but what the credentials need."""
+
+    unknown_region = aws_errors.UNKNOWN_STS_REGION
+
+    def __init__(self, region: str, settings: "Mapping[str, str]", headers: "Mapping[str, str]") -> None:
+        super().__init__("sts", region, settings)
+        self.headers = headers
+
+    def _ask(self) -> SignedRequest:
+        from botocore import auth, awsrequest, config
+
+        found = self._credentials()
+        self.method = found.method
+        try:
+            frozen = found.get_frozen_credentials()
+        except RuntimeError:
+            raise self._too_old() from None
+        where = "legacy" if self.region == "us-east-1" else "regional"  # botocore's words for global or not
+        self.session.set_config_variable("sts_regional_endpoints", where)
+        client = self.session.create_client(
+            "sts",
+            region_name=self.region,
+            endpoint_url=self.endpoint,
+            config=config.Config(ignore_configured_endpoint_urls=True),  # `endpoint` holds what is configured
+        )
+        headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8", **self.headers}
+        url = client.meta.endpoint_url.removesuffix("/") + "/"
+        request = awsrequest.AWSRequest("POST", url, headers, _IDENTITY)
+        auth.SigV4Auth(frozen, "sts", self.region).add_auth(request)
+        return SignedRequest(url, dict(request.headers.items()), _IDENTITY)
 
 
 def _limit(provider: "Any", seconds: float, otherwise: "Callable[[], None]") -> None:

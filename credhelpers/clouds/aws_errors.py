@@ -55,6 +55,10 @@ UNKNOWN_REGION = (
     "the installed botocore does not know the registry's region",
     "check the registry's name, or run `{upgrade}`",
 )
+UNKNOWN_STS_REGION = (
+    "the installed botocore does not know the region whose STS is wanted",
+    "check `sts_region` in config.toml, or AWS_REGION, or run `{upgrade}`",
+)
 FOREIGN_REGION = ("the registry's region does not belong to the registry's domain", "check the registry's name")
 FOREIGN_ENDPOINT = (
     "botocore would ask an endpoint outside the registry's region and partition",
@@ -177,6 +181,10 @@ _DENIED = {
         "the signed-in SSO user does not have the account and role of this profile",
         "run `aws configure sso{profile}` to choose another, or have it assigned",
     ),
+    "sts": (
+        "AWS denies this identity what its profile asks for",
+        f"{WHO} shows who it is, `aws configure list{{profile}}` what the profile says",
+    ),
     "ecr": (
         "this AWS identity may not get a registry token",
         f"allow it `ecr:GetAuthorizationToken` on `*`; {WHO} shows who it is",
@@ -218,6 +226,7 @@ _REFUSED = (
     "AWS {service} refused to issue a token (HTTP status {status})",
     "try `aws ecr get-authorization-token{profile}`, which shows the reason",
 )
+UNKNOWN = (_UNKNOWN_KEY, _DENIED["ecr"], _DENIED["ecr-public"])  # what an identity is told that is too new, too
 _SIGNATURE_CODES = ("AuthFailure", "IncompleteSignature", "InvalidSignatureException", "SignatureDoesNotMatch")
 _EXPIRED_CODES = ("ExpiredToken", "ExpiredTokenException")
 _BY_CODE = {

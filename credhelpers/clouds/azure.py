@@ -9,6 +9,7 @@ import posix
 from time import monotonic, sleep, time
 
 from credhelpers import notes
+from credhelpers.clouds.fresh import Unknown
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable
 from credhelpers.hosts import registry
@@ -52,6 +53,15 @@ _AUDIENCE = "https://containerregistry.azure.net"
 _IMDS = "http://169.254.169.254"  # learn.microsoft.com, "How to use managed identities … to acquire an access token"
 _IMDS_PATH = "/metadata/identity/oauth2/token"
 
+_INSTANCE_PATH = "/metadata/instance?api-version=2021-02-01"
+# By the field of Vault's login (developer.hashicorp.com/vault/api-docs/auth/azure), what the metadata service calls it.
+_INSTANCE = {
+    "subscription_id": "subscriptionId",
+    "resource_group_name": "resourceGroupName",
+    "vm_name": "name",
+    "vmss_name": "vmScaleSetName",
+}
+
 _OF_APPLICATIONS = ("client-secret", "certificate", "workload-identity")
 _DEPLOYED = (*_OF_APPLICATIONS, "managed-identity")
 _PERSONAL = ("azure-cli", "azd")
@@ -74,16 +84,17 @@ class Mint:
     """Makes a token for the login server `host` by the identity that `settings` and `environ` say.
 
     `cloud` is the host's, as `hosts.azure` names it. `said` are the kinds of credential that the environment can say
-    plainly, in order, with the variables that mean them.
+    plainly, in order, with the variables that mean them. All ends within the seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one argument a fact
         self,
         host: str,
         cloud: str,
         settings: "Mapping[str, str]",
         environ: "Environment",
         said: "tuple[tuple[str, tuple[bytes, ...]], ...]",
+        seconds: float = _BUDGET,
     ) -> None:
         self._host = host
         self._cloud = cloud
@@ -91,12 +102,13 @@ class Mint:
         self._environ = environ
         self._said = said
         self._is_said = False
-        self._until = monotonic() + _BUDGET
+        self._until = monotonic() + seconds
 
     def credential(self) -> Credential:
         """A refresh token of the registry, with its times.
 
-        Raises NotFound if the registry asks for no token or there is no identity, and Unavailable for all else.
+        Raises NotFound if the registry asks for no token or there is no identity, and Unavailable for all else; it is
+        Unknown where Entra does not know the identity, or the registry does not.
         """
         with _Wire("the registry", f"https://{self._host}/", self._until) as wire:
             service = self._challenge(wire)
@@ -106,6 +118,28 @@ class Mint:
             if tenant:
                 form["tenant"] = tenant
             return _credential(self._exchange(wire, form))
+
+    def entra_token(self) -> str:
+        """A token of Microsoft Entra for the setting `resource`, or for registries. Raises Unavailable.
+
+        The identity must be said: there is nobody who could do without one.
+        """
+        return self._entra_token()[1]
+
+    def machine(self) -> dict[str, str]:
+        """What Vault wants to know of the virtual machine with this managed identity, {} where it is in a container.
+
+        learn.microsoft.com, "Azure Instance Metadata Service", `/metadata/instance`. Raises Unavailable.
+        """
+        base = self._metadata_endpoint()
+        if base in (self._variable(b"IDENTITY_ENDPOINT"), self._variable(b"MSI_ENDPOINT")):
+            return {}
+        with _Wire("the metadata service", base, self._until, is_proxied=False) as wire:
+            status, _ = wire.get(base + _INSTANCE_PATH, headers={"Metadata": "true"})
+            compute = _object(wire.body).get("compute") if status == 200 else None  # noqa: PLR2004 - RFC 9110
+        known = compute if isinstance(compute, dict) else {}
+        values = {name: known.get(key) for name, key in _INSTANCE.items()}
+        return {name: value for name, value in values.items() if isinstance(value, str) and value}
 
     def _challenge(self, wire: "_Wire") -> str:
         """What the registry wants to be called in the exchange.
@@ -378,6 +412,8 @@ class Mint:
         return tenant, self._needed("client_id", b"AZURE_CLIENT_ID")
 
     def _resource(self) -> str:
+        if "resource" in self._settings:
+            return self._settings["resource"]
         return _CLOUDS[self._cloud][1] if self._settings.get("audience") == "arm" else _AUDIENCE
 
     def _scope(self) -> str:
@@ -398,6 +434,12 @@ class Mint:
             return self._environ.get(name, b"").decode()
         except UnicodeDecodeError:
             raise Unavailable(f"{name.decode()} is not UTF-8", "set it again") from None
+
+
+def cloud_of(resource: str) -> str:
+    """The cloud whose Resource Manager is meant, Azure's own for whatever else."""
+    managers = ((cloud, manager) for cloud, (_, manager) in _CLOUDS.items())
+    return next((cloud for cloud, manager in managers if resource.removesuffix("/") == manager), "AzureCloud")
 
 
 class _Absent(Unavailable):
@@ -447,10 +489,10 @@ class _Wire:
 
         return {"transport": RequestsTransport(session=self._session), "retry_total": 0}
 
-    def get(self, url: str, attempts: int = _ATTEMPTS) -> tuple[int, str]:
+    def get(self, url: str, attempts: int = _ATTEMPTS, headers: "Mapping[str, str] | None" = None) -> tuple[int, str]:
         """Status and `WWW-Authenticate` of the answer; its body is in `body`."""
         self._attempts = attempts
-        answer = self._session.get(url, allow_redirects=False)
+        answer = self._session.get(url, headers=headers, allow_redirects=False)
         return answer.status_code, answer.headers.get("WWW-Authenticate", "")
 
     def post(self, url: str, form: dict[str, str]) -> tuple[int, str]:
@@ -584,7 +626,7 @@ _ENTRA_ERRORS = {
     700082: ("the login has expired", "run `az login`"),
     7000112: ("the application is disabled", "ask the tenant's administrator"),
     7000215: ("the client secret is wrong", "set AZURE_CLIENT_SECRET to the secret's value, not to its id"),
-    7000222: ("the client secret has expired", "make a new one: `az ad app credential reset --id …`"),
+    7000222: ("the client secret has expired", "make a new one: `az ad app credential reset --id ID`"),
     **dict.fromkeys(
         (70021, 700211, 700212, 700213),
         (
@@ -593,6 +635,9 @@ _ENTRA_ERRORS = {
         ),
     ),
 }
+
+# Of these, what an application is told whose registration or secret has not arrived everywhere yet.
+_UNKNOWN = (700016, 7000215)
 
 
 def _host_of(authority: str) -> str:
@@ -747,7 +792,8 @@ def _refusal(step: str, status: int, *, is_arm: bool = False) -> Unavailable:
         404: ("there is no Azure Container Registry at this name", "look at the spelling, see `az acr list`"),
         429: ("the registry asks to slow down", "wait a minute, then pull again"),
     }
-    return Unavailable(*words.get(status, (f"the registry answered with status {status}", "try again in a minute")))
+    kind = Unknown if (step, status) in (("exchange", 401), ("exchange", 403)) else Unavailable
+    return kind(*words.get(status, (f"the registry answered with status {status}", "try again in a minute")))
 
 
 def _entra_refusal(wire: _Wire) -> Unavailable:
@@ -762,7 +808,8 @@ def _entra_refusal(wire: _Wire) -> Unavailable:
 
 def _entra_error(code: int, hint: str = "") -> Unavailable:
     words, advice = _ENTRA_ERRORS.get(code, ("", "look up the number at https://login.microsoftonline.com/error"))
-    return Unavailable(f"Microsoft Entra refused: {words or 'see its number'} (AADSTS{code})", hint or advice)
+    kind = Unknown if code in _UNKNOWN else Unavailable
+    return kind(f"Microsoft Entra refused: {words or 'see its number'} (AADSTS{code})", hint or advice)
 
 
 def _aadsts(content: bytes) -> int:

@@ -16,6 +16,7 @@ from socket import gaierror
 from subprocess import SubprocessError, TimeoutExpired
 from time import monotonic, sleep, time
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from credhelpers import notes
 from credhelpers.bounded import Late, within
@@ -35,6 +36,7 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 _BUDGET = 8.0  # seconds for a mint, below the deadline of a call
 _LOCAL = 1.0  # seconds for a metadata service, whose only distance is the hypervisor
+_METADATA = b"169.254.169.254"  # by number: a resolver that does not know its name may take its time to say so
 _ANSWER_BYTES = 1 << 20
 _FILE_BYTES = 1 << 20
 _TOKEN_BYTES = 60 * 1024  # what fits into an answer of the protocol
@@ -62,12 +64,9 @@ class Mint:
         """A new token. NotFound if nobody told us who we are, and no metadata server does."""
         network = _Network(self._environ, self._universe, monotonic() + _BUDGET)
         try:
-            return _credential(*self._token(network))
+            return credential(*self._token(network))
         except ImportError:
-            raise Unavailable(
-                "google-auth is not installed",
-                "install credhelpers with its extra `gcr`: `pip install credhelpers[gcr]`",
-            ) from None
+            raise _missing() from None
 
     def _token(self, network: "_Network") -> tuple[str, float]:
         """The token and when it ends, in seconds since the epoch."""
@@ -117,8 +116,11 @@ class Mint:
         return Credentials(source, self._settings["impersonate"], [_SCOPE], delegates=delegates)
 
 
-def _credential(token: object, end: float) -> Credential:
-    """The credential for a token that ends at `end`. Never says "one hour": federation gives minutes."""
+def credential(token: object, end: float) -> Credential:
+    """The credential for an access token that ends at `end`. Never says "one hour": federation gives minutes.
+
+    Raises Unavailable for what can be no token, and for one that has ended.
+    """
     now = time()
     life = end - now
     if not isinstance(token, str) or not 0 < len(token) < _TOKEN_BYTES or not all("!" <= one <= "~" for one in token):
@@ -137,6 +139,12 @@ def _credential(token: object, end: float) -> Credential:
 
 
 # --- google-auth ------------------------------------------------------------------------------------------------------
+
+
+def _missing() -> Unavailable:
+    return Unavailable(
+        "google-auth is not installed", "install credhelpers with its extra `gcr`: `pip install credhelpers[gcr]`"
+    )
 
 
 def _prepare() -> None:
@@ -635,8 +643,7 @@ def _metadata(network: _Network, *, is_expected: bool) -> tuple[str, float]:
     is_expected = is_expected or bool(named)
     if environ.get(b"NO_GCE_CHECK") == b"true" and not is_expected:
         raise NotFound
-    # By number, since a resolver that does not know the name `metadata.google.internal` may take its time to say so.
-    server = _Metadata((named or b"169.254.169.254").decode("ascii", "replace"), monotonic() + _LOCAL)
+    server = _Metadata((named or _METADATA).decode("ascii", "replace"), monotonic() + _LOCAL)
     path = "instance/service-accounts/default/token"
     try:
         answer = server.ask(path)
@@ -667,6 +674,54 @@ def _metadata(network: _Network, *, is_expected: bool) -> tuple[str, float]:
 
 
 _PAUSE = 0.2  # seconds
+
+
+def identity_token(environ: "Environment", audience: str) -> str:
+    """A JWT of the machine's service account for `audience`, with the machine in it; whoever gets it verifies it.
+
+    docs.cloud.google.com/compute/docs/instances/verifying-instance-identity. Raises Unavailable.
+    """
+    named = environ.get(b"GCE_METADATA_HOST") or environ.get(b"GCE_METADATA_ROOT") or environ.get(b"GCE_METADATA_IP")
+    server = _Metadata((named or _METADATA).decode("ascii", "replace"), monotonic() + _LOCAL)
+    path = f"instance/service-accounts/default/identity?audience={quote(audience, safe='')}&format=full"
+    try:
+        answer = server.ask(path)
+    except Unavailable:
+        if named:
+            raise
+        raise Unavailable(
+            "this is no machine of Google's, and no key of a service account is configured",
+            "set `credentials_file` in config.toml; `gcloud iam service-accounts list` shows whose key it may be",
+        ) from None
+    token = answer.data.decode("ascii", "replace").strip()
+    if answer.status != 200 or token.count(".") != 2 or not token.isprintable():  # noqa: PLR2004 - OK; RFC 7515, 7.1
+        raise Unavailable(
+            f"the metadata server gives no identity token: HTTP {answer.status}",
+            "look at the service account of this machine; on GKE at the IAM binding of the Kubernetes account",
+        )
+    return token
+
+
+def signed_assertion(path: bytes, what: str, audience: str, seconds: int) -> str:
+    """A JWT that the service account of a key file signs here: it is who it says for `audience`, `seconds` long.
+
+    `what` is what people call the file. Raises Unavailable.
+    """
+    try:
+        _prepare()
+        from google.auth import crypt, jwt
+    except ImportError:
+        raise _missing() from None
+    info = _read(path, what)
+    if info.get("type") != "service_account":
+        raise Unavailable(f"{what} is not the key of a service account", _ANOTHER_FILE)
+    now = int(time())
+    try:
+        signer = crypt.RSASigner.from_service_account_info(info)
+        claims = {"iss": info["client_email"], "sub": info["client_email"], "aud": audience}
+        return str(jwt.encode(signer, claims | {"iat": now, "exp": now + seconds}).decode("ascii"))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise Unavailable(f"{what} is incomplete or damaged", _ANOTHER_FILE) from None
 
 
 class _Metadata:

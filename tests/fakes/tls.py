@@ -39,9 +39,9 @@ class Authority:
         self._ca.issue_cert(*names).configure_cert(context)
         return context
 
-    def files(self, *names: str) -> tuple[Path, Path]:
-        """A certificate (with chain) and its key for these names, as files for a server that is not ours."""
-        issued = self._ca.issue_cert(*names)
+    def files(self, *names: str, common_name: str | None = None) -> tuple[Path, Path]:
+        """A certificate (with chain) and its key for these names, as files for a program that is not ours."""
+        issued = self._ca.issue_cert(*names, common_name=common_name)
         label = names[0].replace("*", "any").replace(":", "-")
         certificate, key = self._folder / f"{label}.crt", self._folder / f"{label}.key"
         certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
