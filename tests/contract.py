@@ -542,7 +542,12 @@ FORMS = (
 
 
 class StoreContract(HelperContract):
-    """What holds for helpers that keep what a person typed. A subclass gives `name`, `env` and `broken`."""
+    """What holds for helpers that keep what a person typed. A subclass gives `name`, `env` and `broken`.
+
+    neighbour: another registry than `https://a.example`, of the same host.
+    """
+
+    neighbour: ClassVar[str] = "http://a.example:5000"
 
     @pytest.fixture
     def present(self, env: dict[str, str]) -> str:
@@ -650,12 +655,12 @@ class StoreContract(HelperContract):
         """The four spellings that docker erases, in any order and twice: all succeed, nothing of the host is left."""
         spellings = ("https://a.example/v1/", "a.example", "http://a.example", "https://a.example")
         self.put(env, stored, "user", SECRET)
-        self.put(env, "http://a.example:5000", "user", "other")
+        self.put(env, self.neighbour, "user", "other")
         for index in order * 2:
             assert self.call(env, "erase", stdin=spellings[index]) == Result(0, b"", b"")
         assert self.secret(env, "a.example") is None
         assert self.secret(env, stored) is None
-        assert self.call(env, "list").listing == {"http://a.example:5000": "user"}
+        assert self.call(env, "list").listing == {self.neighbour: "user"}
 
     def test_p22_logout_of_the_hub(self, env: dict[str, str]) -> None:
         """docker erases the two tokens and the entry itself; each goes alone."""

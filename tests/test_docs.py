@@ -9,6 +9,7 @@ import json
 import os
 import re
 import subprocess
+import textwrap
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,9 @@ import pytest
 
 from credhelpers import config
 from credhelpers.errors import NotFound, Unavailable
-from tests.harness import BIN, call, environment
+from credhelpers.tokens import Tokens
+from tests.harness import BIN, NOT_FOUND, call, document, environment
+from tests.services import Vault
 
 if TYPE_CHECKING:
     from credhelpers.config import Settings
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 HELPERS = sorted(path.name.removeprefix("docker-credential-") for path in (ROOT / "entrypoints").iterdir())
+VAULT = sorted((ROOT / "credhelpers/vault").rglob("*.py"))
 CODE = [*sorted((ROOT / "credhelpers").rglob("*.py")), ROOT / "install.sh"]
 
 
@@ -91,7 +95,7 @@ def test_every_helper_has_a_page_and_a_manual(name: str) -> None:
     for section in ("get", "store", "erase", "list", "version", "config.json", "Exit status"):
         assert section in done.stdout, section
     assert max(map(len, done.stdout.splitlines())) <= 100
-    variables = set(re.findall(r"\b(?:CREDHELPERS|AWS|XDG|DBUS)_[A-Z_]+\b", done.stdout))
+    variables = set(re.findall(r"\b(?:CREDHELPERS|AWS|XDG|DBUS|VAULT|BAO|DCVL)_[A-Z_]+\b", done.stdout))
     assert variables
     assert {variable for variable in variables if variable not in page} == set()
     assert f"docs/{name}.md" in (ROOT / "README.md").read_text()
@@ -157,9 +161,9 @@ def settings(name: str) -> Settings:
 
 def source(name: str, home: Path) -> Source:
     """A source as its helper has it, of a user without any variables."""
-    made: Source = getattr(importlib.import_module(f"credhelpers.sources.{name}"), name.capitalize())(
-        {b"HOME": os.fsencode(home)}
-    )
+    environ = {b"HOME": os.fsencode(home)}
+    own = (Tokens("vaulttoken", environ),) if name == "vault" else ()
+    made: Source = getattr(importlib.import_module(f"credhelpers.sources.{name}"), name.capitalize())(*own, environ)
     return made
 
 
@@ -206,7 +210,11 @@ def test_examples_of_the_configuration_file_are_right(text: str, home: Path) -> 
     """Each entry is one that its source takes for a host of its pattern, and it is the one that counts there."""
     configure(home, text)
     environ = {b"HOME": os.fsencode(home)}
-    entries = [(name, entry) for name in SOURCES for entry in config.load(environ, name, settings(name))]
+    entries = [
+        (name, entry)
+        for name in SOURCES
+        for entry in config.load(environ, name, settings(name), has_ports=name == "vault")
+    ]
 
     assert len(entries) == len(tomllib.loads(text)["registry"]) > 0
     for name, entry in entries:
@@ -214,7 +222,7 @@ def test_examples_of_the_configuration_file_are_right(text: str, home: Path) -> 
             host
             for host in hosts_of(entry.pattern)
             if is_ordered(source(name, home), host)
-            and (found := config.find(environ, name, settings(name), host))
+            and (found := config.find(environ, name, settings(name), host, has_ports=name == "vault"))
             and found.pattern == entry.pattern
         ]
         assert chosen, entry.pattern
@@ -230,7 +238,7 @@ def is_ordered(made: Source, host: str) -> bool:
 
 def hosts_of(pattern: str) -> list[str]:
     """Hosts that fit the pattern: with accounts, regions and names in the place of its stars."""
-    parts = pattern.split("*")
+    parts = pattern.replace(":*", ":5000").split("*")
     fillings = itertools.product(("eu-west-1", "777788889999", "acmeone"), repeat=len(parts) - 1)
     return ["".join(itertools.chain(*zip(parts, (*filling, ""), strict=True))) for filling in fillings]
 
@@ -246,7 +254,8 @@ def faults(path: Path) -> set[str]:
     """What a module finds wrong with the configuration file: the parts of its sentences that never vary."""
     found = set()
     for call_node in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
-        method = call_node.func.attr if isinstance(call_node.func, ast.Attribute) else ""
+        function = call_node.func
+        method = getattr(function, "attr", "") or getattr(function, "id", "")
         if method in ("fault", "contradiction"):
             parts = ast.walk(call_node.args[method == "contradiction"])
             found |= {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
@@ -270,3 +279,142 @@ def test_the_mistake_that_the_configuration_page_shows(home: Path) -> None:
 
     said = (result.out + result.err).decode().replace(str(home), "/home/somebody")
     assert said in blocks(CONFIGURATION, "text")
+
+
+def test_the_two_minutes_of_vault(home: Path) -> None:
+    """What the page says to type sets up a new Vault server, and what it says to write answers from there."""
+    page = (ROOT / "docs/vault.md").read_text()
+    (script, example) = (
+        textwrap.dedent(re.findall(rf"^   ```{language}\n(.*?)^   ```", page, re.MULTILINE | re.DOTALL)[0])
+        for language in ("sh", "toml")
+    )
+    with Vault() as vault:
+        (home / "bin").mkdir()
+        (home / "bin/vault").symlink_to(vault.program)
+        env = environment(home, VAULT_ADDR=vault.address, VAULT_TOKEN=vault.token, GODEBUG=vault.env["GODEBUG"])
+        env["PATH"] = f"{home / 'bin'}:{env['PATH']}"
+        done = subprocess.run(
+            ["/bin/sh", "-e", "-c", script],
+            env=env,
+            input="made-up",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done
+        role_id = vault.call("GET", "auth/approle/role/docker/role-id")["data"]["role_id"]
+        assert role_id in done.stdout
+        for old, new in (
+            ("https://vault.acme.example:8200", vault.address),
+            ("11111111-2222-3333-4444-555555555555", role_id),
+            ("/home/somebody", str(home)),
+        ):
+            assert old in example
+            example = example.replace(old, new)
+        configure(home, example)
+        user = environment(home)
+        answer = call("vault", "get", "harbor.acme.example", user).credential
+        assert (answer["Username"], answer["Secret"]) == ("robot$ci", "made-up")
+        assert call("vault", "list", "", user).listing == {"harbor.acme.example": "robot$ci"}
+        assert call("vault", "store", document("hub.acme.example", "alice", "made-up-2"), user).code == 0
+        assert call("vault", "get", "hub.acme.example", user).credential["Secret"] == "made-up-2"
+        assert call("vault", "erase", "hub.acme.example", user).code == 0
+        assert call("vault", "get", "hub.acme.example", user).out == NOT_FOUND
+
+
+def texts_of(node: ast.AST, constants: dict[str, str]) -> list[str]:
+    """What an expression may say, with `{}` for what varies."""
+    if isinstance(node, ast.IfExp):
+        return texts_of(node.body, constants) + texts_of(node.orelse, constants)
+    if isinstance(node, ast.JoinedStr):
+        return ["".join(texts_of(part, constants)[0] for part in node.values)]
+    if isinstance(node, ast.Constant):
+        return [re.sub(r"\{\w+\}", "{}", str(node.value))]
+    inner = node.value if isinstance(node, ast.FormattedValue) else node
+    return [constants.get(inner.id, "{}") if isinstance(inner, ast.Name) else "{}"]
+
+
+def sentences_of_vault() -> list[tuple[str, str]]:
+    """Each message of the modules that talk to Vault, with its hint: arguments of an error, or the end of a row."""
+    trees = [ast.parse(path.read_text()) for path in VAULT]
+    constants = {
+        target.id: texts_of(node.value, {})[0]
+        for tree in trees
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    # In a row of a table the words stand first by which the sentence is chosen.
+    words = {id(node.elts[0]) for node in nodes if isinstance(node, ast.Tuple) and node.elts}
+    found: list[tuple[str, ...]] = []
+    for node in nodes:
+        pair: list[ast.expr] = []
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            pair = node.args[:2] if name in ("Unavailable", "Unsupported", "Denied", "Final", "fault") else []
+        elif isinstance(node, ast.Tuple) and len(node.elts) in (2, 3) and id(node) not in words:
+            pair = node.elts[-2:]
+        found += itertools.product(*(texts_of(part, constants) for part in pair))
+    return [(pair[0], pair[1]) for pair in dict.fromkeys(found) if len(pair) == 2 and pair[0].count(" ") > 1]
+
+
+def test_the_page_of_vault_has_every_sentence() -> None:
+    """Each message stands there with its hint, in one row."""
+    page = (ROOT / "docs/vault.md").read_text()
+    sentences = sentences_of_vault()
+    assert len(sentences) > 60
+    for message, hint in sentences:
+        row = re.escape(f"| {message} | {hint} |").replace(r"\{\}", ".+")
+        assert re.search(row, page), (message, hint)
+
+
+def contradictions_of_vault() -> list[str]:
+    """What its modules find wrong with settings together."""
+    found = []
+    for path in VAULT:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name in (
+                "_contradiction",
+                "_of_path",
+                "_rules",
+                "contradiction",
+            ):
+                inner = [part for statement in node.body[1:] for part in ast.walk(statement)]
+                pieces = {id(piece) for part in inner if isinstance(part, ast.JoinedStr) for piece in part.values}
+                for part in inner:
+                    if isinstance(part, (ast.Constant, ast.JoinedStr)) and id(part) not in pieces:
+                        found += texts_of(part, {})
+    return [text for text in found if "`" in text and " " in text]
+
+
+def test_the_page_of_vault_has_every_contradiction() -> None:
+    """Each is in the page, also where the settings in it vary."""
+    page = (ROOT / "docs/vault.md").read_text()
+    contradictions = contradictions_of_vault()
+    assert len(contradictions) > 10
+    for text in contradictions:
+        assert re.search(re.escape(text).replace(r"\{\}", ".+"), page), text
+
+
+def test_the_sentences_of_vault_are_lines() -> None:
+    """A message is one line in lower case without a full stop, and a hint leaves room for what it is filled with."""
+    for message, hint in sentences_of_vault():
+        assert message[0].islower() or re.match("[A-Z]+_|`|LDAP|AWS|Azure|Google|[{]", message), message
+        assert not message.endswith("."), message
+        assert len(hint.encode()) <= 193, hint
+
+
+def test_the_page_of_vault_has_every_variable() -> None:
+    """What is read of Vault's and OpenBao's variables is in the page, and the page has no others but those named so."""
+    code = "".join(path.read_text() for path in VAULT)
+    read = set(re.findall(r"""\b(?:variable\([\w.]+, |of_environment\()"(\w+)"\)""", code))
+    for names in re.findall(r"variables = \(([^)]*)\)", code):
+        read |= set(re.findall(r'"(\w+)"', names))
+    page = (ROOT / "docs/vault.md").read_text()
+    ignored = {"SKIP_VERIFY", "SRV_LOOKUP", "WRAP_TTL", "MFA", "RATE_LIMIT", "DISABLE_REDIRECTS"}
+
+    assert "ADDR" in read
+    assert set(re.findall(r"VAULT_([A-Z_]+[A-Z])\b", page)) - {"KV_PATH"} == read | ignored

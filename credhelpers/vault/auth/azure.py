@@ -1,0 +1,65 @@
+"""Azure: a token of Microsoft Entra for what Vault is configured for, and which machine this is.
+
+developer.hashicorp.com/vault/docs/auth/azure, /api-docs/auth/azure, "Login".
+"""
+
+from credhelpers.vault.auth.method import Method
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from credhelpers.identity import Environment
+    from credhelpers.vault.auth.method import Request, Settings
+    from credhelpers.vault.connection import Connection
+
+_RESOURCE = "https://management.azure.com/"
+# What says in the environment that there is an application, see `clouds.azure.Mint`.
+_APPLICATIONS = (
+    ("client-secret", (b"AZURE_CLIENT_SECRET",)),
+    ("certificate", (b"AZURE_CLIENT_CERTIFICATE_PATH",)),
+    ("workload-identity", (b"AZURE_FEDERATED_TOKEN", b"AZURE_FEDERATED_TOKEN_FILE")),
+)
+
+
+class Azure(Method):
+    """See `Method`. The application that the environment names, else the managed identity of the machine."""
+
+    settings = ("role", "resource", "client_id")
+    needed = ("role",)
+    cloud = (b"AZURE_", b"IDENTITY_", b"IMDS_", b"MSI_")
+    refusals = (
+        (
+            ("invalid role name", "role is required"),
+            "vault has no such role for Azure",
+            "`vault list {mount}/role` shows which there are; set `role` to one of them",
+        ),
+        (
+            ("audience", "oidc:"),
+            "vault does not accept Azure's token: it is for another resource or tenant",
+            "set `resource` to that of `vault read {mount}/config`",
+        ),
+        (
+            ("required", "identity information", "vm client", "vmss client"),
+            "the role is bound to machines, and vault cannot tell which one this is",
+            "`vault read {mount}/role/NAME` shows its bounds; in a container use a role that is bound to principals",
+        ),
+        (
+            ("not authorized", "does not match", "permission denied"),
+            "the role does not let this Azure identity in",
+            "`vault read {mount}/role/NAME` shows whom it lets in; `vault auth list` what is mounted",
+        ),
+    )
+
+    def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":  # noqa: ARG002 - a method's signature
+        """See `Method`."""
+        from credhelpers.clouds.azure import Mint, cloud_of
+
+        resource = settings.get("resource", _RESOURCE)
+        is_application = "client_id" not in settings and any(
+            environ.get(name) for _, names in _APPLICATIONS for name in names
+        )
+        own = {"credential": "environment" if is_application else "managed-identity", "resource": resource}
+        if "client_id" in settings:
+            own["client_id"] = settings["client_id"]
+        mint = Mint("", cloud_of(resource), own, environ, _APPLICATIONS)
+        body = {"role": settings["role"], "jwt": mint.entra_token()}
+        return "login", body if is_application else body | mint.machine()

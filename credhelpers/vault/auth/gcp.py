@@ -1,0 +1,55 @@
+"""Google Cloud: a JWT that a service account's key signs here, else one of the metadata server.
+
+developer.hashicorp.com/vault/docs/auth/gcp: roles of the type `iam` take the first, `gce` the second, `iam` both.
+"""
+
+from credhelpers.vault.auth.method import Method
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from credhelpers.identity import Environment
+    from credhelpers.vault.auth.method import Request, Settings
+    from credhelpers.vault.connection import Connection
+
+_LIFE = 300  # seconds of a JWT that is used at once; a role takes 15 minutes unless it says otherwise (`max_jwt_exp`)
+
+
+class Gcp(Method):
+    """See `Method`."""
+
+    settings = ("role", "credentials_file")
+    needed = ("role",)
+    cloud = (b"GOOGLE_", b"GCE_")
+    refusals = (
+        (
+            ("not found", "role is required"),
+            "vault has no such role for Google Cloud",
+            "`vault list {mount}/roles` shows which there are; set `role` to one of them",
+        ),
+        (
+            ("expire",),
+            "vault does not accept the times of Google's JWT",
+            "compare `date -u` with the true time, and see `max_jwt_exp` in `vault read {mount}/role/NAME`",
+        ),
+        (
+            ("not authorized", "not in bound", "does not have", "metadata", "unsupported", "permission denied"),
+            "the role does not let this Google identity in",
+            "`vault read {mount}/role/NAME` shows type and bounds of the role; `vault auth list` what is mounted",
+        ),
+    )
+
+    def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":  # noqa: ARG002 - a method's signature
+        """See `Method`."""
+        from credhelpers.clouds import google
+
+        role = settings["role"]
+        named = environ.get(b"GOOGLE_APPLICATION_CREDENTIALS")
+        if "credentials_file" in settings:
+            path, what = settings["credentials_file"].encode(), "the file of `credentials_file`"
+        else:
+            path, what = named, "the file of GOOGLE_APPLICATION_CREDENTIALS"
+        if path:
+            token = google.signed_assertion(path, what, f"vault/{role}", _LIFE)
+        else:
+            token = google.identity_token(environ, f"vault/{role}")
+        return "login", {"role": role, "jwt": token}

@@ -1,0 +1,82 @@
+"""JWT and Kubernetes: a token that somebody else has signed, for a role.
+
+developer.hashicorp.com/vault/docs/auth/jwt and /docs/auth/kubernetes.
+"""
+
+from credhelpers.vault.auth import secret
+from credhelpers.vault.auth.method import Method
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from credhelpers.identity import Environment
+    from credhelpers.vault.auth.method import Request, Settings
+    from credhelpers.vault.connection import Connection
+
+# kubernetes.io/docs/concepts/security/service-accounts
+_SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+_ROLE = "`vault read {mount}/role/NAME` shows whom the role lets in"
+
+
+class Jwt(Method):
+    """See `Method`. Without a role it is the method's `default_role`."""
+
+    settings = ("role", "jwt_file")
+    variables = ("JWT",)
+    refusals = (
+        (
+            ("could not be found", "missing role"),
+            "vault has no such role for a JWT",
+            "`vault list {mount}/role` shows which there are; set `role` to one of them",
+        ),
+        (
+            ("expired", "(exp)"),
+            "the JWT has expired",
+            "let who writes `jwt_file` or VAULT_JWT renew it; `vault read {mount}/role/NAME` shows the leeway",
+        ),
+        (
+            ("audience", "claim", "issuer", "subject"),
+            "the role does not let this JWT in: its audience, issuer or claims are others",
+            _ROLE,
+        ),
+        (
+            ("error validating token", "signature", "could not load configuration"),
+            "vault cannot verify the JWT",
+            "`vault read {mount}/config` shows by whose keys; the JWT must be whole, and of that issuer",
+        ),
+    )
+
+    def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":  # noqa: ARG002 - a method's signature
+        """See `Method`."""
+        body = {"jwt": secret.needed(environ, settings, "jwt_file", "JWT", "JWT")}
+        if "role" in settings:
+            body["role"] = settings["role"]
+        return "login", body
+
+
+class Kubernetes(Method):
+    """See `Method`. The token is that of the pod's service account, unless `jwt_file` names another."""
+
+    settings = ("role", "jwt_file")
+    needed = ("role",)
+    refusals = (
+        (
+            ("invalid role name",),
+            "vault has no such role for kubernetes",
+            "`vault list {mount}/role` shows which there are; set `role` to one of them",
+        ),
+        (
+            ("not authorized",),
+            "the role does not let this service account in, or not from this namespace",
+            _ROLE,
+        ),
+        (
+            ("permission denied", "lookup failed", "jwt not valid", "service account", "could not load backend"),
+            "vault denied the login: the token review failed, or the role is for another service account",
+            "see `vault read {mount}/role/NAME`, `vault read {mount}/config`; `vault auth list` shows what is mounted",
+        ),
+    )
+
+    def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":  # noqa: ARG002 - a method's signature
+        """See `Method`."""
+        token = secret.of_file(settings.get("jwt_file", _SERVICE_ACCOUNT), "service account's token")
+        return "login", {"role": settings["role"], "jwt": token}

@@ -1,0 +1,182 @@
+"""Engines that answer with an identity of a cloud, and the registry token that is made with it by `clouds`.
+
+What opens a cloud's registries goes to these alone: to a host by whose name `hosts` knows them, or to one for which
+the user wrote which registry it stands for.
+"""
+
+from datetime import datetime
+from posix import urandom
+from time import monotonic, sleep
+
+from credhelpers.clouds import fresh
+from credhelpers.credential import Credential
+from credhelpers.errors import NotFound, Unavailable
+from credhelpers.hosts import azure as azure_cloud
+from credhelpers.hosts import ecr, ecr_of, google
+from credhelpers.vault import leases
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from credhelpers.hosts import EcrHost
+    from credhelpers.vault.leases import Answer
+    from credhelpers.vault.mounts import Mount
+    from credhelpers.vault.places import Place
+    from credhelpers.vault.session import Session
+
+_LAST = 1.0  # seconds that are left for the lease of an identity that came to nothing
+_PAUSE = 0.3  # seconds, growing to
+_PAUSE_AT_MOST = 1.5
+
+
+def scope(place: "Place") -> str:
+    """What of the host the token depends on if an engine of a cloud makes it: one word for all that share a token."""
+    try:
+        host = ecr(place.host)
+    except NotFound:
+        pass
+    else:
+        return f"{host.partition} {host.region} {host.public} {host.fips} {host.dual_stack}"
+    try:
+        return google(place.host)
+    except NotFound:
+        pass
+    try:
+        azure_cloud(place.host)
+    except NotFound:
+        return ""  # the settings say which registry it stands for
+    return place.host
+
+
+def aws(session: "Session", mount: "Mount", place: "Place", old: Credential | None) -> Credential:
+    """A token of ECR, by the keys of `aws/creds/ROLE`, `aws/sts/ROLE` or `aws/static-creds/ROLE`.
+
+    It ends with the lease if the keys are a user's that Vault made, since the user goes with the lease.
+    """
+    host = _ecr(place)
+    if old and (kept := leases.renewed(session, mount, old)):
+        return kept
+    from credhelpers.clouds.aws import authorization_token_by
+
+    answer = leases.ask(session, mount)
+    token = answer.data.get("session_token") or answer.data.get("security_token") or ""
+    with leases.in_use(session, answer):
+        access, secret = _word(answer, "access_key"), _word(answer, "secret_key")
+        made = _patiently(
+            lambda left: authorization_token_by(access, secret, token, host, left),
+            session,
+            answer,
+            "AWS does not know the user that Vault made for this, or lets it get no token",
+            "use a role of the type assumed_role, whose keys work at once, and allow it ecr:GetAuthorizationToken",
+        )
+        if token:
+            answer.lease = None  # it ends by itself, and the registry's token does not end with it
+        elif end := _moment(answer.data.get("expiration")):
+            made = Credential.sealed(
+                made.tail(), soft=min(made.soft, end), hard=min(made.hard, end), expires=min(made.expires, end)
+            )
+        return leases.bound(made, answer, session, mount)
+
+
+def gcp(session: "Session", mount: "Mount", place: "Place", old: Credential | None) -> Credential:  # noqa: ARG001 - tokens of Google's are not renewed
+    """An access token of Google's, of `gcp/roleset/NAME/token` and its like."""
+    try:
+        google(place.settings.get("registry", place.host))
+    except NotFound:
+        raise _no_alias("`registry`, the registry of Google's that it stands for") from None
+    from credhelpers.clouds.google import credential
+
+    answer = leases.ask(session, mount)
+    end = leases.seconds(answer.data.get("expires_at_seconds"))
+    if end is None:
+        life = leases.seconds(answer.data.get("token_ttl"))
+        end = answer.asked + life if life else None
+    if end is None:
+        raise _no_answer("a `path` of this engine ends in `/token`")
+    return leases.bound(credential(answer.data.get("token"), end), answer, session, mount)
+
+
+def azure(session: "Session", mount: "Mount", place: "Place", old: Credential | None) -> Credential:
+    """A token of Azure Container Registry, by the service principal of `azure/creds/ROLE`, with whose lease it ends."""
+    registry = place.settings.get("registry", place.host)
+    try:
+        cloud = azure_cloud(registry)
+    except NotFound:
+        raise _no_alias("`registry`, the login server that it stands for") from None
+    if old and (kept := leases.renewed(session, mount, old)):
+        return kept
+    from credhelpers.clouds.azure import Mint
+
+    answer = leases.ask(session, mount)
+    with leases.in_use(session, answer):
+        secret = _word(answer, "client_secret")
+        settings = {"credential": "client-secret", "client_id": _word(answer, "client_id")}
+        if "tenant_id" in place.settings:
+            settings["tenant_id"] = place.settings["tenant_id"]
+        environ = {**session.environ, b"AZURE_CLIENT_SECRET": secret.encode()}
+        environ.pop(b"AZURE_TOKEN_CREDENTIALS", None)  # it narrows what is found otherwise, and nothing is looked for
+        made = _patiently(
+            lambda left: Mint(registry, cloud, settings, environ, (), left).credential(),
+            session,
+            answer,
+            "Azure does not know the service principal that Vault made for this, or lets it pull nothing",
+            "give the role an `application_object_id` that has AcrPull already; `vault read` of the role shows it",
+        )
+        return leases.bound(made, answer, session, mount)
+
+
+def _patiently(
+    work: "Callable[[float], Credential]", session: "Session", answer: "Answer", message: str, hint: str
+) -> Credential:
+    """What `work` makes, given the seconds that are left; again while the cloud does not know the identity."""
+    until = session.connection.until - _LAST
+    pause = _PAUSE
+    while True:
+        try:
+            return work(until - monotonic())
+        except fresh.Unknown:
+            if answer.lease is None or monotonic() + pause + _LAST > until:
+                raise Unavailable(message, hint) from None
+        sleep(pause * (0.75 + urandom(1)[0] / 510))
+        pause = min(pause * 1.6, _PAUSE_AT_MOST)
+
+
+def _ecr(place: "Place") -> "EcrHost":
+    settings = place.settings
+    try:
+        return ecr(place.host)
+    except NotFound:
+        if not {"account", "region"} <= settings.keys():
+            raise _no_alias("`account` and `region`") from None
+    try:
+        return ecr_of(settings["account"], settings["region"])
+    except NotFound:
+        raise Unavailable("`region` is in no partition of AWS", "correct it in config.toml") from None
+
+
+def _no_alias(lack: str) -> Unavailable:
+    return Unavailable(
+        "the engine in Vault is one of a cloud to which this registry does not belong",
+        f"if it stands for a registry of that cloud, say so in config.toml: {lack}",
+    )
+
+
+def _word(answer: "Answer", name: str) -> str:
+    value = answer.data.get(name)
+    if not isinstance(value, str) or not value.isascii() or not value:
+        raise _no_answer("a `path` of this engine is MOUNT/creds/ROLE, or as `vault path-help MOUNT` has it")
+    return value
+
+
+def _no_answer(hint: str) -> Unavailable:
+    return Unavailable("the engine in Vault does not answer with what its kind answers", hint)
+
+
+def _moment(value: "Any") -> float | None:
+    """Seconds since the epoch for a time as in RFC 3339; None for what is none."""
+    try:
+        return datetime.fromisoformat(value).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -1,0 +1,70 @@
+"""Engines that answer with a user name and a secret: made for a lease, or rotated by Vault (static roles).
+
+Databases, LDAP and the plugins for Harbor and Artifactory are such; which fields count, `fields` knows.
+"""
+
+from posix import urandom
+from time import monotonic, sleep, time
+
+from credhelpers.credential import Credential
+from credhelpers.errors import Unavailable
+from credhelpers.vault import fields, leases, life
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from credhelpers.vault.mounts import Mount
+    from credhelpers.vault.places import Place
+    from credhelpers.vault.session import Session
+
+# A secret that Vault is about to replace is not worth an answer: Vault looks every 5 seconds for what is due, and says
+# 0 until it has rotated it (`CredentialTTL` of github.com/hashicorp/vault, builtin/logical/database). Under 2 seconds
+# vault-secrets-operator waits, too.
+_ABOUT_TO_GO = 2.0
+_REQUEST = 1.0  # seconds of the call that are left for the last request
+_AT_LEAST = 5.0  # seconds for which a secret is answered that should have been rotated and was not
+_ROUNDED = 0.5  # seconds by which Vault's number may be too high
+
+
+def read(session: "Session", mount: "Mount", place: "Place", old: Credential | None) -> Credential:
+    """The credential with its times: `old` with its lease renewed, else a new one. Raises NotFound, Unavailable."""
+    if old and (kept := leases.renewed(session, mount, old)):
+        return kept
+    answer = leases.ask(session, mount)
+    while (left := _until_rotation(answer.data)) is not None and left < _ABOUT_TO_GO:
+        # Whole fleets wait here for the same second: let them come one after the other.
+        pause = left + 0.3 + 0.5 * urandom(1)[0] / 255
+        if monotonic() + pause > session.connection.until - _REQUEST:
+            break
+        sleep(pause)
+        answer = leases.ask(session, mount)
+    with leases.in_use(session, answer):
+        username, secret = _pair(answer.data, place)
+        if answer.lease:
+            return leases.bound(Credential(username, secret), answer, session, mount)
+    if left is None:
+        own = next((answer.data[name] for name in ("ttl", "expires_in") if answer.data.get(name)), None)
+        soft, hard, expires = life.times({**answer.data, "ttl": own}, {}, place)
+        return Credential(username, secret, soft=soft, hard=hard, expires=expires, memo=mount.memo)
+    # Earlier than that there is nothing new, and when it ends it is worth nothing any more.
+    end = max(answer.asked + left - _ROUNDED, time() + (_AT_LEAST if left < _ABOUT_TO_GO else 0))
+    return Credential(username, secret, soft=end, hard=end, expires=end, memo=mount.memo)
+
+
+def _pair(data: "Mapping[str, Any]", place: "Place") -> tuple[str, str]:
+    try:
+        return fields.pair(data, place)
+    except Unavailable:
+        raise Unavailable(
+            "the engine's answer in Vault lacks a user name or a password under the names that are known",
+            "`username_field`, `password_field` or `username` in config.toml say what they are, see `docs/vault.md`",
+        ) from None
+
+
+def _until_rotation(data: "Mapping[str, Any]") -> float | None:
+    """Seconds until Vault rotates the secret; None if it does not."""
+    if not data.keys() & {"last_vault_rotation", "rotation_period", "rotation_schedule"}:
+        return None
+    return leases.seconds(data.get("ttl"))

@@ -1,0 +1,204 @@
+"""Which fields of a secret are the user name and the password, and what else in it concerns its credential."""
+
+from credhelpers import notes
+from credhelpers.errors import NotFound, Unavailable, Unsupported
+from credhelpers.hosts import spellings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from credhelpers.vault.places import Place
+
+# In order: of docker-credential-vault-login, of jsok's docker-credential-vault, of engines and plugins.
+_USERNAMES = ("username", "Username", "robot_account_name", "user")
+_PASSWORDS = ("password", "Secret", "robot_account_secret", "access_token", "token")
+_ROUNDED = 1 << 53  # from here on Vault, and whoever else keeps numbers as RFC 8259 section 6 allows, rounds them
+_OF_JSOK = ("ServerURL", "Username", "Secret")
+_TOKEN_USER = "<token>"  # noqa: S105 - the user name that stands for an identity token, docs of docker's credential helpers
+
+
+def pair(data: "Mapping[str, Any]", place: "Place") -> tuple[str, str]:
+    """User name and password in what a secret holds, by the place's settings.
+
+    A whole number counts as its digits, since `vault kv put` makes texts of them and other clients do not. What is
+    empty or null is as good as absent. Raises Unavailable if one is missing or is no text, NotFound if `auths` in it
+    has no entry for this registry.
+    """
+    settings = place.settings
+    if "auths_field" in settings:
+        auths = _auths(data.get(settings["auths_field"]))
+        if auths is None:
+            raise Unavailable(
+                "the secret in Vault lacks the field that `auths_field` names",
+                f"`vault kv patch {place.path} FIELD=@config.json` writes one",
+            )
+        return _of_auths(_entries(auths), place)
+    username = settings.get("username") or _text(data, _usernames(settings), place)
+    return username, _text(data, _passwords(settings), place)
+
+
+def merged(data: "Mapping[str, Any]", place: "Place", username: str, secret: str) -> "dict[str, Any]":
+    """What the secret is to hold from now on: user name and password under the fields where `pair` looks for them.
+
+    All other fields are as they were. Raises Unsupported for a pair that `pair` could not give back.
+    """
+    settings = place.settings
+    if "auths_field" in settings:
+        return _merged_auths(data, place, username, secret)
+    new = dict(data)
+    if place.is_of_jsok and not data:
+        return dict(zip(_OF_JSOK, (place.server, username, secret), strict=True))
+    if "username" not in settings:
+        new[_chosen(data, _usernames(settings))] = username
+    elif settings["username"] != username:
+        raise Unsupported(
+            "the configuration says the user name for this registry, and this is another one",
+            "log in with the one that `username` in config.toml says, or remove it there",
+        )
+    new[_chosen(data, _passwords(settings))] = secret
+    return new
+
+
+def without(data: "Mapping[str, Any]", place: "Place") -> "dict[str, Any]":
+    """What a secret with an `auths_field` is to hold once this registry's entries are out of it."""
+    field = place.settings["auths_field"]
+    found = data.get(field)
+    auths = _auths(found)
+    if auths is None:
+        return dict(data)
+    keys = set(spellings(place.server))
+    kept = {key: value for key, value in _entries(auths).items() if key not in keys}
+    return {**data, field: _shaped(found, auths, kept)}
+
+
+def auths_servers(data: "Mapping[str, Any]", field: str) -> list[str]:
+    """The registries in docker's `auths`, as docker names them."""
+    return [str(key) for key in _entries(_auths(data.get(field)) or {})]
+
+
+def _usernames(settings: "Mapping[str, Any]") -> tuple[str, ...]:
+    return (settings["username_field"],) if "username_field" in settings else _USERNAMES
+
+
+def _passwords(settings: "Mapping[str, Any]") -> tuple[str, ...]:
+    return (settings["password_field"],) if "password_field" in settings else _PASSWORDS
+
+
+def _chosen(data: "Mapping[str, Any]", names: tuple[str, ...]) -> str:
+    """The first of the fields that says something, else the first."""
+    return next((name for name in names if data.get(name) not in ("", None)), names[0])
+
+
+def _text(data: "Mapping[str, Any]", names: tuple[str, ...], place: "Place") -> str:
+    value = data.get(_chosen(data, names))
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _ROUNDED:
+        value = str(value)
+    if value in ("", None):
+        raise Unavailable(
+            "the secret in Vault lacks a user name or a password",
+            "`username_field` and `password_field` in config.toml name its fields; "
+            f"in KV `vault kv patch {place.path} username=NAME password=-` adds them",
+        )
+    if not isinstance(value, str):
+        raise Unavailable(
+            "the user name or the password in Vault is not a text",
+            f"`vault kv patch {place.path} username=NAME password=-` writes texts; "
+            "for docker's `auths` see `auths_field` in `docs/vault.md`",
+        )
+    if value.endswith("\n"):  # `echo … | vault kv put` leaves it
+        notes.take("the user name or the password in Vault ends in a line break")
+    return value
+
+
+# --- docker's `auths`, as in its config.json and in Kubernetes' `.dockerconfigjson` -----------------------------------
+
+
+def _auths(value: object) -> "dict[str, Any] | None":
+    """The object that holds the entries or is them, whether it was kept as one or as JSON; None if there is none."""
+    if value in ("", None):
+        return None
+    if isinstance(value, str):
+        import json
+
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            value = False
+    if not isinstance(value, dict) or not isinstance(value.get("auths", {}), dict):
+        raise Unavailable(
+            "the field that `auths_field` names is not docker's `auths`",
+            'it holds {"auths": {"REGISTRY": {"auth": "BASE64"}}}, as ~/.docker/config.json does',
+        )
+    return value
+
+
+def _entries(auths: "dict[str, Any]") -> "dict[str, Any]":
+    entries: dict[str, Any] = auths.get("auths", auths)
+    return entries
+
+
+def _shaped(found: object, auths: "dict[str, Any]", entries: "dict[str, Any]") -> object:
+    """The entries in the form in which the field had them."""
+    whole = {**auths, "auths": entries} if "auths" in auths or not auths else entries
+    if isinstance(found, dict):
+        return whole
+    import json
+
+    return json.dumps(whole)
+
+
+def _key(entries: "Iterable[str]", place: "Place") -> str | None:
+    return next((key for key in spellings(place.server) if key in entries), None)
+
+
+def _of_auths(entries: "dict[str, Any]", place: "Place") -> tuple[str, str]:
+    key = _key(entries, place)
+    if key is None:
+        raise NotFound
+    entry = entries[key] if isinstance(entries[key], dict) else {}
+    username, secret = entry.get("username"), entry.get("password")
+    if entry.get("identitytoken"):
+        username, secret = _TOKEN_USER, entry["identitytoken"]
+    elif entry.get("auth"):  # it wins over the other two, as in docker's own reading of its file
+        username, secret = _decoded(entry["auth"])
+    if not isinstance(username, str) or not isinstance(secret, str) or not username or not secret:
+        raise Unavailable(
+            "the entry of docker's `auths` in Vault for this registry lacks a user name or a password",
+            "`docker login` writes it anew",
+        )
+    return username, secret
+
+
+def _decoded(auth: object) -> tuple[str, str]:
+    """The two halves of `user:password` in Base64 (RFC 7617); empty if it is not that."""
+    from base64 import b64decode
+
+    try:
+        username, _, secret = b64decode(str(auth), validate=True).decode().partition(":")
+    except ValueError:
+        return "", ""
+    return username, secret
+
+
+def _merged_auths(data: "Mapping[str, Any]", place: "Place", username: str, secret: str) -> "dict[str, Any]":
+    from base64 import b64encode
+
+    if ":" in username:  # RFC 7617, 2
+        raise Unsupported("docker's `auths` cannot hold a user name with a colon", "keep it in fields of its own")
+    field = place.settings["auths_field"]
+    found = data.get(field)
+    auths = _auths(found) or {}
+    entries = dict(_entries(auths))
+    key = _key(entries, place) or place.server
+    old = entries[key] if isinstance(entries.get(key), dict) else {}
+    entry = {name: value for name, value in old.items() if name not in ("auth", "identitytoken")}
+    if username == _TOKEN_USER:
+        entry = {name: value for name, value in entry.items() if name not in ("username", "password")}
+        entry["identitytoken"] = secret
+    else:
+        entry["auth"] = b64encode(f"{username}:{secret}".encode()).decode()
+        entry |= {name: value for name, value in (("username", username), ("password", secret)) if name in entry}
+    entries[key] = entry
+    return {**data, field: _shaped(found, auths, entries)}

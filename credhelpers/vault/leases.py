@@ -1,0 +1,218 @@
+"""What lives by a lease of Vault's: how long it is answered with, how it is renewed, how it is revoked.
+
+A lease ends with the Vault token that made it, whatever its own time says (developer.hashicorp.com, "Lease, Renew, and
+Revoke"), so nothing here outlives that token. A renewal asks for nothing in particular and goes by what is granted.
+"""
+
+from contextlib import contextmanager
+from time import time
+
+from credhelpers import notes
+from credhelpers.credential import INFINITY, Credential
+from credhelpers.errors import HelperError, NotFound, Unavailable
+from credhelpers.vault.refusal import Refusal, unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from credhelpers.vault.mounts import Mount
+    from credhelpers.vault.session import Session
+
+_SPARE = 10.0  # seconds before its end at which a lease no longer answers; a tenth of a short one
+_KEPT_BY_CLIENTS = 300.0  # seconds; BuildKit keeps an answer for 4 minutes and 50 seconds
+_LAST = 900.0  # seconds that what was made with a lease must have left, for the lease to be renewed
+_WORDS = 7  # of `Lease.memo`
+_ID_BYTES = 1024  # of a lease; the path of the secret and 24 letters
+_LONGEST = 1 << 40  # seconds, for what is a length of time or a point in it
+_BAD_REQUEST, _DENIED, _MISSING, _UNSUPPORTED = 400, 403, 404, 405
+
+
+class Lease:
+    """A lease: its id, the mark of the Vault token that made it (`session.Session.mark`), and its first duration.
+
+    `last` is when that which was made with it ends for good, in seconds since the epoch, however long the lease is.
+    """
+
+    __slots__ = ("duration", "id", "is_renewable", "last", "mark")
+
+    def __init__(self, id: str, mark: str, duration: float, *, is_renewable: bool, last: float = INFINITY) -> None:  # noqa: A002 - Vault's own word
+        self.id = id
+        self.mark = mark
+        self.duration = duration
+        self.is_renewable = is_renewable
+        self.last = last
+
+    def memo(self, mount: "Mount") -> str:
+        """The words by which `mounts.find` and `remembered` know mount and lease again."""
+        return f"{mount.memo} {self.id} {self.mark} {self.duration:.0f} {self.is_renewable:d} {self.last:.0f}"
+
+
+class Answer:
+    """What an engine answered to a request at `asked`: its data and the lease, if there is one."""
+
+    __slots__ = ("asked", "data", "lease")
+
+    def __init__(self, data: "dict[str, Any]", lease: Lease | None, asked: float) -> None:
+        self.data = data
+        self.lease = lease
+        self.asked = asked
+
+
+def remembered(credential: Credential) -> Lease | None:
+    """The lease that a credential of the cache lives by, None if it lives by none."""
+    words = credential.memo.split()
+    if len(words) != _WORDS:
+        return None
+    try:
+        duration, last = float(words[4]), float(words[6])
+    except ValueError:
+        return None
+    return Lease(words[2], words[3], duration, is_renewable=words[5] == "1", last=last)
+
+
+def ask(session: "Session", mount: "Mount") -> Answer:
+    """What the engine has or makes at the path. Raises NotFound if nothing is there, Unavailable if it makes nothing.
+
+    What is made by a request that is no GET says so with a status of its own; an engine that wants fields besides
+    cannot be used.
+    """
+    path = f"{mount.mount}/{mount.path}"
+    session.renew()  # a lease lives no longer than the token that made it
+    asked = time()
+    try:
+        answer = session.do(lambda _: session.connection.request("GET", path), path, "read")
+    except Refusal as refusal:
+        if refusal.status != _UNSUPPORTED:
+            raise _refused(refusal, mount) from None
+        try:
+            answer = session.do(lambda _: session.connection.request("POST", path, json={}), path, "update")
+        except Refusal as other:
+            raise _refused(other, mount) from None
+    data = answer.get("data")
+    if not isinstance(data, dict):
+        raise NotFound
+    return Answer(data, _lease(answer, session.mark), asked)
+
+
+def bound(credential: Credential, answer: Answer, session: "Session", mount: "Mount") -> Credential:
+    """The credential that was made with the answer's lease, with times that end with it at the latest."""
+    lease = answer.lease
+    if lease is None:
+        return _timed(credential, mount.memo, answer.asked, INFINITY)
+    lease.last = credential.expires
+    return _timed(credential, lease.memo(mount), answer.asked, _end(session, answer.asked + lease.duration))
+
+
+def renewed(session: "Session", mount: "Mount", old: Credential) -> Credential | None:
+    """The same credential with its lease renewed. None if a new one must be made.
+
+    That is so for a lease that is gone or was made by another Vault token, with which it dies, and for one that is
+    granted less than half of its time because it comes to the end of its longest. It is not revoked then: a client may
+    be pulling with it, and what is left of its life ends soon.
+    """
+    lease = remembered(old)
+    if lease is None or not lease.is_renewable or lease.last - time() < _LAST:
+        return None
+    session.renew()
+    if lease.mark != session.mark:
+        return None
+    asked = time()
+    try:
+        answer = session.once(
+            lambda _: session.connection.request("POST", "sys/leases/renew", json={"lease_id": lease.id})
+        )
+    except Refusal as refusal:
+        if refusal.status in (_BAD_REQUEST, _DENIED, _MISSING):
+            return None
+        raise unavailable(refusal, "sys/leases/renew", "update") from None
+    granted = seconds(answer.get("lease_duration"))
+    if granted is None or granted < lease.duration / 2:
+        return None
+    fresh = Credential.sealed(old.tail(), soft=lease.last, hard=lease.last, expires=lease.last)
+    return _timed(fresh, lease.memo(mount), asked, _end(session, asked + granted))
+
+
+@contextmanager
+def in_use(session: "Session", answer: Answer) -> "Iterator[None]":
+    """End what was made if the block fails: a registry that cannot be had must not have something made by each pull."""
+    try:
+        yield
+    except HelperError:
+        if answer.lease:
+            try:
+                revoke(session, answer.lease)
+            except HelperError as error:
+                notes.take(f"vault: what could not be used stays until its lease ends: {error.message}")
+        raise
+
+
+def revoke(session: "Session", lease: Lease) -> None:
+    """End the lease, and with it what was made. One that has ended already is success. Raises Unavailable."""
+    try:
+        session.do(
+            lambda _: session.connection.request("POST", "sys/leases/revoke", json={"lease_id": lease.id}),
+            "sys/leases/revoke",
+            "update",
+        )
+    except Refusal as refusal:
+        if refusal.status != _MISSING and not refusal.says("lease not found", "invalid lease"):
+            raise unavailable(refusal, "sys/leases/revoke", "update") from None
+
+
+def seconds(value: object) -> float | None:
+    """A length of time as Vault writes it, None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LONGEST:
+        return None
+    return float(value)
+
+
+def _lease(answer: "dict[str, Any]", mark: str) -> Lease | None:
+    name = answer.get("lease_id")
+    duration = seconds(answer.get("lease_duration"))
+    if not name or not duration:
+        return None
+    is_word = isinstance(name, str) and name.isascii() and name.isprintable() and " " not in name
+    if not is_word or len(name) > _ID_BYTES:
+        raise Unavailable("vault's answer has a lease that has no name", "`vault status` shows what answers there")
+    return Lease(name, mark, duration, is_renewable=answer.get("renewable") is True)
+
+
+def _end(session: "Session", end: float) -> float:
+    return min(end, session.token_expires())
+
+
+def _timed(credential: Credential, memo: str, start: float, end: float) -> Credential:
+    """The credential, from half of the time on renewed in the background, and never answered with near its end."""
+    if end < INFINITY:
+        life = end - start
+        expires = end - min(_SPARE, life / 10)
+        hard = min(expires, max(expires - _KEPT_BY_CLIENTS, start + life * 3 / 4))
+        soft = start + life / 2
+    else:
+        expires = hard = soft = INFINITY
+    return Credential.sealed(
+        credential.tail(),
+        soft=min(soft, credential.soft),
+        hard=min(hard, credential.hard),
+        expires=min(expires, credential.expires),
+        memo=memo,
+    )
+
+
+def _refused(refusal: Refusal, mount: "Mount") -> Exception:
+    if refusal.status == _MISSING:
+        return NotFound()
+    path = f"{mount.mount}/{mount.path}"
+    if refusal.says("unknown role", "not found", "does not exist", "Role "):
+        return Unavailable(
+            "the engine in Vault does not know the role at the configured path",
+            f"`vault list {mount.mount}/roles` shows those that there are, `vault path-help {mount.mount}` the paths",
+        )
+    if refusal.status in (_BAD_REQUEST, _UNSUPPORTED):
+        return Unavailable(
+            "the engine in Vault cannot make a credential at the configured path",
+            f"`vault path-help {path}` says what it wants, the log of the Vault server what failed",
+        )
+    return unavailable(refusal, path, "read")

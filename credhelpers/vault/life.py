@@ -1,0 +1,101 @@
+"""How long a secret that is kept in Vault is answered before it is looked at again.
+
+What a secret says of itself is in its fields `expires_at` and `ttl`, or in its `custom_metadata` of the same names.
+"""
+
+from time import time
+
+from credhelpers import notes
+from credhelpers.errors import Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from credhelpers.vault.places import Place
+
+_KEPT = 300.0  # seconds for what does not say so itself: a rotation elsewhere is seen after that
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SPARE = 10.0  # seconds before its end at which a secret is no longer handed out: an upload takes its time
+_LAST_RESORT = 43200.0  # seconds for which a Vault that does not answer may be done without: as long as ECR's tokens
+_LONGEST = 10 * 365 * 86400.0  # seconds; beyond that is no point in time, but somebody's "never"
+
+
+def times(data: "Mapping[str, Any]", metadata: "Mapping[str, Any]", place: "Place") -> tuple[float, float, float]:
+    """Until when it is answered without a look (`soft`), without a wait (`hard`), and at all, as `Credential` has them.
+
+    `ttl` is for how long from now on it may be kept, as KV v1 documents it: seconds, or a duration. `expires_at`, RFC
+    3339 or seconds since the epoch, is when the registry ends it, and so is the `deletion_time` that KV v2 has set.
+    A secret that is still good then is the last resort while Vault does not answer. Raises Unavailable if it is over.
+    """
+    now = time()
+    custom = metadata.get("custom_metadata")
+    if not isinstance(custom, dict):
+        custom = {}
+    kept = _seconds(data.get("ttl")) or _seconds(custom.get("ttl")) or _seconds(place.settings.get("keep")) or _KEPT
+    found = [_moment(data.get("expires_at")), _moment(metadata.get("deletion_time"))]
+    of_any_version = _moment(custom.get("expires_at"))
+    if of_any_version > _moment(metadata.get("created_time")):  # else it was said of an older version
+        found.append(of_any_version)
+    ends = [end for end in found if end]
+    if not ends:
+        return now + kept / 2, now + kept, now + kept
+    end = min(ends)
+    expires = end - min(_SPARE, max(end - now, 0) / 10)
+    if expires <= now:
+        raise Unavailable(
+            "the secret in Vault is over by its own `expires_at`",
+            f"`docker login` or `vault kv patch {place.path}` writes a new one; compare `date -u` with the true time",
+        )
+    hard = min(now + kept, expires)
+    return now + (hard - now) / 2, hard, min(expires, hard + _LAST_RESORT)
+
+
+def renewed(old: "Mapping[str, Any]", new: "dict[str, Any]", place: "Place") -> "dict[str, Any]":
+    """What is to be written: `new` without the `expires_at` that was said of the credential in `old`.
+
+    It stays where the same credential is written again, unless it is over: who logs in with it says that it is good.
+    """
+    end = _moment(old.get("expires_at"))
+    if (new == old and not 0 < end <= time()) or "auths_field" in place.settings:  # there it is said of all registries
+        return new
+    return {name: value for name, value in new.items() if name != "expires_at"}
+
+
+def _seconds(value: object) -> float:
+    """Seconds of `300`, `"300"`, `"90s"`, `"1h30m"` (Go's durations); 0 for what is none."""
+    import re
+
+    if value is None or isinstance(value, bool):
+        return 0.0
+    text = str(value).strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return min(float(text), _LONGEST)
+    if text and re.fullmatch(r"([0-9]{1,9}(\.[0-9]{1,9})?[smhd])+", text):
+        return min(
+            sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9.]+)([smhd])", text)), _LONGEST
+        )
+    notes.take("the `ttl` of the secret is no duration, so it does not count")
+    return 0.0
+
+
+def _moment(value: object) -> float:
+    """Seconds since the epoch; 0 for what is no point in time."""
+    from datetime import UTC, datetime
+
+    if value in (None, "") or isinstance(value, bool):
+        return 0.0
+    text = str(value).strip()
+    try:
+        if text.replace(".", "", 1).isdecimal():
+            moment = float(text)
+        else:
+            instant = datetime.fromisoformat(text)
+            moment = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        moment = 0.0
+    if not 0 < moment < time() + _LONGEST:
+        notes.take("the `expires_at` of the secret is no point in time, so it does not count")
+        return 0.0
+    return moment

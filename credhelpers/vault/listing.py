@@ -1,0 +1,214 @@
+"""What is kept in KV below the configured paths, and named only as far as the token may read it.
+
+What is leased or minted is not here: nobody knows of it before it is made, and then it is in the cache. Nor is what
+docker-credential-vault-login's file names, which that helper does not list either.
+"""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from threading import local
+from time import monotonic
+
+from credhelpers import hosts, notes
+from credhelpers.errors import NotFound, Unavailable
+from credhelpers.vault import fields, kv, life, mounts, places
+from credhelpers.vault.places import Place
+from credhelpers.vault.refusal import Denied, Refusal, unavailable
+from credhelpers.vault.session import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from credhelpers.config import Settings
+    from credhelpers.identity import Environment
+    from credhelpers.tokens import Tokens
+
+    Names = dict[str, str]
+
+_BUDGET = 8.0  # seconds for all of it; the call has ten
+_READING = 4.0  # seconds of it that are left for reading what was found
+_READERS = 8  # threads; more do not help on one connection each
+_AT_MOST = 200  # secrets that are read
+_FOLDERS_AT_MOST = 50  # folders that are looked into
+_MISSING = 404  # RFC 9110
+_HOST, _PORT = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", r"[1-9][0-9]{0,4}"
+# What a mark of a template stands for. `places` fills them, and whatever is found must be filled so again.
+_VALUES = {"host": _HOST, "port": _PORT, "account": "[0-9]{12}", "region": r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}"}
+
+
+def servers(environ: "Environment", settings: "Settings", tokens: "Tokens") -> dict[str, str]:
+    """Server to user name. What the token may not read, or what `get` would refuse, is left out.
+
+    Raises Unavailable if Vault does not answer, or if what says where to look is broken.
+    """
+    return _Walk(environ, settings, tokens).found()
+
+
+class _Walk:
+    """One listing."""
+
+    def __init__(self, environ: "Environment", settings: "Settings", tokens: "Tokens") -> None:
+        self._environ = environ
+        self._settings = settings
+        self._tokens = tokens
+        self._until = monotonic() + _BUDGET
+        self._folders = _FOLDERS_AT_MOST
+        self._memos: dict[str, str] = {}
+        self._local = local()
+
+    def found(self) -> "Names":
+        """Server to user name of all that can be read."""
+        wanted = self._places()
+        if not wanted:
+            return {}
+        with ThreadPoolExecutor(_READERS) as readers:
+            users = list(readers.map(self._user, wanted.values()))
+        return {server: user for server, user in zip(wanted, users, strict=True) if user is not None}
+
+    def _places(self) -> "dict[str, Place]":
+        """Where to look, by server; each is the place that `get` would read for that server."""
+        found: dict[str, Place] = {}
+        for server in self._candidates():
+            try:
+                place = places.find(self._environ, self._settings, *hosts.place(server))
+            except NotFound:
+                continue  # a name below the path that is no registry's
+            if place:
+                found[place.server] = place
+            if len(found) == _AT_MOST or monotonic() > self._until - _READING:
+                notes.take(f"not all is listed, but {len(found)} secrets")
+                break
+        return found
+
+    def _candidates(self) -> "Iterator[str]":
+        """The servers that have a place of their own, and those whose names are found below a path."""
+        for entry in places.entries(self._environ, self._settings):
+            name, _, port = entry.pattern.partition(":")
+            if "*" not in name and port != "*":
+                yield entry.pattern.removesuffix(":443")
+            elif entry.settings.get("engine", "kv").startswith("kv"):
+                yield from self._below(entry.settings)
+        template = places.of_environment(self._environ, self._settings)
+        if template:
+            for form in (template, f"{template}:{{port}}"):
+                yield from self._below({"path": form})
+
+    def _below(self, settings: "Mapping[str, Any]") -> "Iterator[str]":
+        """The servers for which there are secrets whose paths fit the template, or entries in docker's `auths`."""
+        template = settings["path"]
+        if "{" not in template and "auths_field" not in settings:
+            return  # one secret for whatever registry is asked for: nobody knows their names
+        session = self._session(settings)
+        end = template.find("{")
+        prefix = template if end < 0 else template[:end].rpartition("/")[0]
+        # Any name below the literal part leads to the mount as well as another.
+        sample = Place("registry.invalid", "", {**settings, "path": template if end < 0 else f"{prefix}/x"})
+        try:
+            mount = mounts.find(session, sample)
+            self._memos[_scope(settings)] = mount.memo
+            if not mount.engine.startswith("kv"):
+                return
+            if end < 0:
+                secret = kv.fetch(session, mount, sample)
+                names = fields.auths_servers(secret.data or {}, settings["auths_field"])
+                yield from filter(hosts.is_whole, names)
+                return
+            rest = template[len(prefix) + 1 :].split("/")
+            base = mount.path.removesuffix("x").rstrip("/")
+            for values in self._matching(session, mount, base, rest):
+                if "host" in values:
+                    port = values.get("port", "443")
+                    yield values["host"] if port == "443" else f"{values['host']}:{port}"
+        except Denied:
+            notes.take("the token may see nothing of a configured path")
+
+    def _matching(
+        self, session: Session, mount: "mounts.Mount", base: str, rest: list[str]
+    ) -> "Iterator[dict[str, str]]":
+        """The values of the marks for each path below `base` that fits the parts in `rest`."""
+        part, *others = rest
+        pattern = _pattern(part)
+        names = self._names(session, mount, base) if "{" in part or not others else [part + "/"]
+        for name in names:
+            match = pattern.fullmatch(name.removesuffix("/"))
+            if not match or name.endswith("/") != bool(others):
+                continue
+            values = match.groupdict()
+            if not others:
+                yield values
+                continue
+            below = f"{base}/{name}".strip("/")
+            for more in self._matching(session, mount, below, others):
+                if all(values.get(mark, value) == value for mark, value in more.items()):
+                    yield values | more
+
+    def _names(self, session: Session, mount: "mounts.Mount", folder: str) -> list[str]:
+        """What is in the folder, as far as the token may list it; folders with `/` behind. Raises Unavailable."""
+        if not self._folders:
+            notes.take(f"more than {_FOLDERS_AT_MOST} folders; the others are not looked into")
+            return []
+        self._folders -= 1
+        area, version = ("", "v1") if mount.engine == "kv-v1" else ("/metadata", "v2")
+        path = f"{mount.mount}{area}/{folder}".rstrip("/")
+        try:
+            answer = session.do(
+                lambda client: getattr(client.secrets.kv, version).list_secrets(folder, mount_point=mount.mount),
+                path,
+                "list",
+            )
+        except Denied:
+            notes.take("the token may not list a folder below a configured path")
+            return []
+        except Refusal as refusal:
+            if refusal.status == _MISSING:
+                return []
+            raise unavailable(refusal, path, "list") from None
+        data = answer.get("data") if isinstance(answer, dict) else None
+        keys = data.get("keys") if isinstance(data, dict) else None
+        return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
+
+    def _user(self, place: Place) -> str | None:
+        """The user name in the secret, None if `get` would not answer with it."""
+        session = self._session(place.settings)
+        try:
+            mount = mounts.find(session, place, self._memos.get(_scope(place.settings), ""))
+            secret = kv.fetch(session, mount, place) if mount.engine.startswith("kv") else kv.Secret()
+        except Denied:
+            return None
+        if secret.data is None:
+            return None
+        try:
+            life.times(secret.data, secret.metadata, place)
+            return fields.pair(secret.data, place)[0]
+        except (NotFound, Unavailable):
+            notes.take("a secret below a configured path holds no credential that is good")
+            return None
+
+    def _session(self, settings: "Mapping[str, Any]") -> Session:
+        """The session of this thread for these settings: one connection, one look for the token."""
+        sessions = vars(self._local)
+        scope = _scope(settings)
+        if scope not in sessions:
+            sessions[scope] = Session(self._environ, settings, self._tokens, self._until)
+        found: Session = sessions[scope]
+        return found
+
+
+def _scope(settings: "Mapping[str, Any]") -> str:
+    return str(sorted(settings.items()))
+
+
+def _pattern(part: str) -> "re.Pattern[str]":
+    """What a part of a path looks like that the part of a template was filled to."""
+    seen = set()
+    text = ""
+    for literal, mark in re.findall(r"([^{}]*)(?:\{([^{}]*)\})?", part):
+        text += re.escape(literal)
+        if mark in seen:
+            text += f"(?P={mark})"
+        elif mark:
+            seen.add(mark)
+            text += f"(?P<{mark}>{_VALUES[mark]})"
+    return re.compile(text)

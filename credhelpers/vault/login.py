@@ -1,0 +1,131 @@
+"""Vault's own token, where one logs in for it.
+
+A login is an `Order` like that of any token, so it is cached, renewed, and done by one process for all.
+"""
+
+from time import time
+
+from credhelpers.credential import INFINITY, Credential
+from credhelpers.errors import Unavailable
+from credhelpers.identity import fingerprint
+from credhelpers.vault import auth
+from credhelpers.vault.refusal import Refusal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, TypeGuard
+
+    from credhelpers.identity import Environment
+    from credhelpers.vault.connection import Connection
+
+_NAME = "vault token"  # what stands where a credential of the wire has its user name
+_RENEWABLE = "renewable"
+_SPARE = 10  # seconds before its end at which a token is no longer used; the call in hand has as many
+_HARD = 30  # seconds before its end at which nobody begins anything with it
+_WHOLE = 0.9  # of the first life: a renewal that gives less comes near the longest life that a token may have
+
+
+class Login:
+    """The token of one identity at one server, see `tokens.Order`."""
+
+    def __init__(self, environ: "Environment", settings: "Mapping[str, Any]", connection: "Connection") -> None:
+        self._environ = environ
+        self._settings = settings
+        self._connection = connection
+        self._is_unsettled = False
+
+    @property
+    def key(self) -> str:
+        """The same for all registries that are read by the same identity at the same server and namespace."""
+        said, variables, files = auth.identity(self._environ, self._settings)
+        scope = f"vault token {self._connection.address} {self._connection.namespace} {said}"
+        return fingerprint(scope, self._environ, variables, files)
+
+    def mint(self, old: Credential | None = None) -> Credential:
+        """A token with its times: `old` renewed, if that gives it its whole life again, else that of a new login.
+
+        Where a login is not to be had any more (its secret id served once, say), the renewed token serves to its end.
+        """
+        self._connection.client.token = None  # the one in hand is dead, or not the one that a request is about
+        renewed, is_whole = self._renewed(old) if old else (None, False)
+        if renewed and is_whole:
+            return renewed
+        try:
+            return self._logged_in()
+        except Unavailable:
+            if renewed is None:
+                raise
+            return renewed
+
+    def _logged_in(self) -> Credential:
+        settings = self._settings
+        method = auth.METHODS[settings["auth"]]
+        below, body = method.request(self._environ, settings, self._connection)
+        path = f"{auth.mount(settings)}/{below}"
+        try:
+            answer = self._connection.request("POST", path, json=body)
+        except Refusal as refusal:
+            raise auth.refused(refusal, settings, path) from None
+        found = answer.get("auth")
+        if isinstance(found, dict) and found.get("mfa_requirement"):
+            raise Unavailable(
+                "vault wants a second factor for this login, and a credential helper cannot ask for one",
+                "use another method or role; `vault list identity/mfa/login-enforcement` shows where it is wanted",
+            )
+        credential = _credential(found)
+        self._is_unsettled = True
+        return credential
+
+    def settle(self) -> None:
+        """Do what remains after a login, once its token is kept: a process may be killed. Raises Unavailable."""
+        if self._is_unsettled:
+            self._is_unsettled = False
+            auth.METHODS[self._settings["auth"]].after(self._settings)
+
+    def _renewed(self, old: Credential) -> tuple[Credential | None, bool]:
+        """The token in hand with its new times, and whether it got all of its life again. None if it cannot."""
+        words = old.memo.split()
+        if len(words) != 2 or words[0] != _RENEWABLE or not words[1].isdecimal():  # noqa: PLR2004 - what _credential writes
+            return None, False
+        token = old.expose()[1]
+        try:
+            answer = self._connection.request(
+                "POST", "auth/token/renew-self", json={}, headers={"X-Vault-Token": token}
+            )
+        except Refusal:
+            return None, False  # revoked, used up, or at the end of its longest life: a new login says more
+        found = answer.get("auth")
+        if not isinstance(found, dict):
+            return None, False
+        first = int(words[1])
+        renewed = _credential({**found, "client_token": token}, first)
+        return renewed, found["lease_duration"] >= first * _WHOLE
+
+
+def _credential(found: object, first: int = 0) -> Credential:
+    """The token in the `auth` of an answer, with its times; `first` are the seconds that it lived at first.
+
+    A token whose uses are counted is handed to one process only, which renews and shares nothing: two that share it
+    could both find it used up, again and again.
+    """
+    token = found.get("client_token") if isinstance(found, dict) else None
+    life = found.get("lease_duration") if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not _is_token(token) or not isinstance(life, int) or life < 0:
+        raise Unavailable(
+            "vault gave no token for this login",
+            "try it with `vault login -no-print -method=METHOD`; `vault status` shows what answers there",
+        )
+    now = time()
+    uses = found.get("num_uses")
+    end = now + life if life else INFINITY
+    expires = end - min(_SPARE, life / 10)
+    if uses:
+        return Credential(_NAME, token, soft=expires, hard=now, expires=expires)
+    memo = f"{_RENEWABLE} {first or life}" if found.get("renewable") is True and life else ""
+    soft = now + life / 2 if life else INFINITY
+    return Credential(_NAME, token, soft=soft, hard=end - min(_HARD, life / 5), expires=expires, memo=memo)
+
+
+def _is_token(value: object) -> "TypeGuard[str]":
+    return isinstance(value, str) and value != "" and value.isascii() and value.isprintable() and " " not in value

@@ -1,0 +1,132 @@
+"""What is mounted where a credential lies: said in the configuration, remembered, or asked for as `vault` does."""
+
+from credhelpers.errors import NotFound, Unavailable
+from credhelpers.vault.refusal import Denied, Final, Refusal, unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from credhelpers.vault.places import Place
+    from credhelpers.vault.session import Session
+
+    Answer = TypeVar("Answer")
+
+_KV = ("kv", "generic")  # the second is what the first was called before Vault 0.8
+_CLOUDS = ("aws", "gcp", "azure")
+
+
+class Mount:
+    """An engine (one of `sources.vault.ENGINES`), the path of its mount, and the path below that.
+
+    The path is that of the secret: whoever configured the one of the API, `kv/data/…`, means the same secret.
+    """
+
+    __slots__ = ("engine", "is_asked", "mount", "path")
+
+    def __init__(self, engine: str, mount: str, place: "Place", *, is_asked: bool = False) -> None:
+        self.engine = engine
+        self.mount = mount
+        self.path = place.path.removeprefix(mount + "/")
+        self.is_asked = is_asked
+        parts = place.settings["path"].split("/")[mount.count("/") + 1 :]  # no value ever adds a part
+        if engine == "kv-v2" and parts[0] == "data" and len(parts) > 1:
+            self.path = self.path.removeprefix("data/")
+
+    @property
+    def memo(self) -> str:
+        """Two words by which `find` knows it again without a request."""
+        return f"{self.engine} {self.mount}"
+
+
+def find(session: "Session", place: "Place", memo: str = "") -> Mount:
+    """The mount of the place; `memo` is that of an earlier credential. Raises Unavailable if nothing is mounted."""
+    settings = place.settings
+    if "engine" in settings:
+        return Mount(settings["engine"], settings.get("mount") or place.path.partition("/")[0], place)
+    words = memo.split()
+    if len(words) >= 2 and place.path.startswith(words[1] + "/"):  # noqa: PLR2004 - engine and mount
+        return Mount(words[0], words[1], place)
+    return _asked(session, place)
+
+
+def use(session: "Session", place: "Place", memo: str, work: "Callable[[Mount], Answer]") -> "Answer":
+    """What `work` gives for the mount of the place.
+
+    Another engine may be mounted there since it was remembered, or another one than was said: both look like a secret
+    that is missing or denied. So Vault is asked then, and a remembered one is corrected.
+    """
+    mount = find(session, place, memo)
+    try:
+        return work(mount)
+    except (NotFound, Unavailable) as error:
+        if mount.is_asked or isinstance(error, Final):
+            raise
+        try:
+            actual = _asked(session, place)
+        except Unavailable as another:
+            if isinstance(error, Unavailable) or isinstance(another, Denied):
+                raise error from None
+            raise  # such as a namespace that is not there: all in it looks like a secret that is missing
+        if _confirmed(place, actual).memo == mount.memo:
+            raise
+    return work(actual)
+
+
+def certain(session: "Session", place: "Place") -> Mount:
+    """The mount of the place, asked for: a write to another engine than is thought leaves a secret where none belongs.
+
+    Where Vault does not show it to this token, what is said counts.
+    """
+    try:
+        return _confirmed(place, _asked(session, place))
+    except Denied:
+        if "engine" not in place.settings:
+            raise
+        return find(session, place)
+
+
+def _confirmed(place: "Place", actual: Mount) -> Mount:
+    """The actual mount. Raises Unavailable if another one is said."""
+    settings = place.settings
+    if "engine" not in settings:
+        return actual
+    said = Mount(settings["engine"], settings.get("mount") or place.path.partition("/")[0], place)
+    is_kv = said.engine.startswith("kv") or actual.engine.startswith("kv")
+    if said.mount != actual.mount or (said.engine != actual.engine and is_kv):
+        raise Unavailable(
+            "the engine in Vault is not the configured one",
+            f"`vault secrets list -detailed` shows it: it is {actual.memo}; see `engine` and `mount` in config.toml",
+        )
+    return said
+
+
+def _asked(session: "Session", place: "Place") -> Mount:
+    """As `vault kv get` finds out. No policy is needed but one for anything below the mount."""
+    where = f"sys/internal/ui/mounts/{place.path}"
+    try:
+        answer = session.do(lambda client: client.adapter.request("get", f"/v1/{where}"), where, "read")
+    except Denied:
+        raise Denied(
+            "vault shows this token no engine at the configured path",
+            f"`vault secrets list` shows what is mounted; a policy of this token must grant something at {place.path}",
+        ) from None
+    except Refusal as refusal:
+        raise unavailable(refusal, where, "read") from None
+    data = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(data, dict) or not isinstance(data.get("path"), str) or not isinstance(data.get("type"), str):
+        raise Unavailable("what answers at the address of Vault does not answer as Vault does", "try `vault status`")
+    mount = data["path"].strip("/")
+    if not place.path.startswith(mount + "/"):
+        raise Unavailable("no engine is mounted at the configured path in Vault", "`vault secrets list` shows what is")
+    return Mount(_engine(data), mount, place, is_asked=True)
+
+
+def _engine(data: "dict[str, object]") -> str:
+    kind = str(data["type"])
+    if kind in _KV:
+        options = data.get("options")
+        is_second = isinstance(options, dict) and options.get("version") == "2"
+        return "kv-v2" if is_second else "kv-v1"
+    return kind if kind in _CLOUDS else "leased"

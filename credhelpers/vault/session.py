@@ -1,0 +1,188 @@
+"""Reading and writing with a token: the one that is there, or the cached one of a login, got anew once if need be."""
+
+from time import monotonic, time
+
+from credhelpers import notes
+from credhelpers.credential import INFINITY, Credential
+from credhelpers.errors import Unavailable
+from credhelpers.identity import fingerprint
+from credhelpers.tokens import Wanted
+from credhelpers.vault.connection import Connection
+from credhelpers.vault.login import Login
+from credhelpers.vault.present import files, present
+from credhelpers.vault.refusal import Final, Refusal, denied, unavailable, worn_out
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, TypeVar
+
+    from credhelpers.identity import Environment
+    from credhelpers.tokens import Tokens
+
+    Answer = TypeVar("Answer")
+
+_DENIED = 403
+_ITSELF = "auth/token/lookup-self"
+_UNSAID = 300.0  # seconds for which a token is believed to last that does not say so
+
+
+class Session:
+    """Requests of one identity to one server."""
+
+    def __init__(self, environ: "Environment", settings: "Mapping[str, Any]", tokens: "Tokens", until: float) -> None:
+        self.connection = Connection(environ, settings, until)
+        self.environ = environ
+        self._tokens = tokens
+        self._wanted: Wanted | None = None
+        auth = settings.get("auth", "token")
+        if auth not in ("token", "agent"):
+            self._login = Login(environ, settings, self.connection)
+            self._wanted = Wanted(self._login)
+        self._is_only_agent = auth == "agent"  # its token, and never the one of whoever asks
+        self._token: Credential | None = None  # of the login
+        self._is_new = False  # whether it was got just now, and nothing was asked with it yet
+        self._present: str | None = None
+
+    def do(self, work: "Callable[[Any], Answer]", path: str, capability: str) -> "Answer":
+        """What `work` returns for hvac's client with a token in it. After a 403 it is done once more, logged in anew.
+
+        Raises Refusal for whatever a caller may know better about, and Unavailable for the rest: Denied if `capability`
+        on `path` is what the policy lacks.
+        """
+        self._secret()
+        was_new, self._is_new = self._is_new, False
+        try:
+            return self.once(work)
+        except Refusal as refusal:
+            if refusal.is_of_route:
+                raise unavailable(refusal, path, capability) from None
+            if refusal.status != _DENIED:
+                raise
+            if self._wanted is None:
+                raise self._because(refusal, path, capability) from None
+            if was_new:
+                raise unavailable(refusal, path, capability) from None
+            refused = refusal
+        try:
+            self._token = self._logged_in(self._wanted, self._token)
+        except Unavailable:
+            if refused.is_of_policy:  # of a token that is good: a secret id that served once is not the reason
+                raise denied(path, capability) from None
+            raise
+        try:
+            return self.once(work)
+        except Refusal as refusal:
+            self._is_new = refusal.status == _DENIED  # yet another login would not help with what is asked next
+            if refusal.is_of_route or refusal.status == _DENIED:
+                raise unavailable(refusal, path, capability) from None
+            raise
+
+    def once(self, work: "Callable[[Any], Answer]") -> "Answer":
+        """What `work` returns with the token in hand, and no new login whatever Vault says. Raises Refusal."""
+        self.connection.client.token = self._secret()
+        return work(self.connection.client)
+
+    @property
+    def key(self) -> str:
+        """The fingerprint of the server, the namespace, and the identity that asks."""
+        if self._wanted:
+            return self._wanted.token
+        environ = self.environ
+        names = sorted(name for name in environ if name.startswith((b"VAULT_", b"BAO_")))
+        scope = f"vault {self.connection.address} {self.connection.namespace} {self._is_only_agent} {names}"
+        return fingerprint(scope, environ, names, files(environ))
+
+    @property
+    def mark(self) -> str:
+        """40 hexadecimal digits for the token in hand, which say nothing of it: another token has others."""
+        return fingerprint(f"mark of a vault token {self._secret()}", {}, ())
+
+    @property
+    def is_ageing(self) -> bool:
+        """Whether the token of the login is due for renewal."""
+        held = self._wanted and self._tokens.cached(self._wanted.token)
+        return bool(held and held.soft <= time() < held.hard)
+
+    def renew(self) -> None:
+        """Renew the token of the login if it is due: for a process that nobody waits for, or what lives by it.
+
+        Where that cannot be done, what has served once, say, or has expired meanwhile, the token in hand is still good.
+        """
+        if self._wanted and self.is_ageing:
+            try:
+                self._tokens.refresh(self._wanted)
+                self._login.settle()
+            except Unavailable as error:
+                notes.take(f"vault: its token is not renewed: {error.message}")
+            self._token = None
+
+    def token_expires(self) -> float:
+        """When the token ends, and with it every lease that was made with it.
+
+        Known of a login. Else Vault is asked, which takes one of the token's uses, and a policy may not let it say.
+        """
+        if self._wanted:
+            self._secret()
+        if self._token:
+            return self._token.expires
+        if self.connection.is_agent and not self._secret():
+            return INFINITY  # the agent's own, which it renews
+        try:
+            found = self._lookup()
+        except Refusal as refusal:
+            if not refusal.is_of_policy:
+                raise self._because(refusal, _ITSELF, "read") from None
+            notes.take("vault: the token may not look at itself, so that nobody knows when it ends")
+            return time() + _UNSAID
+        ttl = found.get("ttl")
+        return time() + ttl if isinstance(ttl, int) and ttl > 0 else INFINITY
+
+    def _lookup(self) -> "dict[str, Any]":
+        """What the token in hand is. Raises Refusal."""
+        self.connection.client.token = self._secret()
+        found = self.connection.request("GET", _ITSELF).get("data")
+        return found if isinstance(found, dict) else {}
+
+    def _because(self, refusal: Refusal, path: str, capability: str) -> Unavailable:
+        """Why a token that was there already was refused: of itself, or by a policy. Vault says the same for both."""
+        if refusal.is_of_policy:
+            return denied(path, capability)
+        is_good = False
+        if not refusal.is_of_token:
+            try:
+                self._lookup()
+                is_good = True
+            except Refusal as other:
+                is_good = other.is_of_policy or other.status != _DENIED
+        if is_good:
+            return denied(path, capability)
+        return worn_out() if self._secret() else _tokenless_agent()
+
+    def _logged_in(self, wanted: Wanted, refused: Credential | None = None) -> Credential:
+        token = self._tokens.get(wanted, refused)
+        self._login.settle()
+        return token
+
+    def _secret(self) -> str:
+        if self._wanted:
+            if self._token is None:
+                before = self._tokens.cached(self._wanted.token)
+                self._token = self._logged_in(self._wanted)
+                self._is_new = before is None or before.tail() != self._token.tail()
+            return self._token.expose()[1]
+        if self._present is None:
+            left = self.connection.until - monotonic()
+            self._present = "" if self._is_only_agent else present(self.environ, left)
+        if not self._present and not self.connection.is_agent:
+            raise Final(
+                "there is no Vault token", "run `vault login -no-print`, or configure `auth`, see `docs/vault.md`"
+            )
+        return self._present
+
+
+def _tokenless_agent() -> Final:
+    return Final(
+        "vault's agent adds no token that is good, and there is none here",
+        "`use_auto_auth_token` in its configuration makes it; its log says why not; or run `vault login -no-print`",
+    )

@@ -1,0 +1,133 @@
+"""Why a server gave no answer that could be Vault's, and the sentence that a person gets for it.
+
+Never the text of an exception: it quotes addresses, and those of proxies hold passwords.
+"""
+
+import json
+import ssl
+
+from credhelpers.vault.refusal import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+STRANGER = "what answers at the address of Vault is no Vault"
+BETWEEN = "`vault status` shows what answers; look at VAULT_ADDR or `address`, and what is between it and here"
+_STATUS = "`vault status` shows whether it answers"
+_AUTHORITY = (
+    "`export VAULT_CACERT=FILE` with its authority's certificate, or set `ca_file`; VAULT_SKIP_VERIFY is not heeded"
+)
+PROXY = "`NO_PROXY=HOST vault status` goes past it; correct VAULT_PROXY_ADDR, VAULT_HTTP_PROXY, HTTPS_PROXY or NO_PROXY"
+
+# <openssl/x509_vfy.h>
+_NOT_YET_VALID, _EXPIRED = 9, 10
+_OTHER_NAMES = (62, 64)  # of a host, of an address
+
+_SENTENCES = {
+    "name": (
+        "the certificate of Vault is for another name",
+        "`export VAULT_TLS_SERVER_NAME=NAME` if it is meant, else correct VAULT_ADDR; VAULT_SKIP_VERIFY is not heeded",
+    ),
+    "expired": (
+        "the certificate of Vault has expired",
+        "renew it there; `date -u` shows whether this machine's clock is right",
+    ),
+    "early": ("the certificate of Vault is not valid yet", "`date -u` shows whether this machine's clock is right"),
+    "unknown": ("no known authority vouches for the certificate of Vault", _AUTHORITY),
+    "plain": (
+        "what answers at the address of Vault does not speak TLS",
+        "`export VAULT_ADDR=http://127.0.0.1:8200` is for a development server on this machine",
+    ),
+    "client": (
+        "vault demands a client's certificate that it knows",
+        "`export VAULT_CLIENT_CERT=FILE VAULT_CLIENT_KEY=FILE`, or `certificate_file` and `key_file`",
+    ),
+    "tls": ("vault cannot be spoken to in TLS", BETWEEN),
+    "unresolved": (
+        "the host of Vault cannot be resolved",
+        "`getent hosts HOST` looks it up; correct VAULT_ADDR or `address`",
+    ),
+    "refused": (
+        "nothing answers at Vault's address",
+        "start Vault, or correct VAULT_ADDR or `address`; `vault status` tries VAULT_ADDR",
+    ),
+    "socket": ("there is no agent of Vault at the socket", "start `vault agent`, or correct the path after `unix://`"),
+    "proxy": ("the proxy does not lead to Vault", PROXY),
+    "cut": ("the connection to Vault broke off", _STATUS),
+}
+
+
+def overdue() -> Final:
+    """What to say when the time is over."""
+    return Final("vault did not answer in time", _STATUS)
+
+
+def reason(error: Exception) -> Final:
+    """The sentence for what a request ended with instead of an answer."""
+    parts = list(_causes(error))
+    kinds = {type(part).__name__ for part in parts}
+    for part in parts:
+        if isinstance(part, ssl.SSLError) and not isinstance(part, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+            return Final(*_SENTENCES[_of_tls(part)])
+    if kinds & {"ConnectTimeoutError", "ReadTimeoutError", "TimeoutError"} and not kinds & {"NewConnectionError"}:
+        return overdue()
+    if "ProxyError" in kinds or "ProxySchemeUnsupported" in kinds:
+        cause = "proxy"
+    elif "NameResolutionError" in kinds or "gaierror" in kinds:
+        cause = "unresolved"
+    elif "NewConnectionError" in kinds:
+        cause = "refused"
+    elif kinds & {"FileNotFoundError", "ConnectionRefusedError", "PermissionError"}:
+        cause = "socket"
+    else:
+        cause = "cut"
+    return Final(*_SENTENCES[cause])
+
+
+def object_in(status: int, content: bytes) -> "dict[str, Any]":
+    """The JSON object in an answer, empty if it holds nothing.
+
+    Raises Final for anything else, unless a proxy may say with it that Vault is away.
+    """
+    try:
+        found = json.loads(content) if content.strip() else {}
+    except (RecursionError, ValueError):
+        found = None
+    if isinstance(found, dict):
+        return found
+    if content.startswith(b"Client sent an HTTP request to an HTTPS server"):  # Go's net/http
+        raise Final("vault speaks TLS only", "`export VAULT_ADDR=https://HOST:8200`")
+    if status >= 500:  # noqa: PLR2004 - RFC 9110
+        return {}
+    raise Final(STRANGER, BETWEEN)
+
+
+def _of_tls(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        code = error.verify_code
+        if code in _OTHER_NAMES:
+            return "name"
+        return {_EXPIRED: "expired", _NOT_YET_VALID: "early"}.get(code, "unknown")
+    words = error.reason or ""
+    if words in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"):
+        return "plain"
+    # The alerts by which a server refuses a client's certificate or its absence (RFC 8446, 6.2). Go's sends the first
+    # for its absence in TLS 1.2, and for one of an unknown authority.
+    is_alert = words.endswith(("ALERT_BAD_CERTIFICATE", "ALERT_CERTIFICATE_REQUIRED", "ALERT_UNKNOWN_CA"))
+    return "client" if is_alert else "tls"
+
+
+def _causes(error: BaseException) -> "Iterator[BaseException]":
+    """The exception and all that it was made of."""
+    seen: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        part = waiting.pop()
+        if any(part is other for other in seen):
+            continue
+        seen.append(part)
+        yield part
+        others = (part.__cause__, part.__context__, getattr(part, "reason", None), *part.args)
+        waiting += [other for other in others if isinstance(other, BaseException)]

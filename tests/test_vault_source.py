@@ -1,0 +1,272 @@
+"""The half of the Vault source that a cache hit runs: which registry it is, and by whose hand it would be answered."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from credhelpers.errors import NotFound
+from credhelpers.sources.vault import Vault
+from credhelpers.tokens import Tokens
+from tests.harness import BIN, NOT_FOUND, Result, call, environment, need
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.services import Vault as Server
+
+HOST = "registry.acme.example"
+ENTRY = '[[registry]]\nmatch = "*.acme.example"\nsource = "vault"\npath = "kv/{host}"\n'
+
+
+def source(home: Path, **more: str) -> Vault:
+    """The source of a user."""
+    environ = {os.fsencode(name): os.fsencode(value) for name, value in ({"HOME": str(home)} | more).items()}
+    return Vault(Tokens("vaulttoken", environ), environ)
+
+
+def write(path: Path, text: str = "made-up") -> dict[str, str]:
+    """Make a file; nothing in the environment names it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return {}
+
+
+@pytest.fixture
+def config(home: Path) -> Path:
+    """The configuration file."""
+    path = home / ".config/credhelpers/config.toml"
+    write(path, ENTRY)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("server", "expected"),
+    [
+        (HOST, HOST),
+        (HOST.upper(), HOST),
+        (f"https://{HOST}/v2/", HOST),
+        (f"{HOST}:443", HOST),
+        (f"{HOST}/team/app", HOST),
+        (f"{HOST}:5000", f"{HOST}:5000"),
+        ("https://index.docker.io/v1/", "index.docker.io"),
+        ("docker.io", "index.docker.io"),
+    ],
+)
+def test_one_registry_has_one_name(home: Path, server: str, expected: str) -> None:
+    """Spellings of one registry share what is cached, and the key does not tell them apart."""
+    vault = source(home)
+
+    assert vault.host(server) == expected
+    assert vault.key(server) == vault.key(expected)
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        *(
+            f"http://{HOST}",
+            f"ftp://{HOST}",
+            f"//{HOST}",
+            f"user@{HOST}",
+            f"user:secret@{HOST}",
+            f"{HOST}?x",
+            f"{HOST}#x",
+        ),
+        *(
+            f".{HOST}",
+            f"-{HOST}",
+            f"{HOST}.",
+            f"{HOST}:0",
+            f"{HOST}:65536",
+            f"{HOST}:x",
+            f"{HOST}:",
+            "[::1]",
+            "a b",
+            "",
+        ),
+        *("../../etc", "%2e%2e", "{host}", "https://index.docker.io/v1/access-token"),
+    ],
+)
+def test_what_is_nobodys(home: Path, config: Path, server: str) -> None:
+    """A string that could be read as two hosts, or as a path in Vault, is no registry of anybody's."""
+    for ask in (source(home).key, source(home).host, source(home).order):
+        with pytest.raises(NotFound):
+            ask(server)
+
+
+# What selects a server, a path or an identity.
+CHANGES: dict[str, Callable[[Path], dict[str, str]]] = {
+    **{
+        name: lambda _, name=name: {name: "made-up"}  # type: ignore[misc] # a default binds the name
+        for name in (
+            *("VAULT_ADDR", "VAULT_AGENT_ADDR", "VAULT_NAMESPACE", "VAULT_TOKEN", "VAULT_CACERT", "VAULT_CLIENT_CERT"),
+            *("VAULT_TLS_SERVER_NAME", "VAULT_HEADERS", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_JWT"),
+            *("VAULT_USERNAME", "VAULT_PASSWORD", "BAO_ADDR", "BAO_TOKEN", "BAO_NAMESPACE", "VAULT_OF_A_LATER_RELEASE"),
+            *("DCVL_CONFIG_FILE", "DOCKER_CREDENTIAL_VAULT_KV_PATH", "CREDHELPERS_CONFIG", "HOME"),
+        )
+    },
+    "an empty BAO_TOKEN, which hides VAULT_TOKEN": lambda _: {"BAO_TOKEN": ""},
+    "the file of a login": lambda home: write(home / ".vault-token"),
+    "vault's own configuration": lambda home: write(home / ".vault"),
+    "bao's own configuration": lambda home: write(home / ".bao"),
+    "the configuration": lambda home: write(home / ".config/credhelpers/config.toml", ENTRY + "#"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_whatever_selects_an_identity_is_in_the_key(
+    home: Path, config: Path, change: Callable[[Path], dict[str, str]]
+) -> None:
+    """Who changes it does not get what was cached before."""
+    before = source(home).key(HOST)
+
+    assert source(home, **change(home)).key(HOST) != before
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        *("VAULT_TOKEN_PATH", "BAO_TOKEN_PATH", "VAULT_CONFIG_PATH", "BAO_CONFIG_PATH", "DCVL_CONFIG_FILE"),
+        "CREDHELPERS_CONFIG",
+    ],
+)
+def test_a_file_that_is_named_is_in_the_key(home: Path, tmp_path: Path, variable: str) -> None:
+    """A file elsewhere counts by its content's stamp, as the usual one does."""
+    file = tmp_path / "file"
+    before = source(home, **{variable: str(file)}).key(HOST)
+    write(file)
+    between = source(home, **{variable: str(file)}).key(HOST)
+    write(file, "made-up, too")
+
+    assert len({before, between, source(home, **{variable: str(file)}).key(HOST)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("variable", "usual"),
+    [("BAO_TOKEN_PATH", ".vault-token"), ("BAO_CONFIG_PATH", ".vault"), ("VAULT_CONFIG_PATH", ".bao")],
+)
+def test_an_empty_variable_leaves_the_usual_file(home: Path, variable: str, usual: str) -> None:
+    """Somebody else's login counts at once, whatever is exported to nothing."""
+    before = source(home, **{variable: ""}).key(HOST)
+    write(home / usual)
+
+    assert source(home, **{variable: ""}).key(HOST) != before
+
+
+@pytest.mark.parametrize(
+    ("cloud", "variable"),
+    [
+        *(("aws", "AWS_PROFILE"), ("aws", "AWS_ACCESS_KEY_ID"), ("gcp", "GOOGLE_APPLICATION_CREDENTIALS")),
+        *(("gcp", "GCE_METADATA_HOST"), ("azure", "AZURE_CLIENT_ID"), ("azure", "IDENTITY_ENDPOINT")),
+    ],
+)
+def test_variables_of_a_cloud_count_where_it_is_configured(
+    home: Path, config: Path, tmp_path: Path, cloud: str, variable: str
+) -> None:
+    """Who logs in by a cloud's identity has it in the key, whether our file or vault-login's says so."""
+    assert source(home).key(HOST) == source(home, **{variable: "x"}).key(HOST)
+
+    write(config, ENTRY + f'auth = "{cloud}"\n')
+    assert source(home).key(HOST) != source(home, **{variable: "x"}).key(HOST)
+
+    config.unlink()
+    write(tmp_path / "agent.hcl", f'auto_auth {{ method "{cloud}" {{ }} }}')
+    theirs = {"DCVL_CONFIG_FILE": str(tmp_path / "agent.hcl")}
+    assert source(home, **theirs).key(HOST) != source(home, **theirs, **{variable: "x"}).key(HOST)
+
+
+@pytest.mark.parametrize("named", [None, "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
+def test_the_profiles_of_aws_count_where_they_log_in(
+    home: Path, config: Path, tmp_path: Path, named: str | None
+) -> None:
+    """They are edited in place, so their stamps are in the key."""
+    write(config, ENTRY + 'auth = "aws"\n')
+    file = tmp_path / "profiles" if named else home / ".aws/credentials"
+    more = {named: str(file)} if named else {}
+    before = source(home, **more).key(HOST)
+    write(file)
+
+    assert source(home, **more).key(HOST) != before
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        *({"PATH": "/x"}, {"LANG": "C"}, {"HTTPS_PROXY": "http://x"}, {"CREDHELPERS_DEBUG": "1"}, {"AWS_PROFILE": "x"}),
+        *({"PYTHONPATH": "/x"}, {"XDG_RUNTIME_DIR": "/x"}, {"MY_VAULT_ADDR": "x"}),
+    ],
+    ids=str,
+)
+def test_what_selects_nobody_is_not_in_the_key(home: Path, config: Path, more: dict[str, str]) -> None:
+    """Else a new terminal would be another identity."""
+    assert source(home, **more).key(HOST) == source(home).key(HOST)
+
+
+def test_registries_and_values_do_not_run_together(home: Path) -> None:
+    """Two settings never give one key because one ends where the other begins."""
+    keys = [
+        source(home, VAULT_ADDR="a", VAULT_TOKEN="b").key(HOST),
+        source(home, VAULT_ADDR="ab", VAULT_TOKEN="").key(HOST),
+        source(home, VAULT_ADDR="", VAULT_TOKEN="ab").key(HOST),
+        source(home, VAULT_ADDR="a", BAO_TOKEN="b").key(HOST),
+        source(home, VAULT_ADDR="a").key(HOST),
+        source(home).key(HOST),
+        source(home).key(f"{HOST}:5000"),
+        source(home).key(f"a.{HOST}"),
+    ]
+
+    assert len(set(keys)) == len(keys)
+
+
+def test_nothing_is_configured(home: Path) -> None:
+    """No registry is anybody's, whatever token there is, and nobody is asked."""
+    env = environment(home, VAULT_ADDR="https://vault.invalid", VAULT_TOKEN="made-up")
+
+    for server in (HOST, "https://index.docker.io/v1/", "localhost:5000"):
+        assert call("vault", "get", server, env) == Result(1, NOT_FOUND, b"")
+    assert call("vault", "list", "", env).listing == {}
+
+
+def test_a_hit_reads_the_configuration_and_its_own_entry_only(home: Path, config: Path, vault: Server) -> None:
+    """No SDK, no token, no certificate; the files that select an identity are looked at, and not opened."""
+    strace = need("strace", "strace")
+    vault.call("POST", "sys/mounts/hot", {"type": "kv", "options": {"version": "1"}})
+    vault.call("POST", f"hot/{HOST}", {"username": "someone", "password": "made-up"})
+    write(config, ENTRY.replace("kv/", "hot/"))
+    config.chmod(0o600)
+    write(home / ".vault-token", vault.token)
+    (home / ".vault-token").chmod(0o600)
+    env = environment(home, VAULT_ADDR=vault.address)
+    try:
+        for _ in range(2):
+            assert call("vault", "get", HOST, env).credential["Username"] == "someone"
+        log = home.parent / "log"
+        command = [
+            strace,
+            "-f",
+            "-e",
+            "trace=openat,open,connect",
+            "-o",
+            str(log),
+            str(BIN / "docker-credential-vault"),
+            "get",
+        ]
+        done = subprocess.run(command, input=HOST.encode(), env=env, capture_output=True, check=True)
+        assert b"someone" in done.stdout
+    finally:
+        vault.call("DELETE", "sys/mounts/hot")
+
+    lines = log.read_text().splitlines()
+    assert not [line for line in lines if " connect(" in line]
+    opened = [
+        line.split('"')[1] for line in lines if '"' in line and " ENOENT " not in line and "O_DIRECTORY" not in line
+    ]
+    own = [path for path in opened if path.startswith(str(home)) or not path.startswith("/")]
+    assert str(config) in own
+    assert len(own) == 2, own  # and the entry
+    assert not [path for path in opened if "hvac" in path or "requests" in path or "/ssl" in path or "/json" in path]
