@@ -28,9 +28,9 @@ options:
                  is, and so do its mode and a symbolic link. What was there before is kept beside it as
                  config.json.credhelpers-backup.
   --replace NAME start ours for a name that config.json has from another helper: ecr-login; gcloud; acr-env, acr-linux
-                 or acr-login; secretservice. It makes a link docker-credential-NAME beside the executables and says
-                 which other program of that name docker starts no more. gcr and acr are our own names: only said.
-                 It stays through upgrades, until --uninstall or until you remove the link.
+                 or acr-login; secretservice; vault-login. It makes a link docker-credential-NAME beside the
+                 executables and says which other program of that name docker starts no more. gcr, acr and vault are
+                 our own names: only said. It stays through upgrades, until --uninstall or until you remove the link.
   --with TOOL    install by uv, pipx or venv (a plain virtual environment), and remove what another one of them
                  has installed. Without it: the one that installed before, or the first of the three that is there.
   --uninstall    remove the executables, the links of --replace, their environment, the cached tokens, and the lines of
@@ -65,7 +65,7 @@ END
 }
 
 # The names of other helpers that ours can stand in for, each with ours.
-drop_ins='ecr-login=ecr gcloud=gcr acr-env=acr acr-linux=acr acr-login=acr secretservice=keyring'
+drop_ins='ecr-login=ecr gcloud=gcr acr-env=acr acr-linux=acr acr-login=acr secretservice=keyring vault-login=vault'
 
 say() { printf '%s\n' "$*"; }
 
@@ -772,9 +772,10 @@ forget() {
         name=${name#.}
         # shellcheck disable=SC2254 # a pattern
         case $name in
-            lock-[0-9][0-9]) [ -s "$cached" ] || rm -f -- "$cached" ;; # ours are empty
-            *-$digits | *-$digits.failed | *-$digits.*[0-9] | *-erased | *-erased.*[0-9])
-                if is_ours "docker-credential-${name%%-*}"; then rm -f -- "$cached"; fi
+            *-lock-[0-9][0-9] | *-$digits | *-$digits.failed | *-$digits.*[0-9] | *-erased | *-erased.*[0-9])
+                kind=${name%%-*}
+                [ "$kind" != vaulttoken ] || kind=vault # its own tokens, with which it reads
+                if is_ours "docker-credential-$kind"; then rm -f -- "$cached"; fi
                 ;;
         esac
     done

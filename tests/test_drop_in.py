@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,13 @@ import pytest
 from credhelpers import config
 from credhelpers.sources.gcr import SETTINGS
 from tests.forms import EXECUTABLES, ROOT
-from tests.harness import NOT_FOUND, Result, call, document, environment
+from tests.harness import BIN, NOT_FOUND, Result, call, document, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.services import Vault
 
 PAGE = (ROOT / "docs/drop-in.md").read_text()
 CODE = "".join(path.read_text() for path in sorted((ROOT / "credhelpers").rglob("*.py")))
@@ -31,6 +34,8 @@ DOCUMENTED = {
         "AZURE_FEDERATED_TOKEN_FILE",
     ],
     "acr-login": ["AZURE_TENANT_ID", "ACR_LOGIN_LOG_LEVEL"],
+    "vault-login": ["DCVL_CONFIG_FILE", "DCVL_LOG_DIR", "DCVL_DISABLE_CACHE", "DCVL_DH_PRIV_KEY", "VAULT_TOKEN"],
+    "vault": ["VAULT_ADDR", "VAULT_TOKEN", "DOCKER_CREDENTIAL_VAULT_KV_PATH"],
 }
 
 
@@ -76,7 +81,8 @@ def test_every_variable_of_theirs_is_explained(helper: str, variable: str) -> No
 @pytest.mark.parametrize(("variable", "fate"), VARIABLES)
 def test_a_variable_counts_if_the_page_says_so(variable: str, fate: str) -> None:
     """The code knows what is honoured, and knows nothing of what is not."""
-    is_known = re.search(rf'b"{variable}"', CODE) is not None
+    own = variable.removeprefix("VAULT_")  # `connection.variable` looks for these and for BAO_ too
+    is_known = re.search(rf'b"{variable}"|\w\(.*"{own}"\)', CODE) is not None
     is_passed_on = variable.startswith("CLOUDSDK_") and 'startswith(b"CLOUDSDK_")' in CODE
 
     assert fate.partition(" ")[0].strip(",:") in ("honoured", "not", "passed")
@@ -115,6 +121,33 @@ def test_their_commands_are_told_not_to_exist(home: Path, command: str) -> None:
     assert (done.code, done.err) == (1, b"")
     assert done.out.startswith(b"docker-credential-gcr: unknown action")
     assert done.out.count(b"\n") == 1
+
+
+def test_a_user_of_vault_login_changes_nothing(home: Path, tmp_path: Path, vault: Vault) -> None:
+    """The link of `--replace`, the original's file with its path for KV v2, and docker has the credential."""
+    vault.call("POST", "sys/mounts/drop-in", {"type": "kv", "options": {"version": "2"}})
+    vault.call("POST", "drop-in/data/docker", {"data": {"username": "someone", "password": "made-up"}})
+    vault.policy("drop-in", "drop-in/data/docker read")
+    file = tmp_path / "config.hcl"
+    file.write_text("""auto_auth {
+  method "token" { mount_path = "auth/token" config = { secrets = { registry.example = "drop-in/data/docker" } } }
+}""")
+    file.chmod(0o600)
+    link = tmp_path / "docker-credential-vault-login"
+    link.symlink_to(BIN / "docker-credential-vault")
+    token = vault.token_for("drop-in")
+    env = environment(home, DCVL_CONFIG_FILE=str(file), VAULT_ADDR=vault.address, VAULT_TOKEN=token)
+
+    def ask(server: str) -> Result:
+        done = subprocess.run([link, "get"], input=server.encode(), env=env, capture_output=True, check=False)
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    try:
+        assert ask("registry.example").credential["Username"] == "someone"
+        assert ask("other.example") == Result(1, NOT_FOUND, b"")
+    finally:
+        vault.call("DELETE", "sys/mounts/drop-in")
+        vault.call("DELETE", "sys/policies/acl/drop-in")
 
 
 @pytest.mark.parametrize("host", ["mcr.microsoft.com", "x.azurecr.io.attacker.example", "gcr.io.attacker.example"])

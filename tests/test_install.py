@@ -556,6 +556,7 @@ DROP_INS = {
     "acr-linux": "acr",
     "acr-login": "acr",
     "secretservice": "keyring",
+    "vault-login": "vault",
 }
 
 
@@ -707,15 +708,16 @@ def test_removal_keeps_credentials_unless_told(tmp_path: Path) -> None:
     cache = machine.home / ".cache/credhelpers"
     cache.mkdir(mode=0o700, parents=True)
     digits = "0123456789abcdef" * 2 + "01234567"
-    for name in (f"ecr-{digits}", f"ecr-{digits}.failed", f".ecr-{digits}.7", "lock-07", "gcr-erased", ".gcr-erased.7"):
+    tokens = (f"ecr-{digits}", f"ecr-{digits}.failed", f".ecr-{digits}.7", f"vault-{digits}", f"vaulttoken-{digits}")
+    for name in (*tokens, "acr-lock-07", "vaulttoken-lock-63", "gcr-erased", ".gcr-erased.7", "vaulttoken-erased"):
         (cache / name).write_text("")
     chosen = tmp_path / "chosen"
     chosen.mkdir()
     for name in (f"ecr-{digits}", "ecr-notes", "lock-picking", "notes-erased"):
         (chosen / name).write_text("")
-    for name in (f"project-{digits}.tar.gz", f"project-{digits}", "lock-08"):
+    for name in (f"project-{digits}.tar.gz", f"project-{digits}", "bike-lock-08"):
         (chosen / name).write_text("somebody's")
-    others = sorted([f"project-{digits}.tar.gz", f"project-{digits}", "lock-08", "ecr-notes", "lock-picking"])
+    others = sorted([f"project-{digits}.tar.gz", f"project-{digits}", "bike-lock-08", "ecr-notes", "lock-picking"])
     store = machine.home / ".local/share/credhelpers"
 
     done = machine.install("--uninstall", CREDHELPERS_CACHE_DIR=str(chosen))
