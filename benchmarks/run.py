@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from moto.server import ThreadedMotoServer
 
 sys.path.append(str(Path(__file__).parent.parent))  # the clouds of the tests
@@ -40,6 +41,7 @@ from tests.fakes.azure import FakeAzure
 from tests.fakes.google import FakeGoogle, service_account
 from tests.fakes.google import write as google_account
 from tests.fakes.tls import Authority
+from tests.services import Audit, Vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -506,19 +508,163 @@ def embedded(folder: Path) -> Iterator[Row]:
     yield Row("the same", "`docker-credential-pass` with gpg", "< 1×", shown(result))
 
 
+class Team:
+    """What a team keeps in a Vault server: a secret for each registry below `acme.example`, read by one AppRole."""
+
+    def __init__(self, vault: Vault, **role: object) -> None:
+        self.vault = vault
+        vault.call("POST", "sys/mounts/kv", {"type": "kv", "options": {"version": "2"}})
+        vault.policy("puller", "kv/data/registries/* read")
+        vault.call("POST", "sys/auth/approle", {"type": "approle"})
+        path = "auth/approle/role/puller"
+        vault.call("POST", path, {"token_policies": ["puller"], "token_ttl": "1h"} | role)
+        self._variables = {
+            "VAULT_ADDR": vault.address,
+            "VAULT_ROLE_ID": vault.call("GET", f"{path}/role-id")["data"]["role_id"],
+            "VAULT_SECRET_ID": vault.call("POST", f"{path}/secret-id")["data"]["secret_id"],
+        }
+
+    def keep(self, host: str) -> bytes:
+        """Keep a secret for this registry; what a client asks for."""
+        data = {"username": "robot", "password": "benchmark"}
+        self.vault.call("POST", f"kv/data/registries/{host}", {"data": data})
+        return host.encode()
+
+    def member(self, home: Path, *lines: str) -> dict[str, str]:
+        """The environment of somebody who is configured for it, with lines of their own."""
+        file = home / ".config/credhelpers/config.toml"
+        file.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+        common = ('path = "kv/registries/{host}"', 'auth = "approle"')
+        with file.open("a") as config:
+            config.write(
+                "\n".join(("[[registry]]", 'match = "*.acme.example"', 'source = "vault"', *common, *lines, ""))
+            )
+        return environment(home, **self._variables)
+
+
+@contextlib.contextmanager
+def _vault() -> Iterator[Vault]:
+    """A Vault server of its own."""
+    try:
+        server = Vault()
+    except pytest.skip.Exception as reason:
+        raise RuntimeError(str(reason)) from None
+    with server:
+        yield server
+
+
+def cached_vault(folder: Path) -> Iterator[Row]:
+    """A cached `get` of what is kept in Vault, with a configuration file of 101 entries."""
+    with _vault() as vault:
+        team = Team(vault)
+        home = folder / "cached-vault"
+        hundred_entries(home)
+        env = team.member(home)
+        result = ratio(helper("vault", env, team.keep("hub.acme.example")), Command(BARE, env), 200)
+        yield Row("cached Vault `get`, 101 entries configured", "`python3 -I -S -c pass`", "≤ 1.15×", shown(result))
+
+
+def cold_vault(folder: Path) -> Iterator[Row]:
+    """A `get` that reads KV with a cached token of Vault's, against the same read in a bare hvac script."""
+    with _vault() as vault:
+        team = Team(vault)
+        home = folder / "cold-vault"
+        env = team.member(home)
+        server = team.keep("hub.acme.example")
+        script = folder / "bare_hvac.py"
+        script.write_text(
+            "import json, os, sys\n"
+            "import hvac\n"
+            "server = sys.stdin.read().strip()\n"
+            "client = hvac.Client(url=os.environ['VAULT_ADDR'], token=os.environ['VAULT_TOKEN'])\n"
+            "read = client.secrets.kv.v2.read_secret_version\n"
+            "data = read(f'registries/{server}', mount_point='kv', raise_on_deleted_version=True)['data']['data']\n"
+            "print(json.dumps({'ServerURL': server, 'Username': data['username'], 'Secret': data['password']}))\n"
+        )
+        token = vault.call("POST", "auth/token/create", {"policies": ["puller"]})["auth"]["client_token"]
+
+        def forget() -> None:
+            for file in (home / ".cache/credhelpers").glob("vault-*"):
+                file.unlink()
+
+        with Audit(vault, folder / "cold.log") as audit:
+            result = ratio(
+                helper("vault", env, server, forget),
+                Command([str(BIN / "python3"), str(script)], env | {"VAULT_TOKEN": token}, server),
+                20,
+            )
+            assert audit.count("update", "auth/approle/login") == 1
+        yield Row("cold Vault `get`, token cached", "the same read in a bare hvac script", "≤ 1.1×", shown(result))
+
+
+def herd_vault(folder: Path) -> Iterator[Row]:
+    """Fifty cold `get`s of fifty registries at once."""
+    with _vault() as vault, Audit(vault, folder / "herd.log") as audit:
+        team = Team(vault)
+        env = team.member(folder / "herd-vault")
+        servers = [team.keep(f"r{number}.acme.example") for number in range(50)]
+        Command([str(BIN / "docker-credential-vault"), "version"], env).run()  # no fifty launch files
+        _all_at_once(env, servers)
+        yield Row(
+            "50 cold Vault `get`s of 50 registries at once",
+            "logins and reads, by Vault's audit log",
+            "1 login",
+            f"**{audit.count('update', 'auth/approle/login')}**, {audit.count('read', 'kv/data/')} reads",
+        )
+
+
+def _all_at_once(env: dict[str, str], servers: list[bytes]) -> None:
+    """Ask the helper for all of them; each must answer."""
+    processes = []
+    for server in servers:
+        command = [str(BIN / "docker-credential-vault"), "get"]
+        process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdin
+        process.stdin.write(server)
+        process.stdin.close()
+        processes.append(process)
+    answers = [process.stdout.read() for process in processes if process.stdout]
+    assert all(process.wait() == 0 for process in processes), answers
+
+
+def fleet_vault(folder: Path) -> Iterator[Row]:
+    """Two hundred processes of five registries over one life of a token, an answer kept for a quarter of it."""
+    processes, life = 200, 20
+    with _vault() as vault, Audit(vault, folder / "fleet.log") as audit:
+        team = Team(vault, token_ttl=f"{life}s")
+        env = team.member(folder / "fleet", f'keep = "{life // 4}s"')
+        servers = [team.keep(f"r{number}.acme.example") for number in range(5)]
+        start = time.monotonic()
+        for number in range(processes):
+            time.sleep(max(0.0, start + number * life / processes - time.monotonic()))
+            _all_at_once(env, [servers[number % len(servers)]])
+        renewals = audit.count("update", "auth/token/renew-self")
+        logins, reads = audit.count("update", "auth/approle/login"), audit.count("read", "kv/data/")
+        yield Row(
+            f"{processes} Vault `get`s over the {life} s of a token, answers kept for {life // 4} s",
+            f"logins, renewals, reads; 1, {processes}, {processes} if each call renewed and read",
+            "shown openly",
+            f"**{logins}, {renewals}, {reads}**",
+        )
+
+
 ROWS = (
     cached_floor,
     linked,
     cached_against_go,
     cached_google,
     cached_azure,
+    cached_vault,
     cold,
     cold_google,
     cold_azure,
+    cold_vault,
     dead_metadata,
     secret_service,
     embedded,
     herd,
+    herd_vault,
+    fleet_vault,
 )
 
 
