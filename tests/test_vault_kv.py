@@ -525,6 +525,8 @@ def times(home: Path) -> tuple[float, float, float]:
         pytest.param("epoch", {"ttl": 600}, {}, [], (300, 600, 600), id="ttl-number"),
         pytest.param("epoch", {"ttl": "1h30m"}, {}, [], (2700, 5400, 5400), id="ttl-go"),
         pytest.param("epoch", {}, {"ttl": "600"}, [], (300, 600, 600), id="ttl-custom"),
+        pytest.param("epoch", {"ttl": "5 m"}, {}, [], (150, 300, 300), id="ttl-blank"),
+        pytest.param("epoch", {"ttl": "0.25h500ms"}, {}, [], (450, 900, 900), id="ttl-parts"),
         pytest.param("epoch", {"expires_at": 100.0}, {}, [], (45, 90, 90), id="expires"),
         pytest.param("rfc3339", {"expires_at": 7200.0}, {}, [], (150, 300, 7190), id="expires-later"),
         pytest.param("rfc3339", {}, {"expires_at": 100.0}, [], (45, 90, 90), id="expires-custom"),

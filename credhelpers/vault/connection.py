@@ -10,6 +10,7 @@ import re
 
 from credhelpers.errors import Unavailable
 from credhelpers.hosts import is_local
+from credhelpers.vault import duration
 from credhelpers.vault.refusal import Refusal
 from credhelpers.vault.trust import context
 from credhelpers.vault.wire import Server, Wire
@@ -32,7 +33,6 @@ _SOCKET = re.compile(r"unix://(/[^\0]+)")
 _NAMESPACE = re.compile(r"[!-~]{0,512}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # a `token` of RFC 9110, 5.6.2
 _HEADER_VALUE = re.compile(r"[ -~\t]*")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def variable(environ: "Environment", name: str) -> str:
@@ -131,7 +131,7 @@ class Connection:
         return Wire(
             server,
             self.until,
-            timeout=_duration(variable(environ, "CLIENT_TIMEOUT")),
+            timeout=_timeout(variable(environ, "CLIENT_TIMEOUT")),
             retries=_retries(variable(environ, "MAX_RETRIES")),
             headers=_headers(variable(environ, "HEADERS")),
             context=context(environ, self._settings, variable) if server.scheme == "https" else None,
@@ -145,16 +145,12 @@ def _is_loopback(host: str) -> bool:
     return is_local(host) and (host in ("localhost", "[::1]") or host.startswith("127."))
 
 
-def _duration(text: str) -> float:
-    """Seconds, of a number or of a duration of Go's (`1m30s`). Raises Unavailable."""
-    if not text:
-        return _TIMEOUT
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return float(text) or _TIMEOUT
-    parts = re.findall(r"([0-9]+(?:\.[0-9]*)?)(ms|s|m|h)", text)
-    if "".join(number + unit for number, unit in parts) != text:
+def _timeout(text: str) -> float:
+    """Seconds; none said, or 0, is Vault's own. Raises Unavailable."""
+    found = duration.seconds(text or "0")
+    if found is None:
         raise Unavailable("VAULT_CLIENT_TIMEOUT is not a duration", "`export VAULT_CLIENT_TIMEOUT=60s` is one")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts) or _TIMEOUT
+    return found or _TIMEOUT
 
 
 def _retries(text: str) -> int:

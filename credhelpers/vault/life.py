@@ -7,6 +7,7 @@ from time import time
 
 from credhelpers import notes
 from credhelpers.errors import Unavailable
+from credhelpers.vault import duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from credhelpers.vault.places import Place
 
 _KEPT = 300.0  # seconds for what does not say so itself: a rotation elsewhere is seen after that
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SPARE = 10.0  # seconds before its end at which a secret is no longer handed out: an upload takes its time
 _LAST_RESORT = 43200.0  # seconds for which a Vault that does not answer may be done without: as long as ECR's tokens
 _LONGEST = 10 * 365 * 86400.0  # seconds; beyond that is no point in time, but somebody's "never"
@@ -64,20 +64,14 @@ def renewed(old: "Mapping[str, Any]", new: "dict[str, Any]", place: "Place") -> 
 
 
 def _seconds(value: object) -> float:
-    """Seconds of `300`, `"300"`, `"90s"`, `"1h30m"` (Go's durations); 0 for what is none."""
-    import re
-
+    """Seconds of `300`, `"300"`, `"90s"`; 0 for what is no duration."""
     if value is None or isinstance(value, bool):
         return 0.0
-    text = str(value).strip()
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return min(float(text), _LONGEST)
-    if text and re.fullmatch(r"([0-9]{1,9}(\.[0-9]{1,9})?[smhd])+", text):
-        return min(
-            sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9.]+)([smhd])", text)), _LONGEST
-        )
-    notes.take("the `ttl` of the secret is no duration, so it does not count")
-    return 0.0
+    found = duration.seconds(str(value).strip())
+    if found is None:
+        notes.take("the `ttl` of the secret is no duration, so it does not count")
+        return 0.0
+    return min(found, _LONGEST)
 
 
 def _moment(value: object) -> float:
