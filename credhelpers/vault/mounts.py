@@ -42,9 +42,8 @@ class Mount:
 
 def find(session: "Session", place: "Place", memo: str = "") -> Mount:
     """The mount of the place; `memo` is that of an earlier credential. Raises Unavailable if nothing is mounted."""
-    settings = place.settings
-    if "engine" in settings:
-        return Mount(settings["engine"], settings.get("mount") or place.path.partition("/")[0], place)
+    if "engine" in place.settings:
+        return _said(place)
     words = memo.split()
     if len(words) >= 2 and place.path.startswith(words[1] + "/"):  # noqa: PLR2004 - engine and mount
         return Mount(words[0], words[1], place)
@@ -89,10 +88,9 @@ def certain(session: "Session", place: "Place") -> Mount:
 
 def _confirmed(place: "Place", actual: Mount) -> Mount:
     """The actual mount. Raises Unavailable if another one is said."""
-    settings = place.settings
-    if "engine" not in settings:
+    if "engine" not in place.settings:
         return actual
-    said = Mount(settings["engine"], settings.get("mount") or place.path.partition("/")[0], place)
+    said = _said(place)
     is_kv = said.engine.startswith("kv") or actual.engine.startswith("kv")
     if said.mount != actual.mount or (said.engine != actual.engine and is_kv):
         raise Unavailable(
@@ -100,6 +98,12 @@ def _confirmed(place: "Place", actual: Mount) -> Mount:
             f"`vault secrets list -detailed` shows it: it is {actual.memo}; see `engine` and `mount` in config.toml",
         )
     return said
+
+
+def _said(place: "Place") -> Mount:
+    """The mount of a place whose settings have an `engine`."""
+    settings = place.settings
+    return Mount(settings["engine"], settings.get("mount") or place.path.partition("/")[0], place)
 
 
 def _asked(session: "Session", place: "Place") -> Mount:
