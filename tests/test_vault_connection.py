@@ -807,6 +807,17 @@ def test_files_that_hold_no_token(user: User, site: Site, content: bytes, mode: 
     assert site.requests == []
 
 
+def test_a_token_file_is_named_where_it_must_be_mended(user: User, tmp_path: Path) -> None:
+    """There are several places where it may be, so the hint says which one it is."""
+    file = tmp_path / "sink"
+    file.write_bytes(b"of-the-file")
+    file.chmod(0o604)
+
+    result = user.fails("open to others", VAULT_TOKEN="", BAO_TOKEN_PATH=str(file))
+
+    assert f"run `chmod go-w,o-r` on it ({file})".encode() in result.err
+
+
 def test_a_token_file_that_is_none(user: User, tmp_path: Path) -> None:
     """A directory, a pipe and a device are no files, and nobody waits for them."""
     pipe = tmp_path / "pipe"

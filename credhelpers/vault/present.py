@@ -110,6 +110,7 @@ def _content(path: bytes, what: str, forbidden: int, owners: tuple[int, ...] = (
     Raises Unavailable for one with a bit of `forbidden`, or of somebody who is none of the owners, if there are any. A
     token may be anybody's: an agent in a container of its own writes it for the user of another one.
     """
+    name = path.decode("ascii", "replace")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
@@ -119,11 +120,15 @@ def _content(path: bytes, what: str, forbidden: int, owners: tuple[int, ...] = (
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError):
-        raise Unavailable(f"{what} cannot be read", "look at it with `ls -l`") from None
+        raise Unavailable(f"{what} cannot be read", f"look at it with `ls -l` ({name})") from None
     if not stat.S_ISREG(mode) or len(content) > _FILE_BYTES:
-        raise Unavailable(f"{what} is not one", "look at it with `ls -l`; `vault login` writes ~/.vault-token")
+        raise Unavailable(
+            f"{what} is not one", f"look at it with `ls -l` ({name}); `vault login` writes ~/.vault-token"
+        )
     if mode & forbidden or (owners and status.st_uid not in owners):
-        raise Unavailable(f"{what} is open to others", "run `chmod go-w,o-r` on it; `vault login` makes it so")
+        raise Unavailable(
+            f"{what} is open to others", f"run `chmod go-w,o-r` on it ({name}); `vault login` makes it so"
+        )
     return content
 
 
