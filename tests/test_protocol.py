@@ -13,7 +13,6 @@ import posix
 import pty
 import re
 import resource
-import select
 import signal
 import subprocess
 import sys
@@ -315,16 +314,21 @@ def test_input_that_cannot_be_read_is_said_in_a_line() -> None:
 
 
 def test_input_that_is_set_not_to_wait_is_waited_for() -> None:
-    """Some callers hand on a descriptor in non-blocking mode."""
-    reading, writing = os.pipe()
-    os.set_blocking(reading, False)
-    call = Running(Slow(), ("get",), reading)
-    os.close(reading)
-    os.write(writing, b"ghcr")
-    assert not select.select([call.out], [], [], 0.1)[0]
-    os.write(writing, b".io")
-    os.close(writing)
-    assert call.result().credential["ServerURL"] == "ghcr.io"
+    """Some callers hand on a descriptor in non-blocking mode; what is missing comes during the wait, and only then."""
+
+    def before() -> None:
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        os.dup2(reading, 0)
+        os.write(writing, b"ghcr")
+
+        def sleep(_seconds: float) -> None:
+            os.write(writing, b".io")
+            os.close(writing)
+
+        protocol.__dict__["sleep"] = sleep
+
+    assert run(Slow(), "get", before=before).credential["ServerURL"] == "ghcr.io"
 
 
 def test_input_that_never_ends_meets_the_deadline(pipe: tuple[int, int]) -> None:
@@ -853,7 +857,8 @@ def test_a_slow_reader_gets_everything(helper: Fake, is_blocking: bool) -> None:
         os.set_blocking(1, is_blocking)
 
     call = Running(helper, ("get",), b"ghcr.io", before)
-    time.sleep(0.1)
+    until(lambda: fcntl.ioctl(call.out, termios.FIONREAD, bytes(4)) == (4096).to_bytes(4, sys.byteorder))
+    time.sleep(0.1)  # for the next part, which finds the pipe full
     assert call.result().credential["Secret"] == "s" * 9000
 
 
