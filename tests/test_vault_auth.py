@@ -475,7 +475,7 @@ def test_kubernetes(user: User, pod: str, cluster: tuple[Site, dict[str, Any]]) 
 def test_kubernetes_refused(place: Place, user: User, pod: str, cluster: tuple[Site, dict[str, Any]]) -> None:
     """A review that fails, a role that there is not, and a machine that is no pod."""
     cluster[1].update(authenticated=False, error="made-up")
-    failure(user.get(), "token review failed", f"vault read auth/{pod}/role/NAME")
+    failure(user.get(), "token review failed", f"vault read auth/{pod}/role/puller`")
     user.configure("kubernetes", pod, role="nobody", jwt_file=str(user.home / "token"))
     failure(user.get(), "no such role", f"vault list auth/{pod}/role")
     place.vault.call(
@@ -484,7 +484,7 @@ def test_kubernetes_refused(place: Place, user: User, pod: str, cluster: tuple[S
         {"bound_service_account_names": ["x"], "bound_service_account_namespaces": ["ci"]},
     )
     user.configure("kubernetes", pod, role="other", jwt_file=str(user.home / "token"))
-    failure(user.get(), "does not let this service account in", f"vault read auth/{pod}/role/NAME")
+    failure(user.get(), "does not let this service account in", f"vault read auth/{pod}/role/other`")
     user.configure("kubernetes", pod, role="puller")
     failure(user.get(), "file of the service account's token does not exist", "ls -l")
 

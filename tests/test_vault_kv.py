@@ -334,6 +334,31 @@ def test_the_path_of_the_api(team: Team) -> None:
     assert team.list() == {HOST: "alice"}
 
 
+@pytest.mark.parametrize(
+    ("version", "path"),
+    [
+        pytest.param("1", "registries/{host}", id="v1"),
+        pytest.param("2", "registries/{host}", id="v2"),
+        pytest.param("2", "data/registries/{host}", id="v2-by-the-path-of-the-api"),
+    ],
+)
+def test_the_command_of_a_hint_writes_what_lacks(
+    vault: Vault, home: Path, mount: Callable[[str], str], version: str, path: str
+) -> None:
+    """KV v1 knows no patch, and `vault kv` wants no `data/`: the hint is a command that works as it stands."""
+    team = Team(vault, home, mount("kv"), version)
+    team.put({"username": "", "password": ""})
+    team.configure(path=path)
+
+    command = team.get().err.decode().rpartition("in KV `")[2].partition("`")[0]
+
+    words = command.replace("NAME", "robot").split()
+    assert words[0] == "vault"
+    env = vault.env | {"VAULT_ADDR": vault.address, "VAULT_TOKEN": vault.token}
+    subprocess.run([vault.program, *words[1:]], input=b"made-up", env=env, check=True, capture_output=True)
+    assert pair(team.get()) == ("robot", "made-up")
+
+
 def test_data_is_an_ordinary_name_in_v1(vault: Vault, home: Path, mount: Callable[[str], str]) -> None:
     """In KV v1 a folder may be called `data`."""
     team = Team(vault, home, mount("kv"), "1")

@@ -41,21 +41,21 @@ def read(session: "Session", mount: "Mount", place: "Place", old: Credential | N
         sleep(pause)
         answer = leases.ask(session, mount)
     with leases.in_use(session, answer):
-        username, secret = _pair(answer.data, place)
+        username, secret = _pair(answer.data, mount, place)
         if answer.lease:
             return leases.bound(Credential(username, secret), answer, session, mount)
     if left is None:
         own = next((answer.data[name] for name in ("ttl", "expires_in") if answer.data.get(name)), None)
-        soft, hard, expires = life.times({**answer.data, "ttl": own}, {}, place)
+        soft, hard, expires = life.times({**answer.data, "ttl": own}, {}, mount, place)
         return Credential(username, secret, soft=soft, hard=hard, expires=expires, memo=mount.memo)
     # Earlier than that there is nothing new, and when it ends it is worth nothing any more.
     end = max(answer.asked + left - _ROUNDED, time() + (_AT_LEAST if left < _ABOUT_TO_GO else 0))
     return Credential(username, secret, soft=end, hard=end, expires=end, memo=mount.memo)
 
 
-def _pair(data: "Mapping[str, Any]", place: "Place") -> tuple[str, str]:
+def _pair(data: "Mapping[str, Any]", mount: "Mount", place: "Place") -> tuple[str, str]:
     try:
-        return fields.pair(data, place)
+        return fields.pair(data, mount, place)
     except Unavailable:
         raise Unavailable(
             "the engine's answer in Vault lacks a user name or a password under the names that are known",

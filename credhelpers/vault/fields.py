@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from credhelpers.vault.mounts import Mount
     from credhelpers.vault.places import Place
 
 # In order: of docker-credential-vault-login, of jsok's docker-credential-vault, of engines and plugins.
@@ -19,7 +20,7 @@ _OF_JSOK = ("ServerURL", "Username", "Secret")
 _TOKEN_USER = "<token>"  # noqa: S105 - the user name that stands for an identity token, docs of docker's credential helpers
 
 
-def pair(data: "Mapping[str, Any]", place: "Place") -> tuple[str, str]:
+def pair(data: "Mapping[str, Any]", mount: "Mount", place: "Place") -> tuple[str, str]:
     """User name and password in what a secret holds, by the place's settings.
 
     A whole number counts as its digits, since `vault kv put` makes texts of them and other clients do not. What is
@@ -32,11 +33,11 @@ def pair(data: "Mapping[str, Any]", place: "Place") -> tuple[str, str]:
         if auths is None:
             raise Unavailable(
                 "the secret in Vault lacks the field that `auths_field` names",
-                f"`vault kv patch {place.path} FIELD=@config.json` writes one",
+                f"`{mount.writer} FIELD=@config.json` writes one",
             )
         return _of_auths(_entries(auths), place)
-    username = settings.get("username") or _text(data, _usernames(settings), place)
-    return username, _text(data, _passwords(settings), place)
+    username = settings.get("username") or _text(data, _usernames(settings), mount)
+    return username, _text(data, _passwords(settings), mount)
 
 
 def merged(data: "Mapping[str, Any]", place: "Place", username: str, secret: str) -> "dict[str, Any]":
@@ -91,7 +92,7 @@ def _chosen(data: "Mapping[str, Any]", names: tuple[str, ...]) -> str:
     return next((name for name in names if data.get(name) not in ("", None)), names[0])
 
 
-def _text(data: "Mapping[str, Any]", names: tuple[str, ...], place: "Place") -> str:
+def _text(data: "Mapping[str, Any]", names: tuple[str, ...], mount: "Mount") -> str:
     value = data.get(_chosen(data, names))
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _ROUNDED:
         value = str(value)
@@ -99,12 +100,12 @@ def _text(data: "Mapping[str, Any]", names: tuple[str, ...], place: "Place") -> 
         raise Unavailable(
             "the secret in Vault lacks a user name or a password",
             "`username_field` and `password_field` in config.toml name its fields; "
-            f"in KV `vault kv patch {place.path} username=NAME password=-` adds them",
+            f"in KV `{mount.writer} username=NAME password=-` adds them",
         )
     if not isinstance(value, str):
         raise Unavailable(
             "the user name or the password in Vault is not a text",
-            f"`vault kv patch {place.path} username=NAME password=-` writes texts; "
+            f"`{mount.writer} username=NAME password=-` writes texts; "
             "for docker's `auths` see `auths_field` in `docs/vault.md`",
         )
     if value.endswith("\n"):  # `echo … | vault kv put` leaves it

@@ -48,8 +48,8 @@ def read(session: "Session", mount: "Mount", place: "Place") -> Credential:
     secret = fetch(session, mount, place)
     if secret.data is None:
         raise _gone(secret, mount, place)
-    username, password = fields.pair(secret.data, place)
-    soft, hard, expires = life.times(secret.data, secret.metadata, place)
+    username, password = fields.pair(secret.data, mount, place)
+    soft, hard, expires = life.times(secret.data, secret.metadata, mount, place)
     return Credential(username, password, soft=soft, hard=hard, expires=expires, memo=mount.memo)
 
 

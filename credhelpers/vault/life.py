@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from credhelpers.vault.mounts import Mount
     from credhelpers.vault.places import Place
 
 _KEPT = 300.0  # seconds for what does not say so itself: a rotation elsewhere is seen after that
@@ -22,7 +23,9 @@ _LAST_RESORT = 43200.0  # seconds for which a Vault that does not answer may be 
 _LONGEST = 10 * 365 * 86400.0  # seconds; beyond that is no point in time, but somebody's "never"
 
 
-def times(data: "Mapping[str, Any]", metadata: "Mapping[str, Any]", place: "Place") -> tuple[float, float, float]:
+def times(
+    data: "Mapping[str, Any]", metadata: "Mapping[str, Any]", mount: "Mount", place: "Place"
+) -> tuple[float, float, float]:
     """Until when it is answered without a look (`soft`), without a wait (`hard`), and at all, as `Credential` has them.
 
     `ttl` is for how long from now on it may be kept, as KV v1 documents it: seconds, or a duration. `expires_at`, RFC
@@ -46,7 +49,7 @@ def times(data: "Mapping[str, Any]", metadata: "Mapping[str, Any]", place: "Plac
     if expires <= now:
         raise Unavailable(
             "the secret in Vault is over by its own `expires_at`",
-            f"`docker login` or `vault kv patch {place.path}` writes a new one; compare `date -u` with the true time",
+            f"`docker login` or `{mount.writer}` writes a new one; compare `date -u` with the true time",
         )
     hard = min(now + kept, expires)
     return now + (hard - now) / 2, hard, min(expires, hard + _LAST_RESORT)

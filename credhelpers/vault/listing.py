@@ -180,8 +180,8 @@ class _Walk:
         if secret.data is None:
             return None
         try:
-            life.times(secret.data, secret.metadata, place)
-            return fields.pair(secret.data, place)[0]
+            life.times(secret.data, secret.metadata, mount, place)
+            return fields.pair(secret.data, mount, place)[0]
         except (NotFound, Unavailable):
             notes.take("a secret below a configured path holds no credential that is good")
             return None

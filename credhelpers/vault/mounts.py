@@ -35,6 +35,11 @@ class Mount:
             self.path = self.path.removeprefix("data/")
 
     @property
+    def writer(self) -> str:
+        """The command of `vault` that writes fields of the secret: some of them, or on KV v1 all at once."""
+        return f"vault kv {'put' if self.engine == 'kv-v1' else 'patch'} {self.mount}/{self.path}"
+
+    @property
     def memo(self) -> str:
         """Two words by which `find` knows it again without a request."""
         return f"{self.engine} {self.mount}"

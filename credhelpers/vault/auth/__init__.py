@@ -67,16 +67,16 @@ def contradiction(settings: "Settings") -> str:
 
 def refused(refusal: "Refusal", settings: "Settings", path: str) -> Unavailable:
     """The sentence for a login that Vault refused."""
-    name, where = settings["auth"], mount(settings)
+    name, where, role = settings["auth"], mount(settings), settings.get("role", "NAME")
     if refusal.status not in (400, 401, 403, 404, 500):  # the last from Vault 1.13, for a wrong secret id or password
         return unavailable(refusal, path, "update")
     for words, message, hint in METHODS[name].refusals:
         if refusal.says(*words):
-            return Unavailable(message, hint.format(mount=where))
+            return Unavailable(message, hint.format(mount=where, role=role))
     if refusal.says("address", "CIDR"):
         return Unavailable(
             "vault lets this identity log in from other addresses only",
-            f"`vault read {where}/role/NAME` shows its CIDR blocks",
+            f"`vault read {where}/role/{role}` shows its CIDR blocks",
         )
     if refusal.status == 500:  # noqa: PLR2004 - RFC 9110
         return unavailable(refusal, path, "update")

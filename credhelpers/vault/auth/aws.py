@@ -40,7 +40,7 @@ class Aws(Method):
         (
             ("does not belong to the role", "bound", "does not satisfy"),
             "the role does not let this AWS identity in",
-            "compare `vault read {mount}/role/NAME` with `aws sts get-caller-identity`",
+            "compare `vault read {mount}/role/{role}` with `aws sts get-caller-identity`",
         ),
         (
             ("upstream request", "STS", "sts", "Received error"),

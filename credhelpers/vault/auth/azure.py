@@ -40,12 +40,12 @@ class Azure(Method):
         (
             ("required", "identity information", "vm client", "vmss client"),
             "the role is bound to machines, and vault cannot tell which one this is",
-            "`vault read {mount}/role/NAME` shows its bounds; in a container use a role that is bound to principals",
+            "`vault read {mount}/role/{role}` shows its bounds; in a container use a role that is bound to principals",
         ),
         (
             ("not authorized", "does not match", "permission denied"),
             "the role does not let this Azure identity in",
-            "`vault read {mount}/role/NAME` shows whom it lets in; `vault auth list` what is mounted",
+            "`vault read {mount}/role/{role}` shows whom it lets in; `vault auth list` what is mounted",
         ),
     )
 

@@ -23,7 +23,7 @@ class Certificate(Method):
         (
             ("certificate", "no chain"),
             "vault lets no role in by this client certificate",
-            "`vault list {mount}/certs` shows the roles, `vault read {mount}/certs/NAME` whom one lets in",
+            "`vault list {mount}/certs` shows the roles, `vault read {mount}/certs/{role}` whom one lets in",
         ),
     )
 

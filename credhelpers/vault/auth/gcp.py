@@ -29,12 +29,12 @@ class Gcp(Method):
         (
             ("expire",),
             "vault does not accept the times of Google's JWT",
-            "compare `date -u` with the true time, and see `max_jwt_exp` in `vault read {mount}/role/NAME`",
+            "compare `date -u` with the true time, and see `max_jwt_exp` in `vault read {mount}/role/{role}`",
         ),
         (
             ("not authorized", "not in bound", "does not have", "metadata", "unsupported", "permission denied"),
             "the role does not let this Google identity in",
-            "`vault read {mount}/role/NAME` shows type and bounds of the role; `vault auth list` what is mounted",
+            "`vault read {mount}/role/{role}` shows type and bounds of the role; `vault auth list` what is mounted",
         ),
     )
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # kubernetes.io/docs/concepts/security/service-accounts
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
-_ROLE = "`vault read {mount}/role/NAME` shows whom the role lets in"
+_ROLE = "`vault read {mount}/role/{role}` shows whom the role lets in"
 
 
 class Jwt(Method):
@@ -31,7 +31,7 @@ class Jwt(Method):
         (
             ("expired", "(exp)"),
             "the JWT has expired",
-            "let who writes `jwt_file` or VAULT_JWT renew it; `vault read {mount}/role/NAME` shows the leeway",
+            "let who writes `jwt_file` or VAULT_JWT renew it; `vault read {mount}/role/{role}` shows the leeway",
         ),
         (
             ("audience", "claim", "issuer", "subject"),
@@ -72,7 +72,7 @@ class Kubernetes(Method):
         (
             ("permission denied", "lookup failed", "jwt not valid", "service account", "could not load backend"),
             "vault denied the login: the token review failed, or the role is for another service account",
-            "see `vault read {mount}/role/NAME`, `vault read {mount}/config`; `vault auth list` shows what is mounted",
+            "see `vault read {mount}/role/{role}`, `vault read {mount}/config`; `vault auth list` shows the mounts",
         ),
     )
 

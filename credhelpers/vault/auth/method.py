@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     Settings = Mapping[str, Any]
     # The path below the mount, and the object that is sent there.
     Request = tuple[str, dict[str, Any]]
-    # Words in Vault's answer, one of which is there; the message; the hint, in which `{mount}` is the method's path.
+    # Words in Vault's answer, one of which is there; the message; the hint, in which `{mount}` is the method's path
+    # and `{role}` the configured role, NAME if there is none.
     Refusals = tuple[tuple[tuple[str, ...], str, str], ...]
 
 
