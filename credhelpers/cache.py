@@ -24,6 +24,7 @@ _HOSTS = 64
 _ENTRIES = 256
 _DEBRIS_AGE = 3600  # seconds; a temporary file this old has no writer any more
 _LOCKS = 64
+_SECOND_LOCKS = 32
 _KEY_DIGITS = 40  # of `identity.fingerprint`
 
 _FOREVER = 253402300799  # the last second of the year 9999: what does not age is kept with a date, too
@@ -97,8 +98,9 @@ class TokenCache:
     def save_failure(self, key: str, failure: Failure) -> None:
         """Remember for a moment that no token could be minted for `key`, unless there was an erase since that began."""
         error = failure.error
+        kind = "Denial" if isinstance(error, Unavailable) and error.is_denial else type(error).__name__
         body = b"%d %d\n" % (int(failure.at * 1000), int(failure.took * 1000))
-        body += f"{type(error).__name__}\n{error.message}\n{error.hint}".encode("ascii", "backslashreplace")
+        body += f"{kind}\n{error.message}\n{error.hint}".encode("ascii", "backslashreplace")
         try:
             with self._open(create=True) as folder:
                 self._replace(folder, self._name(key) + b".failed", body, failure.at - failure.took)
@@ -113,15 +115,18 @@ class TokenCache:
         except (OSError, ValueError):
             return None
 
-    def lock(self, key: str) -> Lock | None:
+    def lock(self, key: str, *, is_second: bool = False) -> Lock | None:
         """The right to mint for `key`, or None while another process has it. Never waits.
 
-        Where nothing can be locked (no directory, a file system without `flock`) everybody gets it.
+        The second one is for one of those who have waited too long for who has the first. Where nothing can be locked
+        (no directory, a file system without `flock`) everybody gets it.
         """
         lock = Lock()
         # A fixed number of lock files, since they are never removed: two keys may share one and then take turns.
         # Not with a key of another kind, since who mints may need a token of that kind to do so.
-        name = f"{self._kind}-lock-{int(key[-8:], 16) % _LOCKS:02}".encode()
+        number = int(key[-8:], 16)
+        number = _LOCKS + number % _SECOND_LOCKS if is_second else number % _LOCKS
+        name = f"{self._kind}-lock-{number:02}".encode()
         try:
             with self._open(create=True) as folder:
                 lock = Lock(private.open_lock(folder, name))

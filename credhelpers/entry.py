@@ -109,8 +109,13 @@ def read_failure(folder: int, name: bytes) -> Failure | None:
         at, took = (int(word) / 1000 for word in times.split())
     except (OSError, ValueError):
         return None
-    error = NotFound() if kind == "NotFound" else Unavailable(message, hint)
-    return Failure(error, at, took) if at <= time() else None
+    if at > time():
+        return None
+    if kind == "NotFound":
+        return Failure(NotFound(), at, took)
+    error = Unavailable(message, hint)
+    error.is_denial = kind == "Denial"
+    return Failure(error, at, took)
 
 
 def read_body(folder: int, name: bytes) -> bytes:

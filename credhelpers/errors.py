@@ -55,6 +55,9 @@ class Unsupported(HelperError):
 class Unavailable(HelperError):
     """The credential should be there but cannot be had now: `message` says why, `hint` names the mending command."""
 
+    is_denial = False
+    """Whether somebody has taken it away from who asks, so that what is still in the cache must not stand in."""
+
 
 class DeadlinePassed(BaseException):
     """The clock's word in the middle of a slow call. No `Exception`, so that no library swallows and retries it."""

@@ -180,7 +180,8 @@ class _Call:
         import json
 
         self._slow_down()
-        return json.dumps(self.helper.list()).encode() + b"\n"
+        found = self.helper.list()
+        return json.dumps({server: found[server] for server in found if _is_askable(server)}).encode() + b"\n"
 
     def _refresh(self, server: str) -> None:
         from credhelpers import guard
@@ -222,7 +223,7 @@ class _Call:
         return 0 if _write(self.output, answer) else 1
 
     def _fail(self, error: HelperError) -> int:
-        if self.last_resort and isinstance(error, Unavailable):
+        if self.last_resort and isinstance(error, Unavailable) and not error.is_denial:
             return self._succeed(self.last_resort)
         self._take_the_word()
         self._tell_notes()
@@ -311,9 +312,20 @@ def _line(text: str, limit: int) -> bytes:
     return shown.encode()[:limit] + b"\n"
 
 
+def _is_askable(server: str) -> bool:
+    """Whether `get` takes exactly this for a server: clients give up on all entries at one that it refuses."""
+    try:
+        return not is_dubious(server) and server_from(server.encode()) == server
+    except HelperError:
+        return False
+
+
 def _fitting(answer: bytes) -> bytes:
     if len(answer) > _ANSWER_BYTES:
-        raise Unavailable(f"the answer is longer than {_ANSWER_BYTES} bytes")
+        raise Unavailable(
+            f"the answer is longer than {_ANSWER_BYTES} bytes",
+            "`docker logout` forgets it where it is kept here, and `docker login` keeps another",
+        )
     return answer
 
 

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
             """
 
 
-_WAIT = 4.0  # seconds for another process's mint, before going on without it; leaves the larger part of the deadline
+_WAIT = 4.0  # seconds for another process's mint, before one goes on without it; leaves the larger part of the deadline
+_WAIT_OF_OTHERS = 6.0  # seconds before all do, should that one be stopped too; a mint rarely takes longer
 _POLL = 0.02  # seconds, growing to
 _POLL_AT_MOST = 0.1
 _JITTER = 0.1  # of the time to `soft`, so that a fleet that started together does not renew together
@@ -107,10 +108,12 @@ class Tokens:
         Never `refused`, which was found to open nothing any more although its time is not over.
         """
         cache = self.cache
-        until = monotonic() + _WAIT
+        began = monotonic()
         pause = _POLL
         while True:
             lock = cache.lock(wanted.token)
+            waited = monotonic() - began
+            second = None if lock or waited <= _WAIT else cache.lock(wanted.token, is_second=True)
             try:
                 # Looked up while the lock is held, or while somebody else mints: either way somebody may have finished.
                 found = _other_than(refused, cache.load(wanted.token))
@@ -119,11 +122,12 @@ class Tokens:
                         _share(cache, wanted)
                     return found.credential
                 _pass_on(cache, wanted)
-                if lock or monotonic() > until:
-                    return self._mint(cache, wanted, found)
+                if lock or second or waited > _WAIT_OF_OTHERS:
+                    return self._mint(cache, wanted, found, refused)
             finally:
-                if lock:
-                    lock.release()
+                for held in (lock, second):
+                    if held:
+                        held.release()
             sleep(pause)
             pause = min(pause * 1.5, _POLL_AT_MOST)
 
@@ -146,7 +150,9 @@ class Tokens:
     def _load(self, key: str) -> Entry | Failure | None:
         return entries.load(self._directory, f"{self._kind}-{key}".encode())
 
-    def _mint(self, cache: "TokenCache", wanted: Wanted, old: Entry | None) -> Credential:
+    def _mint(
+        self, cache: "TokenCache", wanted: Wanted, old: Entry | None, refused: Credential | None = None
+    ) -> Credential:
         started = time()
         try:
             credential = wanted.order.mint(old.credential if old else None)
@@ -156,6 +162,11 @@ class Tokens:
                     "compare `date -u` with the true time, and set the clock",
                 )
         except (NotFound, Unavailable, DeadlinePassed) as error:
+            # After a long wait there are others who mint: what they got, or know, is more than that this one came late.
+            if found := _newer_than(old, _other_than(refused, cache.load(wanted.token))):
+                return found.credential
+            if isinstance(error, DeadlinePassed):
+                _pass_on(cache, wanted)
             failure = Failure(error if isinstance(error, HelperError) else overdue(), time(), time() - started)
             if wanted.is_still():
                 for key in {wanted.token, wanted.key}:
@@ -185,6 +196,12 @@ def _other_than(refused: Credential | None, found: Entry | Failure | None) -> En
     if isinstance(found, Entry) and not (refused and found.credential.tail() == refused.tail()):
         return found
     return None
+
+
+def _newer_than(old: Entry | None, found: Entry | None) -> Entry | None:
+    if found and old and (found.issued, found.credential.tail()) == (old.issued, old.credential.tail()):
+        return None
+    return found
 
 
 def _share(cache: "TokenCache", wanted: Wanted) -> None:

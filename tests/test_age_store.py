@@ -238,7 +238,7 @@ def test_an_entry_made_by_hand_must_be_an_answer(env: dict[str, str], line: byte
     identity = entry.parent / "identity.txt"
     encrypt(identity, entry, line.replace(b"%s", HOST.encode()))
     assert_unavailable(call("keyring", "get", HOST, env), "the entry in the embedded store is damaged")
-    assert call("keyring", "list", "unused", env).code == 0
+    assert call("keyring", "list", "unused", env).listing == {}
 
 
 def encrypt(identity: Path, entry: Path, line: bytes) -> None:
@@ -275,6 +275,7 @@ def test_an_empty_secret_made_by_hand_is_none(env: dict[str, str]) -> None:
     entry = keep(env)
     encrypt(entry.parent / "identity.txt", entry, b'{"ServerURL":"%s","Username":"ann","Secret":""}\n' % HOST.encode())
     assert call("keyring", "get", HOST, env) == Result(1, NOT_FOUND, b"")
+    assert call("keyring", "list", "unused", env).listing == {}
 
 
 # --- identities ------------------------------------------------------------------------------------------------------

@@ -112,6 +112,7 @@ def test_the_names_of_files_tell_no_identity(cache: TokenCache, folder: Path) ->
     """CI-8: a name is a kind and a digest; the user name is inside only."""
     _save(cache)
     cache.lock(_KEY)
+    cache.lock(_KEY, is_second=True)
     cache.save_failure(_KEY, Failure(NotFound(), 1, 1))
     for name in _listed(folder):
         assert re.fullmatch(r"fake-([0-9a-f]{40}(\.failed)?|lock-[0-9]{2})", name)
@@ -523,6 +524,17 @@ def test_a_failure_is_remembered(
     assert cache.failure(_key(1)) is None
     clock.now -= 1
     assert cache.failure(_KEY) is None, "of another clock"
+
+
+@pytest.mark.parametrize("is_denial", [True, False])
+def test_a_denial_is_remembered_as_one(cache: TokenCache, *, is_denial: bool) -> None:
+    """Else who asks a second time would get what was denied the first time."""
+    error = type("Denied", (Unavailable,), {"is_denial": is_denial})("not for you")
+    cache.save_failure(_KEY, Failure(error, time.time(), 1))
+    failure = cache.failure(_KEY)
+    assert failure is not None
+    assert isinstance(failure.error, Unavailable)
+    assert failure.error.is_denial == is_denial
 
 
 def test_a_token_ends_the_memory_of_a_failure(cache: TokenCache) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.fakes.secretservice import Replies
+    from tests.fakes.secretservice import Completed, Replies
 
 HOST = "registry.example:5000"
 OTHER = "other.example"
@@ -171,13 +171,36 @@ def test_hub_entries_never_collide(env: dict[str, str]) -> None:
     assert get(env, keys[2]) == ("ann", keys[2])
 
 
-def test_a_logout_from_the_hub_leaves_no_other_name_of_it(env: dict[str, str]) -> None:
-    """docker erases the Hub under one of its names only; what podman stored under another must not answer then."""
-    keep(env, "docker.io", "pod", "made-up")
-    keep(env, HUB)
-    assert call("keyring", "erase", HUB, env).code == 0
-    assert_absent(env, HUB)
-    assert_absent(env, "docker.io")
+@pytest.mark.parametrize(
+    ("stored", "erased", "neighbours"),
+    [
+        pytest.param((HUB, "docker.io"), HUB, (HUB + "access-token",), id="the Hub, by docker and by podman"),
+        pytest.param(
+            ("a.example", "a.example:443"),
+            "a.example",
+            ("http://a.example", "a.example:5000", "a.example/team", "b.example"),
+            id="by nerdctl, which stores twice",
+        ),
+        pytest.param(
+            ("a.example:443/v2/", "https://a.example/v1/", "a.example"),
+            "https://a.example",
+            ("a.example/team",),
+            id="by clients of all kinds",
+        ),
+        pytest.param(
+            ("http://a.example", "http://a.example:80/v2/"), "http://a.example", ("a.example",), id="without encryption"
+        ),
+        pytest.param(("a.example/team/app",), "a.example/team/app", ("a.example/team", "a.example"), id="a part of it"),
+    ],
+)
+def test_a_logout_leaves_no_other_name(
+    env: dict[str, str], stored: tuple[str, ...], erased: str, neighbours: tuple[str, ...]
+) -> None:
+    """A client erases a registry under one name; what lies under another one of that registry must not answer then."""
+    for server in stored + neighbours:
+        keep(env, server)
+    assert call("keyring", "erase", erased, env) == Result(0, b"", b"")
+    assert call("keyring", "list", "unused", env).listing == dict.fromkeys(neighbours, "ann")
 
 
 @pytest.mark.parametrize(
@@ -203,13 +226,11 @@ def test_other_spellings_are_answered(env: dict[str, str], stored: str, asked: s
 
 
 def test_the_exact_key_comes_first(env: dict[str, str]) -> None:
-    """Of two entries for one host each is answered and erased under its own key."""
+    """Of two entries for one host each is answered under its own key."""
     keep(env, "host.example", "bare", "1")
     keep(env, "https://host.example", "scheme", "2")
     assert get(env, "host.example") == ("bare", "1")
     assert get(env, "https://host.example") == ("scheme", "2")
-    assert call("keyring", "erase", "https://host.example", env).code == 0
-    assert call("keyring", "list", "unused", env).listing == {"host.example": "bare"}
 
 
 @pytest.mark.parametrize(
@@ -393,6 +414,26 @@ def test_items_of_others_are_left_alone(desktop: dict[str, str], keyring: Keyrin
         left[0].delete()
 
 
+@pytest.mark.parametrize(
+    "server",
+    [
+        pytest.param("b\u00fccher.example", id="not ASCII"),
+        pytest.param("my registry", id="a blank"),
+        pytest.param(" host.example", id="a blank before it"),
+        pytest.param("user@host.example", id="could be two hosts"),
+        pytest.param("x" * 1025, id="long"),
+        pytest.param("https://", id="a scheme alone"),
+        pytest.param("", id="none"),
+    ],
+)
+def test_what_nobody_can_ask_for_is_not_listed(desktop: dict[str, str], keyring: Keyring, server: str) -> None:
+    """Docker's helper keeps an entry under any string; docker drops all credentials at one that `get` refuses (P24)."""
+    attributes = DOCKERS | {"server": server, "label": "Docker Credentials", "username": "ann"}
+    keyring.put(server, attributes, b"made-up")
+    keep(desktop)
+    assert call("keyring", "list", "unused", desktop).listing == {HOST: "ann"}
+
+
 def test_an_item_in_another_collection_is_found(desktop: dict[str, str], keyring: Keyring) -> None:
     """All collections are searched; a new login moves the entry to the default one."""
     attributes = DOCKERS | {"label": "Docker Credentials", "server": HOST, "username": "ann"}
@@ -508,10 +549,10 @@ def _no_collection(stack: ExitStack, folder: Path) -> dict[str, str]:
     return {"DBUS_SESSION_BUS_ADDRESS": stack.enter_context(Keyring(unlocked=False)).address}
 
 
-def _fake(replies: Replies, *, cancels: bool = False, **more: str) -> Callable[..., dict[str, str]]:
+def _fake(replies: Replies, *, completed: Completed | None = None, **more: str) -> Callable[..., dict[str, str]]:
     def start(stack: ExitStack, folder: Path) -> dict[str, str]:
         bus = stack.enter_context(Bus())
-        stack.enter_context(Service(bus, replies, cancels=cancels))
+        stack.enter_context(Service(bus, replies, completed=completed))
         return {"DBUS_SESSION_BUS_ADDRESS": bus.address} | more
 
     return start
@@ -537,7 +578,9 @@ def _tcp(stack: ExitStack, folder: Path) -> dict[str, str]:
     ("start", "reason"),
     [
         pytest.param(_locked, "the keyring is locked\n", id="locked"),
-        pytest.param(_fake(_LOCKED_ITEM | _PROMPT, cancels=True, DISPLAY=":99"), "was cancelled", id="cancelled"),
+        pytest.param(
+            _fake(_LOCKED_ITEM | _PROMPT, completed=(True, ("ao", [])), DISPLAY=":99"), "was cancelled", id="cancelled"
+        ),
         pytest.param(_no_collection, "the keyring has no default collection", id="no default collection"),
         pytest.param(_fake(_LOCKED_ITEM | _PROMPT, DISPLAY=":99"), "nobody unlocked it in time", id="prompt waits"),
         pytest.param(
@@ -593,6 +636,67 @@ def test_nobody_is_asked_without_a_screen(bare: dict[str, str]) -> None:
         assert not {"Unlock", "Prompt"} & set(service.asked)
 
 
+_ITEM = "/org/freedesktop/secrets/collection/a/1"
+_PROMPTING: Replies = {
+    "SearchItems": ("aoao", ([_ITEM], [])),
+    "Get Label": ("v", (("s", "fake"),)),
+    "Get Locked": ("v", (("b", False),)),
+    "OpenSession": ("vo", (("ay", bytes(127) + b"\2"), "/session/1")),
+    "CreateItem": ("oo", ("/", "/prompt/1")),
+    "Delete": ("o", ("/prompt/2",)),
+    "Prompt": ("", ()),
+}
+_ASKING = {
+    "store": (_PROMPTING, document(HOST, "ann", "made-up"), ("o", _ITEM)),
+    "store, in place of another": (
+        _PROMPTING | {"CreateItem": ("oo", (_ITEM + "1", "/"))},
+        document(HOST, "ann", "made-up"),
+        ("s", ""),
+    ),
+    "erase": (_PROMPTING, HOST.encode(), ("s", "")),
+}
+
+
+@pytest.mark.parametrize("work", _ASKING)
+@pytest.mark.parametrize("screen", [{}, {"DISPLAY": ":99"}], ids=["no screen", "a screen"])
+def test_a_keyring_that_writes_by_prompts(bare: dict[str, str], work: str, screen: dict[str, str]) -> None:
+    """KeePassXC gives a prompt for whatever it makes or deletes; the signal that it is done is for nobody by name."""
+    replies, content, result = _ASKING[work]
+    with Bus() as bus, Service(bus, replies, completed=(False, result)) as service:
+        env = bare | screen | {"DBUS_SESSION_BUS_ADDRESS": bus.address}
+        assert call("keyring", work.partition(",")[0], content, env) == Result(0, b"", b"")
+        assert "Prompt" in service.asked
+
+
+@pytest.mark.parametrize("work", _ASKING)
+def test_leave_that_is_not_given(bare: dict[str, str], home: Path, work: str) -> None:
+    """A prompt that is refused or not answered in time is named, within 5 s, and nothing is written elsewhere."""
+    replies, content, result = _ASKING[work]
+    for completed, reason in (((True, result), "which was refused\n"), (None, "nobody gave it in time\n")):
+        with Bus() as bus, Service(bus, replies, completed=completed):
+            env = bare | {"DBUS_SESSION_BUS_ADDRESS": bus.address}
+            began = time.monotonic()
+            outcome = call("keyring", work.partition(",")[0], content, env)
+            assert time.monotonic() - began < 5.5
+            assert_unavailable(outcome, f"the keyring asked for leave, {'and ' * (completed is None)}{reason}")
+    assert embedded_files(home) == []
+
+
+def test_waiting_for_a_turn_counts(desktop: dict[str, str], bare: dict[str, str], home: Path) -> None:
+    """A rival that does not go on and then a keyring that does not answer are 5 s together."""
+    keep(desktop)
+    (lock,) = (home / ".local/share/credhelpers").glob("lock-*")
+    replies = {member: reply for member, reply in _PROMPTING.items() if member.startswith("Get ")}
+    with Bus() as bus, Service(bus, replies) as service, lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        began = time.monotonic()
+        content = document(HOST, "bob", "made-up")
+        result = call("keyring", "store", content, bare | {"DBUS_SESSION_BUS_ADDRESS": bus.address})
+        assert time.monotonic() - began < 5.5
+        assert_unavailable(result, "the keyring does not answer")
+        assert service.asked[-1] == "SearchItems"
+
+
 def test_an_exact_get_asks_little(desktop: dict[str, str], bare: dict[str, str]) -> None:
     """No collection is enumerated: one search, and what belongs to the item."""
     with Bus() as bus, Service(bus, {"SearchItems": ("aoao", ([], []))}) as service:
@@ -628,6 +732,31 @@ def test_an_entry_of_dockers_is_remembered_once_seen(desktop: dict[str, str], ba
     assert_absent(bare)
     assert get(desktop) == ("ann", "made-up")
     assert call("keyring", "get", HOST, bare).out == ELSEWHERE
+
+
+def test_an_entry_that_another_program_removed(desktop: dict[str, str], bare: dict[str, str], keyring: Keyring) -> None:
+    """Once a keyring within reach has answered that it has none, nobody is sent there any more."""
+    keep(desktop)
+    keyring.clear()
+    assert call("keyring", "get", HOST, bare).out == ELSEWHERE
+    assert_absent(desktop)
+    assert_absent(bare)
+    keep(bare, HOST, "bob", "after")
+    assert get(bare) == ("bob", "after")
+
+
+def test_a_logout_out_of_reach(desktop: dict[str, str], bare: dict[str, str], home: Path) -> None:
+    """What is within reach is forgotten, and it is said that the keyring has another name of the registry."""
+    keep(bare, "a.example", "bob", "embedded")
+    keep(bare, "https://a.example/v2/", "bob", "embedded")
+    keep(desktop, "https://a.example")
+    assert call("keyring", "erase", "a.example", bare).out == ELSEWHERE
+    assert embedded_files(home) == ["identity.txt"]
+    assert get(desktop, "a.example") == ("ann", "made-up")
+    keep(desktop, "b.example/team/app")
+    keep(bare, "b.example/team", "bob", "embedded")
+    assert call("keyring", "erase", "b.example/team/app", bare).out == ELSEWHERE
+    assert get(bare, "b.example/team") == ("bob", "embedded")
 
 
 def test_an_embedded_entry_where_there_is_a_keyring(
@@ -702,6 +831,7 @@ def test_a_keyring_works_without_a_home(desktop: dict[str, str], home: Path, tmp
         desktop["HOME"] = "/proc/self"
     keep(desktop)
     assert get(desktop) == ("ann", "made-up")
+    assert_absent(desktop | {"CREDHELPERS_KEYRING": "secret-service"}, OTHER)
     if spoil != "a link":
         assert call("keyring", "list", "unused", desktop).listing == {HOST: "ann"}
         assert call("keyring", "erase", HOST, desktop).code == 0

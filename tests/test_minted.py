@@ -395,6 +395,58 @@ def test_a_call_does_not_wait_for_ever(helper: Minted, source: Source, cache: To
     lock.release()
 
 
+def test_one_of_those_who_have_waited_goes_before_the_others(
+    helper: Minted, source: Source, cache: TokenCache, clock: Clock
+) -> None:
+    """CO-5: a stopped holder costs one mint, not one for each who waits; two of them hold nobody for ever."""
+    key = source.order(_HOST).key
+    locks = [cache.lock(key), cache.lock(key, is_second=True)]
+    assert all(locks)
+    started = clock.now
+    assert _secret(helper.get(_HOST)) == "token-1"
+    assert 6 <= clock.now - started < 6.2
+    for lock in locks:
+        assert lock is not None
+        lock.release()
+
+
+@pytest.mark.parametrize(
+    "error", [Unavailable("ours"), NotFound(), DeadlinePassed()], ids=lambda error: type(error).__name__
+)
+def test_what_another_process_got_meanwhile_answers(
+    error: BaseException, helper: Minted, source: Source, cache: TokenCache, clock: Clock
+) -> None:
+    """Two may mint after a long wait, and the slower one fails by the clock, say, with a good token in the cache."""
+
+    def meanwhile() -> None:
+        life = clock.now + 9
+        cache.save(
+            source.order(_HOST).key, _SISTER, Credential("u", "theirs", soft=life, hard=life, expires=life), clock.now
+        )
+        raise error
+
+    source.meanwhile = meanwhile
+    assert _secret(helper.get(_HOST)) == "theirs"
+    assert cache.failure(source.order(_HOST).key) is None
+
+
+def test_a_reason_is_not_replaced_by_the_clocks_word(
+    helper: Minted, source: Source, cache: TokenCache, clock: Clock
+) -> None:
+    """Who knows only that the time is over tells what another process has found out meanwhile."""
+
+    def meanwhile() -> None:
+        clock.now += 8
+        cache.save_failure(source.order(_HOST).key, Failure(Unavailable("theirs"), clock.now, 7))
+        raise DeadlinePassed
+
+    source.meanwhile = meanwhile
+    for verb in (helper.get, helper.ready):
+        with pytest.raises(Unavailable, match=r"^theirs$"):
+            verb(_HOST)
+    assert source.minted == 1
+
+
 def test_an_identity_that_changed_during_the_mint_is_not_mixed_up(
     helper: Minted, source: Source, environ: object
 ) -> None:
@@ -894,6 +946,14 @@ def test_a_stopped_holder_delays_nobody_beyond_the_bound(
     holder.send_signal(signal.SIGCONT)
     own = _answer(holder)
     assert _get(env) == own, "the youngest token, whole"
+
+
+def test_a_mint_that_outlasts_the_wait_serves_all(env: dict[str, str], tmp_path: Path) -> None:
+    """CO-5: of those who have waited for four seconds one mints too, and the others hear whoever is ready first."""
+    env["FAKE_SECONDS"] = "5"
+    for process in [_start("get", env) for _ in range(5)]:
+        assert _answer(process).startswith("token-")
+    assert _mints(tmp_path) <= 2
 
 
 def test_a_stampede_at_soft_expiry_renews_once(env: dict[str, str], tmp_path: Path) -> None:

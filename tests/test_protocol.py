@@ -515,6 +515,16 @@ def test_the_last_resort_is_for_failures_only() -> None:
     assert done == Result(1, NOT_FOUND, b"")
 
 
+def test_there_is_no_last_resort_for_who_is_denied() -> None:
+    """Who gives the credentials out has said no: that is told."""
+
+    class Denied(Unavailable):
+        is_denial = True
+
+    done = run(Quick(hard=-1, work=lambda: boom(Denied("not for you", "ask"))), "get", stdin=b"ghcr.io")
+    assert done == Result(1, b"not for you\n", b"hint: not for you; ask\n")
+
+
 @pytest.mark.parametrize(
     "helper",
     [
@@ -591,14 +601,14 @@ def test_what_store_refuses_reaches_no_helper(content: bytes, line: bytes) -> No
 
 
 def test_erase_and_list(tmp_path: Path) -> None:
-    """Erase says nothing, list answers in JSON."""
+    """Erase says nothing, list answers in JSON and names only what a client can ask for."""
 
     class Full(Fake):
         def erase(self, server: str) -> None:
             (tmp_path / "erased").write_text(server)
 
         def list(self) -> dict[str, str]:
-            return {"ghcr.io": "\u00e4"}
+            return {"ghcr.io": "\u00e4", "my registry": "ann", "user@ghcr.io": "ann", " a.example": "ann"}
 
     assert run(Full(), "erase", stdin=b"ghcr.io\n") == Result(0, b"", b"")
     assert (tmp_path / "erased").read_text() == "ghcr.io"

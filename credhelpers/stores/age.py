@@ -45,14 +45,7 @@ class Age:
         content = self._folder.read(_name(server))
         if content is None:
             return None
-        line = _decrypt(content, self._identities())
-        start = b'{"ServerURL":"' + server.encode() + b'"'
-        try:
-            if not line.startswith(start) or b'","Secret":"' not in line:
-                raise ValueError
-            return Credential.sealed(line[len(start) :])
-        except ValueError:
-            raise _damaged() from None
+        return _credential(server, _decrypt(content, self._identities()))
 
     def write(self, server: str, credential: Credential) -> None:
         """Keep the credential under exactly this key."""
@@ -71,7 +64,7 @@ class Age:
         return self._folder.remove(_name(server))
 
     def servers(self) -> dict[str, str]:
-        """Server to user name of every entry that this identity opens. Others are left out."""
+        """Server to user name of every entry that `read` would answer. Others are left out."""
         import json
 
         found: dict[str, str] = {}
@@ -80,10 +73,10 @@ class Age:
         for name in names:
             content = self._folder.read(name)
             try:
-                fields = json.loads(_decrypt(content or b"", identities))
-                server, username = fields["ServerURL"], fields["Username"]
-                if _name(server) == name:
-                    found[server] = username
+                line = _decrypt(content or b"", identities)
+                server = json.loads(line)["ServerURL"]
+                if _name(server) == name and not (credential := _credential(server, line)).is_empty():
+                    found[server] = credential.username
             except (Unavailable, ValueError, KeyError, TypeError):
                 continue  # `get` says what is wrong with it
         return found
@@ -105,6 +98,17 @@ class Age:
 
 def _name(server: str) -> bytes:
     return blake2b(server.encode(), digest_size=20).hexdigest().encode() + _SUFFIX
+
+
+def _credential(server: str, line: bytes) -> Credential:
+    """What is in an entry. Raises Unavailable if it is no answer for exactly this server."""
+    start = b'{"ServerURL":"' + server.encode() + b'"'
+    try:
+        if not line.startswith(start):
+            raise ValueError
+        return Credential.sealed(line[len(start) :])
+    except ValueError:
+        raise _damaged() from None
 
 
 def _decrypt(content: bytes, identities: "list[Any]") -> bytes:

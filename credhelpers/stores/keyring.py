@@ -10,7 +10,7 @@ import posix
 import sys
 
 from credhelpers.errors import NotFound, Refused, Unavailable
-from credhelpers.hosts import DOCKER_HUB, spellings
+from credhelpers.hosts import is_whole, spellings
 from credhelpers.stores import secretservice
 from credhelpers.stores.age import Age
 from credhelpers.stores.folder import Folder, directory
@@ -95,14 +95,17 @@ class Keyring:
             return  # nobody is answered from a directory that is not to be trusted
 
     def erase(self, server: str) -> None:
-        """Forget what `get` would answer, in both places. Raises Unavailable if the keyring may still hold it."""
+        """Forget what `get` would answer, in both places; of a whole registry, all that it could answer.
+
+        Raises Unavailable if the keyring may still hold some of it.
+        """
         choice = self._choice()
         native = None if choice == _EMBEDDED else self._native(choice)
-        keys = spellings(server)
-        for key in keys:
+        all_of_it = is_whole(server)  # a logout names a registry once, and no other name of it may answer then
+        for key in spellings(server):
             found = self._embedded.remove(key)
             found |= native.remove(key) if native else self._index.forget(key)
-            if found and DOCKER_HUB not in keys:  # `docker logout` erases the Hub under one of its names only
+            if found and not all_of_it:
                 break
         if native and native.trouble:
             raise native.trouble
@@ -174,8 +177,7 @@ class _Native:
             except Unavailable as trouble:
                 self.trouble = trouble
             else:
-                if credential:
-                    self._note(server)  # perhaps the work of another program
+                self._note(server, is_there=credential is not None)  # perhaps the work of another program
                 return credential
         if self._index.has(server):
             raise self.trouble or _elsewhere()
@@ -190,11 +192,11 @@ class _Native:
                 raise _elsewhere()
             return False
         self._store.write(server, credential)
-        self._note(server)
+        self._note(server, is_there=True)
         return True
 
     def remove(self, server: str) -> bool:
-        """Whether there was an entry under exactly this key. Raises Unavailable if there is one, but out of reach."""
+        """Whether there was an entry under exactly this key. If it is out of reach, `trouble` says so."""
         if self._store and not self.trouble:
             try:
                 removed = self._store.remove(server)
@@ -202,9 +204,10 @@ class _Native:
                 self.trouble = trouble
             else:
                 return removed | self._index.forget(server)
-        if self._index.has(server):
-            raise self.trouble or _elsewhere()
-        return False
+        if not self._index.has(server):
+            return False
+        self.trouble = self.trouble or _elsewhere()
+        return True
 
     def servers(self) -> dict[str, str]:
         """Server to user name of every entry within reach."""
@@ -212,9 +215,12 @@ class _Native:
             raise self.trouble
         return self._store.servers() if self._store else {}
 
-    def _note(self, server: str) -> None:
+    def _note(self, server: str, *, is_there: bool) -> None:
         try:
-            self._index.add(server)
+            if is_there:
+                self._index.add(server)
+            else:
+                self._index.forget(server)
         except Unavailable:
             return  # without a home to write to, the keyring still does its part
 

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from credhelpers.stores.folder import Folder
 
 _PATIENCE = 4.0  # seconds for all that a call asks of the bus; with the start of a process on a busy machine, 5
-_TURN = 3.0  # seconds to wait for other processes that replace an entry, not counted against the bus
+_TURN = 3.0  # seconds of these after which no other process that replaces an entry is waited for any more
+_AFTER_TURN = 1.5  # seconds for the bus then, at least; with the wait it is still 5 in all
 _ATTEMPTS = 3  # at an entry that others are replacing
 _LOCKS = 64
 
 _SERVICE = "org.freedesktop.secrets"
+_PROMPT = "org.freedesktop.Secret.Prompt"
 _KIND = {"docker_cli": "1", "xdg:schema": "io.docker.Credentials"}
 _LABEL = "Docker Credentials"
 _NO_BUS = (b"autolaunch", b"disabled")  # transports of the D-Bus specification that lead nowhere by themselves
@@ -63,7 +65,7 @@ class SecretService:
         """The credential under exactly this key, or None."""
         import secretstorage
 
-        with _Trouble():
+        with _Trouble(self._connection):
             for _ in range(_ATTEMPTS):
                 try:
                     items = self._search({"server": server})
@@ -84,17 +86,19 @@ class SecretService:
 
         username, secret = credential.expose()
         attributes = _KIND | {"label": _LABEL, "server": server, "username": username}
-        with _Trouble():
+        with _Trouble(self._connection):
             collection = self._default()
             if collection.is_locked():
                 self._unlock(collection)
-            began = monotonic()
-            turn = self._folder.lock(b"lock-%02d" % (sum(server.encode()) % _LOCKS), began + _TURN)
-            self._connection.until += monotonic() - began
+            until = self._connection.until - _PATIENCE + _TURN
+            turn = self._folder.lock(b"lock-%02d" % (sum(server.encode()) % _LOCKS), until)
+            self._connection.until = max(self._connection.until, monotonic() + _AFTER_TURN)
             try:
                 for _ in range(_ATTEMPTS):
                     try:
                         self._replace(self._default(), attributes, secret.encode())
+                    except secretstorage.PromptDismissedException:
+                        raise  # it is one of those below
                     except secretstorage.ItemNotFoundException:
                         continue  # replaced by one who did not wait its turn
                     return
@@ -105,14 +109,14 @@ class SecretService:
 
     def remove(self, server: str) -> bool:
         """Whether there was an entry under exactly this key."""
-        with _Trouble():
+        with _Trouble(self._connection):
             items = self._search({"server": server})
             self._delete(items)
             return bool(items)
 
     def servers(self) -> dict[str, str]:
         """Server to user name of every entry of docker's, whoever made it."""
-        with _Trouble():
+        with _Trouble(self._connection):
             found: dict[str, tuple[Any, str]] = {}
             for item in self._search({}):
                 attributes = item.get_attributes()
@@ -120,7 +124,6 @@ class SecretService:
                 if server in found and _newest([item, found[server][0]]) is not item:
                     continue
                 found[server] = (item, username)
-            found.pop("", None)
             return {server: username for server, (_, username) in found.items()}
 
     def _search(self, attributes: dict[str, str]) -> "list[Any]":
@@ -165,6 +168,8 @@ class SecretService:
         for item in items:
             try:
                 item.delete()
+            except secretstorage.PromptDismissedException:
+                raise  # it is one of those below
             except secretstorage.ItemNotFoundException:
                 continue  # another process was faster
 
@@ -183,9 +188,6 @@ class SecretService:
         """Ask the person at the screen. Nobody is asked where there is no screen."""
         if not self._can_prompt:
             raise _locked()
-        from secretstorage.util import add_match_rules
-
-        add_match_rules(self._connection)  # the answer to a prompt is a signal
         try:
             dismissed = locked.unlock()
         except TimeoutError:
@@ -198,7 +200,10 @@ class SecretService:
 
 
 class _Trouble:
-    """Says in our words what goes wrong with the bus or the service."""
+    """Says in our words what goes wrong with the bus or the service behind `connection`."""
+
+    def __init__(self, connection: "Any") -> None:
+        self._connection = connection
 
     def __enter__(self) -> None:
         pass
@@ -210,7 +215,7 @@ class _Trouble:
         from jeepney import DBusErrorResponse
 
         if isinstance(error, TimeoutError):
-            raise _silent() from None
+            raise (_unanswered() if self._connection.shows_prompt else _silent()) from None
         if isinstance(error, secretstorage.LockedException):
             raise _locked() from None
         if isinstance(error, secretstorage.PromptDismissedException):
@@ -276,13 +281,28 @@ def _connect(socket: bytes) -> "Any":
     gc.disable()  # a twelfth of the time that the imports below take, in a process too short to need it
     from struct import error as StructError  # noqa: N812 - the module's name for it says nothing
 
+    from jeepney import HeaderFields
     from jeepney.auth import AuthenticationError
     from jeepney.io.blocking import DBusConnection, prep_socket
 
     class Connection(DBusConnection):  # type: ignore[misc] # jeepney has no type information
-        """`secretstorage` gives no timeouts, so all that waits is bounded where it receives."""
+        """`secretstorage` gives no timeouts, so all that waits is bounded where it receives.
+
+        It also shows a prompt wherever the service wants one, but waits for the answer, a signal, without asking the
+        bus for signals: KeePassXC, which deletes and makes nothing without a prompt, gives that one no destination.
+        """
 
         until = monotonic() + _PATIENCE
+        shows_prompt = False
+
+        def send_and_get_reply(self, message: "Any", **options: "Any") -> "Any":
+            is_prompt = message.header.fields.get(HeaderFields.interface) == _PROMPT
+            if is_prompt:
+                from secretstorage.util import add_match_rules
+
+                add_match_rules(self)
+            self.shows_prompt = is_prompt
+            return super().send_and_get_reply(message, **options)
 
         def receive(self, *, timeout: float | None = None) -> "Any":
             left = self.until - monotonic()
@@ -315,7 +335,7 @@ def _is_offered(connection: "Any") -> bool:
     from jeepney.bus_messages import message_bus
     from jeepney.io.blocking import Proxy
 
-    with _Trouble():
+    with _Trouble(connection):
         bus = Proxy(message_bus, connection)
         if bus.NameHasOwner(_SERVICE)[0]:
             return True
@@ -335,6 +355,13 @@ def _newest(items: "list[Any]") -> "Any":
 
 def _locked() -> Unavailable:
     return Unavailable("the keyring is locked", f"unlock it, as with `gnome-keyring-daemon --unlock`, {_EMBEDDED}")
+
+
+def _unanswered() -> Unavailable:
+    return Unavailable(
+        "the keyring asked for leave, and nobody gave it in time",
+        f"try again and answer it on the screen of the session, {_EMBEDDED}",
+    )
 
 
 def _silent() -> Unavailable:

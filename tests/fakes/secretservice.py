@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Replies = dict[str, tuple[str, tuple[Any, ...]] | str]
+    Completed = tuple[bool, tuple[str, Any]]
 
 SERVICE = "org.freedesktop.secrets"
 DOCKERS = {"docker_cli": "1", "xdg:schema": "io.docker.Credentials"}
@@ -154,12 +155,13 @@ class Keyring(Bus):
 class Service:
     """A Secret Service on `bus` that answers a method call by `replies[member]`, and others not at all.
 
-    A reply is a signature and a body, or the name of a D-Bus error. With `cancels` every prompt is dismissed at once.
+    A reply is a signature and a body, or the name of a D-Bus error. Every prompt is `completed` at once, if that says
+    how: whether it was dismissed, and the result.
     """
 
-    def __init__(self, bus: Bus, replies: Replies, *, cancels: bool = False) -> None:
+    def __init__(self, bus: Bus, replies: Replies, *, completed: Completed | None = None) -> None:
         self.asked: list[str] = []
-        self._cancels = cancels
+        self._completed = completed
         self._replies = replies
         self._connection = open_dbus_connection(bus.address)
         assert Proxy(message_bus, self._connection).RequestName(SERVICE)[0] == 1
@@ -192,11 +194,11 @@ class Service:
                 self._connection.send(new_error(message, reply, "s", ("a fake's error",)))
             elif reply:
                 self._connection.send(new_method_return(message, *reply))
-            if member == "Prompt" and self._cancels:
+            if member == "Prompt" and self._completed:
                 prompt = DBusAddress(
                     message.header.fields[HeaderFields.path], interface="org.freedesktop.Secret.Prompt"
                 )
-                self._connection.send(new_signal(prompt, "Completed", "bv", (True, ("ao", []))))
+                self._connection.send(new_signal(prompt, "Completed", "bv", self._completed))
 
 
 @contextmanager
