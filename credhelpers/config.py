@@ -11,10 +11,11 @@ minted and nowhere else; a cache hit looks at the file's stamp only, see `identi
 A file that others may write is not trusted, nor is one of another user but root. A link is followed, since people keep
 such files elsewhere and link to them; what it leads to must be trustworthy, and one that leads nowhere is a mistake.
 
-The first entry of a source that matches a host counts. A pattern is a host in which `*` stands for any part of one
-label, so it never crosses a dot. For a source whose registries may have a port there may be one behind it, or `:*` for
-any port and none; without that a registry without port is meant, or with the 443 of `https`, which is the same. Which
-further keys an entry may have is the source's own `SETTINGS`, see `Settings`.
+The first entry of a source that matches a host counts, and an entry that another one leaves nothing to is a mistake. A
+pattern is a host in which `*` stands for any part of one label, so it never crosses a dot. For a source whose
+registries may have a port there may be one behind it, or `:*` for any port and none; without that a registry without
+port is meant, or with the 443 of `https`, which is the same. Which further keys an entry may have is the source's own
+`SETTINGS`, see `Settings`.
 """
 
 import posix
@@ -60,13 +61,7 @@ class Entry:
 
     def matches(self, host: str) -> bool:
         """Whether the whole host, with a port behind it if it has one, fits the pattern."""
-        from fnmatch import fnmatchcase  # a label of either has no other mark than `*`, and it does not backtrack
-
-        name, _, port = host.partition(":")
-        wanted_name, _, wanted_port = self.pattern.partition(":")
-        labels, wanted = name.split("."), wanted_name.split(".")
-        is_port = wanted_port in (port, "*")
-        return is_port and len(labels) == len(wanted) and all(map(fnmatchcase, labels, wanted))
+        return _matches(self.pattern, host)
 
 
 def find(
@@ -102,16 +97,11 @@ def load(environ: "Environment", source: str, settings: "Settings", *, has_ports
             "write `[[registry]]` with two brackets",
         )
     entries = []
-    seen: dict[tuple[object, object], int] = {}
+    earlier: dict[str, dict[str, int]] = {}  # by source: its patterns so far, with their numbers
     for number, table in enumerate(tables, 1):
         _check_common(file, table, number)
         pattern = table["match"].removesuffix(_DEFAULT_PORT)
-        first = seen.setdefault((pattern, table["source"]), number)
-        if first != number:
-            raise file.fault(
-                f"line {file.line(number, 'match')}: the same `match` as in line {file.line(first, 'match')}",
-                "keep the one that is meant: the first would win",
-            )
+        _check_reached(file, pattern, number, earlier.setdefault(table["source"], {}))
         if table["source"] == source:
             own = {key: value for key, value in table.items() if key not in _COMMON}
             file.only(table, (*_COMMON, *settings), number)
@@ -134,6 +124,26 @@ _SEE = "see `docs/configuration.md`"
 def contradiction(entry: Entry, message: str) -> Unavailable:
     """What a source raises for settings that exclude each other or lack each other."""
     return entry.file.fault(f"line {entry.file.line(entry.number)}: {message}", _SEE)
+
+
+def covers(pattern: str, other: str) -> bool:
+    """Whether every host that the other pattern matches is one that the pattern matches.
+
+    That is whether it matches the other one itself, read as a host. Then a `*` of the other is taken by a `*` of this
+    one, which takes whatever it stands for. If not, put for each `*` a letter that this one does not have (no label
+    that people write has all 36 of them), and for `:*` a port that it does not have: the other alone matches that host.
+    """
+    return _matches(pattern, other)
+
+
+def _matches(pattern: str, host: str) -> bool:
+    from fnmatch import fnmatchcase  # a label of either has no other mark than `*`, and it does not backtrack
+
+    name, _, port = host.partition(":")
+    wanted_name, _, wanted_port = pattern.partition(":")
+    labels, wanted = name.split("."), wanted_name.split(".")
+    is_port = wanted_port in (port, "*")
+    return is_port and len(labels) == len(wanted) and all(map(fnmatchcase, labels, wanted))
 
 
 def fits(value: object, pattern: "Pattern") -> bool:
@@ -166,6 +176,23 @@ def _check_common(file: "_File", table: "dict[str, Any]", number: int) -> None:
             "`*` stands for any part of one label, but not in the last two; no scheme, no path",
         )
     file.one_of(table["source"], _sources(), number, "source")
+
+
+def _check_reached(file: "_File", pattern: str, number: int, earlier: "dict[str, int]") -> None:
+    """Raise if an earlier entry leaves no host to this one, else add it to them."""
+    first = earlier.setdefault(pattern, number)
+    if first != number:
+        raise file.fault(
+            f"line {file.line(number, 'match')}: the same `match` as in line {file.line(first, 'match')}",
+            "keep the one that is meant: the first would win",
+        )
+    for other, place in earlier.items():
+        if place < number and "*" in other and covers(other, pattern):
+            raise file.fault(
+                f"line {file.line(number, 'match')}: never reached, "
+                f"`match` in line {file.line(place, 'match')} has all of its hosts",
+                "put the particular one first: the first that matches counts",
+            )
 
 
 def _sources() -> tuple[str, ...]:

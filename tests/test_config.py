@@ -369,6 +369,24 @@ def test_whatever_editor_wrote_it(content: bytes, file: File) -> None:
             id="the port of https is none",
         ),
         pytest.param(
+            ENTRY.replace("a.ex", "*.ex") + ENTRY,
+            "line 5: never reached, `match` in line 2 has all of its hosts",
+            "put the particular one first",
+            id="the particular one last",
+        ),
+        pytest.param(
+            ENTRY.replace("a.ex", "*.ex") + ENTRY.replace("a.ex", "a*.ex").replace('"ecr"', '"gcr"') + ENTRY,
+            "line 8: never reached, `match` in line 2 has all of its hosts",
+            "put the particular one first",
+            id="one of another source between",
+        ),
+        pytest.param(
+            ENTRY.replace("a.ex", "*.ex").replace('"ecr"', '"gcr"') + ENTRY.replace('"ecr"', '"gcr"') + ENTRY,
+            "line 5: never reached, `match` in line 2 has all of its hosts",
+            "put the particular one first",
+            id="the particular one of another source last",
+        ),
+        pytest.param(
             ENTRY.replace('.com"', '.com:5000"'),
             "line 2: `match` has a port, and no registry of this source has one",
             "take the port out",
@@ -542,7 +560,48 @@ def test_the_first_match_wins(file: File) -> None:
     assert file.find("example.com") is None
 
 
+_COVERS = [
+    ("*.azurecr.io", "prod.azurecr.io", True),
+    ("prod.azurecr.io", "*.azurecr.io", False),
+    ("*.azurecr.io", "*.azurecr.cn", False),
+    ("*.azurecr.io", "*.*.azurecr.io", False),
+    ("*.*.azurecr.io", "*.eu.azurecr.io", True),
+    ("*.eu.azurecr.io", "*.*.azurecr.io", False),
+    ("team*.azurecr.io", "team-*-eu.azurecr.io", True),
+    ("team-*-eu.azurecr.io", "team-*.azurecr.io", False),
+    ("*a*.example.com", "*ba*c.example.com", True),
+    ("*ab*.example.com", "a*b.example.com", False),
+    ("a*a.example.com", "a.example.com", False),
+    ("a*a.example.com", "aa.example.com", True),
+    ("**.example.com", "*.example.com", True),
+    ("*.example.com", "**.example.com", True),
+    ("*.example.com", "a.example.com:5000", False),
+    ("*.example.com:*", "a.example.com:5000", True),
+    ("*.example.com:*", "a.example.com", True),
+    ("a.example.com:*", "a.example.com:*", True),
+    ("*.example.com:5000", "a.example.com:*", False),
+    ("*.example.com", "a.example.com:*", False),
+    ("*.example.com:5000", "a.example.com:5000", True),
+    ("registry:*", "registry:5000", True),
+]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "other", "expected"), [pytest.param(*row, id=f"{row[0]} {row[1]}") for row in _COVERS]
+)
+def test_an_entry_that_would_never_count_is_a_mistake(pattern: str, other: str, file: File, *, expected: bool) -> None:
+    """One behind another that has all of its hosts; two that have some in common may come in either order."""
+    assert config.covers(pattern, other) == expected
+    file.write(ENTRY.replace("a.example.com", pattern) + ENTRY.replace("a.example.com", other))
+    if expected:
+        with pytest.raises(Unavailable, match=r"line 5: (never reached|the same `match`)"):
+            file.load(has_ports=True)
+    else:
+        assert len(file.load(has_ports=True)) == 2
+
+
 _LABELS = st.text("ab*-", min_size=1, max_size=4)
+_PORTS = st.sampled_from(["", ":1", ":2", ":*"])
 _HOST_LABELS = st.text("ab-", min_size=1, max_size=5)
 
 
@@ -561,6 +620,34 @@ def test_patterns_agree_with_a_simpler_matcher(pattern: list[str], host: list[st
     entry = config.Entry(".".join(pattern), {}, config._File(b"", ""), 1)
     expected = len(host) == len(pattern) and all(map(fits, host, pattern))
     assert entry.matches(".".join(host)) == expected
+
+
+@settings(max_examples=1500, deadline=None, database=None)
+@given(
+    pattern=st.lists(_LABELS, min_size=1, max_size=3),
+    other=st.lists(_LABELS, min_size=1, max_size=3),
+    ports=st.tuples(_PORTS, _PORTS),
+    data=st.data(),
+)
+def test_covering_is_having_every_host(
+    pattern: list[str], other: list[str], ports: tuple[str, str], data: st.DataObject
+) -> None:
+    """Every host of a covered pattern is one of the other's; where it is not covered there is a host that is not."""
+    wide, narrow = ".".join(pattern) + ports[0], ".".join(other) + ports[1]
+
+    def fits(wanted: str, host: str) -> bool:
+        return config.Entry(wanted, {}, config._File(b"", ""), 1).matches(host)
+
+    name, _, port = narrow.partition(":")
+    if config.covers(wide, narrow):
+        parts = (data.draw(st.text("abz-", max_size=3)) if mark == "*" else mark for mark in name)
+        port = data.draw(st.sampled_from(["", "1", "2", "3"])) if port == "*" else port
+    else:
+        parts = ("z" if mark == "*" else mark for mark in name)
+        port = "3" if port == "*" else port
+    host = "".join(parts) + (f":{port}" if port else "")
+    assert fits(narrow, host)
+    assert fits(wide, host) == config.covers(wide, narrow)
 
 
 # --- lines -----------------------------------------------------------------------------------------------------------
