@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 PRIVATE = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 API = "api.ecr.eu-west-1.amazonaws.com"
 ROLE = "arn:aws:iam::111122223333:role/puller"
+KEY_LINES = f"aws_access_key_id = {KEY_ID}\naws_secret_access_key = {SECRET}\n"
 SECRETS = (SECRET, SECRET_IN_ERRORS, "made-up")  # every secret of these tests and of the fake begins with the last
 
 
@@ -269,6 +270,49 @@ def test_no_redirect_is_followed(aws: FakeAws, env: dict[str, str], status: int,
         assert stranger.requests == []
 
 
+@pytest.mark.parametrize("status", [302, 303, 308])
+@pytest.mark.parametrize("service", ["AssumeRole", "AssumeRoleWithWebIdentity", "SSO", "instance", "container"])
+def test_no_redirect_is_followed_on_the_way_to_an_identity(
+    aws: FakeAws, authority: Authority, bare: dict[str, str], home: Path, service: str, status: int
+) -> None:
+    """Neither STS nor the portal of SSO nor the services of the machine can send a secret elsewhere."""
+    config(home, SSO)
+    config(home, f"[role]\nrole_arn = {ROLE}\nsource_profile = base\n[base]\n{KEY_LINES}", "credentials")
+    sso_token(home, 3600)
+    (home / "token").write_text("made-up-web-identity")
+    portal = "portal.sso.eu-west-1.amazonaws.com"
+    with Site(lambda _: Response(200, role_answer())) as stranger:
+        redirect = Response(status, b"", {"Location": f"http://127.0.0.1:{stranger.port}/"})
+        aws.answer_next(redirect, 9, service="sts")
+        with Site(lambda _: redirect) as machine, Site(lambda _: redirect, authority.context(portal)) as sso:
+            aws.routes[portal] = sso.port
+            url = f"http://127.0.0.1:{machine.port}"
+            bare |= {
+                "AssumeRole": {"AWS_PROFILE": "role"},
+                "AssumeRoleWithWebIdentity": {"AWS_ROLE_ARN": ROLE, "AWS_WEB_IDENTITY_TOKEN_FILE": f"{home}/token"},
+                "SSO": {"AWS_PROFILE": "work"},
+                "instance": {"AWS_EC2_METADATA_SERVICE_ENDPOINT": url, "AWS_EC2_METADATA_DISABLED": "false"},
+                "container": {
+                    "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{url}/role",
+                    "AWS_CONTAINER_AUTHORIZATION_TOKEN": "made-up-pod-token",
+                },
+            }[service]
+            result = get(bare)
+            assert aws.requests + sso.requests + machine.requests
+    if service == "instance":
+        failure(result, "no AWS credentials", "aws configure sso")
+    elif service == "container":
+        failure(result, "this container gave no credentials", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+    elif service == "SSO":
+        failure(result, "redirect", "AWS_ENDPOINT_URL")
+    elif service == "AssumeRole" and status == 303:  # of a signed request, as above
+        failure(result, "broke", "curl -sI")
+    else:  # botocore looks for a reason in the body, and there is none
+        failure(result, "AWS STS answered with something that makes no sense", "AWS_ENDPOINT_URL_STS")
+    assert stranger.requests == []
+    assert aws.mints == 0
+
+
 # --- cache ------------------------------------------------------------------------------------------------------------
 
 
@@ -280,6 +324,19 @@ def test_one_token_serves_all_accounts_of_a_region(aws: FakeAws, env: dict[str, 
     assert secrets == ["made-up-password-1"] * 3 + ["made-up-password-2"]
     assert call("ecr", "list", b"", env).listing == dict.fromkeys(servers, "AWS")
     assert aws.mints == 2
+
+
+def test_the_cache_is_switched_off_as_with_amazon_s_helper(aws: FakeAws, env: dict[str, str], home: Path) -> None:
+    """AWS_ECR_DISABLE_CACHE: what is asked twice is minted twice, a cached token is not answered, and none is kept."""
+    del env["CREDHELPERS_CACHE_DIR"]
+    off = env | {"AWS_ECR_DISABLE_CACHE": "true"}
+    assert [get(off).credential["Secret"] for _ in range(2)] == ["made-up-password-1", "made-up-password-2"]
+    assert call("ecr", "list", b"", off).listing == {}
+    assert list(home.rglob("*")) == []
+    assert get(env).credential["Secret"] == "made-up-password-3"
+    assert get(off).credential["Secret"] == "made-up-password-4"
+    assert get(env).credential["Secret"] == "made-up-password-3"
+    assert aws.mints == 4
 
 
 def test_erase_forgets_and_store_keeps_nothing(aws: FakeAws, env: dict[str, str]) -> None:
@@ -709,6 +766,21 @@ def test_public_images_need_no_credentials(aws: FakeAws, bare: dict[str, str]) -
     assert aws.proxy.asked == []
 
 
+def test_public_images_are_pulled_with_the_token_in_hand(aws: FakeAws, bare: dict[str, str]) -> None:
+    """An instance whose metadata service is gone had an identity a moment ago, so nobody pulls anonymously yet."""
+    know_role(aws)
+    aws.life = 120  # so short that each call mints
+    del bare["CREDHELPERS_CACHE_DIR"], bare["AWS_EC2_METADATA_DISABLED"]
+    with instance() as service:
+        bare["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = f"http://127.0.0.1:{service.port}"
+        for mint in (1, 2):
+            assert get(bare, "public.ecr.aws").credential["Secret"] == f"made-up-password-{mint}"
+    for _ in range(2):
+        assert get(bare, "public.ecr.aws").credential["Secret"] == "made-up-password-2"
+    assert call("ecr", "erase", "public.ecr.aws", bare) == Result(0, b"", b"")
+    assert get(bare, "public.ecr.aws") == Result(1, NOT_FOUND, b"")
+
+
 def process(home: Path, script: str) -> Path:
     """A profile whose credential_process is this shell script."""
     program = home / "credentials.sh"
@@ -1129,8 +1201,11 @@ def test_a_proxy_that_is_not_there(env: dict[str, str]) -> None:
     failure(get(env | {"HTTPS_PROXY": "http://made-up:made-up@127.0.0.1:9"}), "proxy did not connect", "HTTPS_PROXY")
 
 
+@pytest.mark.parametrize("service", ["ECR", "AssumeRole", "AssumeRoleWithWebIdentity"])
 @pytest.mark.parametrize("kind", ["untrusted", "wrong name", "expired"])
-def test_certificates(authority: Authority, home: Path, tmp_path: Path, kind: str) -> None:
+def test_certificates(
+    aws: FakeAws, authority: Authority, bare: dict[str, str], home: Path, tmp_path: Path, kind: str, service: str
+) -> None:
     """A certificate that does not hold is refused every time, and no request gets through."""
     folder = tmp_path / "stranger"
     folder.mkdir()
@@ -1139,11 +1214,16 @@ def test_certificates(authority: Authority, home: Path, tmp_path: Path, kind: st
     elif kind == "expired":
         context = expired(authority)
     else:
-        context = authority.context("api.ecr.eu-west-1.attacker.example")
-    with FakeAws(authority, context) as aws:
-        env = environment(home, **aws.environment(), CREDHELPERS_CACHE_DIR="")
-        failure(get(env), "certificate .* not trusted", "AWS_CA_BUNDLE")
-        assert aws.requests == []
+        context = authority.context("amazonaws.com.attacker.example")
+    if service == "AssumeRoleWithWebIdentity":
+        web_identity(home, bare)
+    else:
+        assumed(home)
+        bare["AWS_PROFILE"] = "base" if service == "ECR" else "deploy"
+    with Site(lambda _: Response(200, answer()), context) as stranger:
+        aws.routes[API if service == "ECR" else "sts.eu-west-1.amazonaws.com"] = stranger.port
+        failure(get(bare), "certificate .* not trusted", "AWS_CA_BUNDLE")
+        assert stranger.requests + aws.requests == []
 
 
 def expired(authority: Authority) -> ssl.SSLContext:
@@ -1303,6 +1383,7 @@ def test_every_sentence_fits() -> None:
         assert not message.endswith(".")
         assert len(message.encode()) < 200
         assert len(hint.replace("{profile}", " --profile " + "x" * 20).encode()) <= 193, hint
+        assert hint.count("`") >= 2, f"no command: {hint}"
     sentences = dict(causes)
     assert all(sentences[message] == hint for message, hint in causes)
 

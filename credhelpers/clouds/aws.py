@@ -36,7 +36,7 @@ Answer = TypeVar("Answer")
 _BUDGET = 8.5  # seconds for everything; the clock of the whole call strikes after 9.5 and knows no particulars
 _CONNECT, _READ = 2, 4  # seconds for a connection and for each read
 _ATTEMPTS = 3
-_METADATA = 0.9  # seconds for the metadata service of EC2 in all; with botocore, a machine without one waits for 1.2
+_METADATA = 0.8  # seconds for the metadata service of EC2 in all; with botocore, a machine without one waits for 1.1
 _CONTAINER = 3.0  # seconds for that of ECS and EKS, which is there wherever its variable is set
 _BODY_BYTES = 1 << 20
 _LONGEST_LIFE = 7 * 24 * 3600  # seconds; a token lives 12 hours (`AuthorizationData` in the ECR API reference)
@@ -159,9 +159,17 @@ class _Request(ABC, Generic[Answer]):
         except OSError:
             raise self._because(aws_errors.UNREADABLE_WEB_IDENTITY) from None
         # What the SDK lets through of malformed settings and answers; it documents none of them.
-        except (AttributeError, LookupError, OverflowError, ResponseParserError, RuntimeError, TypeError, ValueError):
-            was_answered = self.asked.startswith("ECR")
-            raise self._because(aws_errors.NOT_A_TOKEN if was_answered else aws_errors.MALFORMED) from None
+        except (
+            AttributeError,
+            LookupError,
+            OverflowError,
+            ResponseParserError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
+            unread = aws_errors.NOT_AN_ANSWER if isinstance(error, ResponseParserError) else aws_errors.MALFORMED
+            raise self._because(aws_errors.NOT_A_TOKEN if self.asked.startswith("ECR") else unread) from None
 
     def late(self) -> Unavailable:
         """What to say when the time is up."""

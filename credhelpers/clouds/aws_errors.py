@@ -22,6 +22,10 @@ NO_CREDENTIALS = (
     "no AWS credentials found on this machine",
     "run `aws configure sso` or `aws configure`, or set AWS_PROFILE; `aws sts get-caller-identity` shows what is found",
 )
+NO_IDENTITY_ANY_MORE = (
+    "no identity is found any more for the token in hand",
+    "run `aws sts get-caller-identity`, and where it finds none, see whether the metadata service answers",
+)
 EMPTY_PROFILE = (
     "the AWS profile that config.toml names holds no credentials",
     "run `aws configure list{profile}`: it shows nothing or those of this machine, which are not asked for then",
@@ -29,7 +33,7 @@ EMPTY_PROFILE = (
 EXPIRED = ("the AWS session has expired", f"renew what the profile holds; {WHO} tells whether it works")
 EXPIRED_ENVIRONMENT = (
     "the AWS session token in the environment has expired",
-    "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN anew, or unset them",
+    "set the three variables anew, or `unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN`",
 )
 MFA = (
     "the role of this AWS profile needs an MFA code, and a credential helper cannot ask for one",
@@ -41,15 +45,19 @@ MALFORMED = (
 )
 NOT_A_TOKEN = (
     "AWS answered with something that is not a registry token",
-    "check AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_ECR and the proxy: something else may have answered",
+    "run `printenv AWS_ENDPOINT_URL AWS_ENDPOINT_URL_ECR`, and check the proxy: something else may have answered",
+)
+NOT_AN_ANSWER = (
+    "AWS {service} answered with something that makes no sense",
+    "run `printenv AWS_ENDPOINT_URL AWS_ENDPOINT_URL_STS`, and check the proxy: something else may have answered",
 )
 UNREADABLE_CERTIFICATES = (
     "the file with the trusted certificates cannot be read",
-    "check AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE and ca_bundle of the profile",
+    "run `printenv AWS_CA_BUNDLE REQUESTS_CA_BUNDLE`, and see ca_bundle of the profile",
 )
 UNREADABLE_WEB_IDENTITY = (
     "the web identity token file cannot be read",
-    "check AWS_WEB_IDENTITY_TOKEN_FILE, or web_identity_token_file of the profile",
+    "run `printenv AWS_WEB_IDENTITY_TOKEN_FILE`, or see web_identity_token_file of the profile",
 )
 UNKNOWN_REGION = (
     "the installed botocore does not know the registry's region",
@@ -59,7 +67,10 @@ UNKNOWN_STS_REGION = (
     "the installed botocore does not know the region whose STS is wanted",
     "check `sts_region` in config.toml, or AWS_REGION, or run `{upgrade}`",
 )
-FOREIGN_REGION = ("the registry's region does not belong to the registry's domain", "check the registry's name")
+FOREIGN_REGION = (
+    "the registry's region does not belong to the registry's domain",
+    "check the registry's name: `aws ecr describe-repositories` shows it as repositoryUri",
+)
 FOREIGN_ENDPOINT = (
     "botocore would ask an endpoint outside the registry's region and partition",
     "run `{upgrade}`",
@@ -81,7 +92,7 @@ LATE_ANSWER = (
 _SIGNED_OUT = ("the sign-in at AWS IAM Identity Center (SSO) has expired", _SIGN_IN)
 _NO_VARIANT = (
     "botocore knows no such endpoint of ECR (FIPS or dual-stack) in the registry's partition",
-    "check the registry's name, and AWS_USE_FIPS_ENDPOINT",
+    "check the registry's name, and run `printenv AWS_USE_FIPS_ENDPOINT AWS_USE_DUALSTACK_ENDPOINT`",
 )
 # By the name of botocore's exception, so that an older botocore need not have them all.
 _BY_EXCEPTION = {
@@ -117,7 +128,7 @@ _BY_EXCEPTION = {
     "RefreshWithMFAUnsupportedError": MFA,
     "SSLError": (
         "the TLS certificate of the AWS endpoint is not trusted",
-        "if a proxy or an endpoint of yours has its own authority, set AWS_CA_BUNDLE to the file with its certificate",
+        "`curl -vI https://sts.amazonaws.com` shows whose it is; if that is yours, set AWS_CA_BUNDLE to its file",
     ),
     "ProxyConnectionError": (
         "the proxy did not connect to AWS",
@@ -125,11 +136,11 @@ _BY_EXCEPTION = {
     ),
     "ConnectTimeoutError": (
         "the endpoint of AWS {service} did not accept a connection in time",
-        "check routes and firewall, or set HTTPS_PROXY or, for a private endpoint, AWS_ENDPOINT_URL_ECR",
+        f"check the firewall with {_NETWORK}, or set HTTPS_PROXY or, for a private endpoint, AWS_ENDPOINT_URL_ECR",
     ),
     "ReadTimeoutError": (
         "the endpoint of AWS {service} took the request and did not answer in time",
-        "try again; see https://health.aws.amazon.com for the state of the region",
+        "run `docker pull` again; https://health.aws.amazon.com has the state of the region",
     ),
     "EndpointConnectionError": (
         "the endpoint of AWS {service} cannot be reached: no such name, or nothing listens",
@@ -175,7 +186,7 @@ _DENIED = {
     ),
     "AssumeRoleWithWebIdentity": (
         "AWS does not take the web identity token for the role",
-        "check the role's trust policy (issuer, audience, subject) and that AWS_WEB_IDENTITY_TOKEN_FILE is fresh",
+        "see issuer, audience, subject in `aws iam get-role`; the file in AWS_WEB_IDENTITY_TOKEN_FILE must be fresh",
     ),
     "GetRoleCredentials": (
         "the signed-in SSO user does not have the account and role of this profile",
@@ -216,11 +227,11 @@ _UNSUPPORTED = (
 )
 _REDIRECTED = (
     "the AWS endpoint answered with a redirect, which is never followed with credentials",
-    "check AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_ECR and the proxy",
+    "run `printenv AWS_ENDPOINT_URL AWS_ENDPOINT_URL_ECR`, and check the proxy",
 )
 _BROKEN = (
     "AWS {service} has a failure (HTTP status {status})",
-    "try again; see https://health.aws.amazon.com for the state of the region",
+    "run `docker pull` again; https://health.aws.amazon.com has the state of the region",
 )
 _REFUSED = (
     "AWS {service} refused to issue a token (HTTP status {status})",

@@ -2,7 +2,7 @@
 
 import posix
 
-from credhelpers.errors import NotFound
+from credhelpers.errors import NotFound, Unavailable
 from credhelpers.hosts import ecr, ecr_of, registry
 from credhelpers.identity import configuration, fingerprint, home, is_configured
 
@@ -262,11 +262,21 @@ class EcrOrder:
         self._place = place
         self._settings = settings
 
-    def mint(self, old: "Credential | None" = None) -> "Credential":  # noqa: ARG002 - tokens here are not renewed
-        """A new token from AWS, good for hours. Takes a fifth of a second before the network does."""
-        from credhelpers.clouds.aws import authorization_token
+    def mint(self, old: "Credential | None" = None) -> "Credential":
+        """A new token from AWS, good for hours. Takes a fifth of a second before the network does.
 
-        return authorization_token(self._place, self._settings)
+        `old` is not renewed, but it shows that there was an identity: that none is found now will pass, and is no word
+        for going on anonymously.
+        """
+        from credhelpers.clouds.aws import authorization_token
+        from credhelpers.clouds.aws_errors import NO_IDENTITY_ANY_MORE
+
+        try:
+            return authorization_token(self._place, self._settings)
+        except NotFound:
+            if old is None:
+                raise
+            raise Unavailable(*NO_IDENTITY_ANY_MORE) from None
 
 
 def _alias(entry: "Entry") -> "EcrHost":
