@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
 import itertools
 import json
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -16,16 +18,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from google.auth import environment_vars
 
+from credhelpers.cache import TokenCache
 from credhelpers.clouds import google as clouds
 from credhelpers.credential import Credential
+from credhelpers.entry import Entry
 from credhelpers.errors import HelperError, NotFound, Unavailable
-from credhelpers.hosts import endpoint, is_google_service, is_local
+from credhelpers.hosts import endpoint, is_google_service, is_local, server_from
 from credhelpers.sources import gcr
+from tests import test_contract_gcr
 from tests.fakes import google as fakes
-from tests.fakes.google import ACCOUNT, FakeGoogle, FakeMetadata, external, impersonation, service_account, user, write
-from tests.fakes.tls import Request, Response, Site
+from tests.fakes.google import (
+    ACCOUNT,
+    FakeAwsMetadata,
+    FakeGoogle,
+    FakeMetadata,
+    external,
+    impersonation,
+    service_account,
+    user,
+    write,
+)
+from tests.fakes.tls import Response, Site
 from tests.harness import NOT_FOUND, Result, call, environment, need
+from tests.test_hosts import _LOOK_ALIKES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +88,13 @@ def google(authority: Authority) -> Iterator[FakeGoogle]:
 def metadata(google: FakeGoogle) -> Iterator[FakeMetadata]:
     """A machine's metadata server, working."""
     with FakeMetadata(google) as fake:
+        yield fake
+
+
+@pytest.fixture
+def aws() -> Iterator[FakeAwsMetadata]:
+    """AWS's metadata service, working."""
+    with FakeAwsMetadata() as fake:
         yield fake
 
 
@@ -236,29 +260,12 @@ def test_aws_federation_from_the_environment(machine: Machine) -> None:
     assert machine.whose(**keys | {"AWS_ACCESS_KEY_ID": "made-up-2"}) == "aws made-up-2"
 
 
-def test_aws_federation_from_the_metadata_service(machine: Machine) -> None:
+def test_aws_federation_from_the_metadata_service(machine: Machine, aws: FakeAwsMetadata) -> None:
     """Where the environment has no keys, AWS's metadata service is asked, with a session, and never by a proxy."""
+    machine.file(aws.credential())
 
-    def respond(request: Request) -> Response:
-        if request.method == "PUT":
-            return Response(200, b"made-up-aws-session")
-        assert request.headers["x-aws-ec2-metadata-token"] == "made-up-aws-session"
-        key = {"AccessKeyId": "made-up-3", "SecretAccessKey": "made-up-aws", "Token": "made-up-aws-token"}
-        return Response(200, {"/zone": b"eu-west-1a", "/role": b"puller"}.get(request.path, json.dumps(key).encode()))
-
-    with Site(respond) as site:
-        base = f"http://127.0.0.1:{site.port}"
-        source = {
-            "environment_id": "aws1",
-            "regional_cred_verification_url": "https://sts.{region}.amazonaws.com?Action=GetCallerIdentity",
-            "region_url": f"{base}/zone",
-            "url": f"{base}/role",
-            "imdsv2_session_token_url": f"{base}/session",
-        }
-        machine.file(external(source, subject_token_type="urn:ietf:params:aws:token-type:aws4_request"))
-
-        assert machine.whose(HTTP_PROXY=machine.google.proxy.url) == "aws made-up-3"
-        assert [request.path for request in site.requests][-1] == "/role/puller"
+    assert machine.whose(HTTP_PROXY=machine.google.proxy.url) == "aws made-up-3"
+    assert [request.path for request in aws.site.requests][-1] == "/role/puller"
     assert {name.partition(":")[0] for name in machine.google.proxy.asked} == {"sts.googleapis.com"}
 
 
@@ -341,6 +348,33 @@ def test_other_hosts_get_nothing(server: str, machine: Machine) -> None:
     assert machine.google.requests == []
 
 
+PATTERNS = ("europe-docker.pkg.dev", "*-docker.pkg.dev", "docker.*.rep.pkg.dev", "gcr.io", "*.gcr.io")
+
+
+@pytest.mark.parametrize("pattern", [*PATTERNS, "mirror.acme.example"])
+def test_look_alikes_are_refused_whatever_is_configured(pattern: str, machine: Machine) -> None:
+    """There is no order, so no request, for any but those which the pattern itself says, below Google's own domain."""
+    machine.config(match=pattern)
+    source = gcr.Gcr({name.encode(): value.encode() for name, value in machine.environment().items()})
+    said = re.compile(re.escape(pattern).replace(r"\*", "[a-z0-9-]+"))
+
+    for server in _LOOK_ALIKES["google"]:
+        with contextlib.suppress(HelperError):
+            source.order(server_from(server.encode()))
+            assert said.fullmatch(server)
+
+
+def test_strangers_are_asked_about_nowhere_whatever_is_configured(machine: Machine) -> None:
+    """With entries for all that Google has and an identity, a stranger's host is not found, and no packet leaves."""
+    machine.file(service_account())
+    entries = [f'[[registry]]\nmatch = "{pattern}"\nsource = "gcr"\n' for pattern in PATTERNS]
+    write(machine.home / ".config/credhelpers/config.toml", "".join(entries))
+
+    for server in test_contract_gcr.TestGcr().strangers():
+        assert machine.get(server) == Result(1, NOT_FOUND, b""), server
+    assert machine.google.proxy.asked == []
+
+
 def test_ten_hosts_one_mint(machine: Machine) -> None:
     """A token opens every registry of Google's, so it is minted once."""
     machine.file(service_account())
@@ -362,6 +396,37 @@ def test_twenty_calls_at_once_mint_once(machine: Machine) -> None:
         secrets = set(pool.map(lambda _: machine.secret(), range(20)))
 
     assert len(secrets) == machine.google.mints == 1
+
+
+def age(machine: Machine, *times: str) -> None:
+    """Let these times of every cached token be over."""
+    folder = machine.home / ".cache/credhelpers"
+    cache = TokenCache("gcr", bytes(folder))
+    names = [path.name for path in folder.iterdir() if re.fullmatch("gcr-[0-9a-f]{40}", path.name)]
+    assert len(names) == 2  # the token, and its copy for the host
+    for name in names:
+        key = name.removeprefix("gcr-")
+        entry = cache.load(key)
+        assert isinstance(entry, Entry)
+        for time_of in times:
+            setattr(entry.credential, time_of, time.time() - 1)
+        cache.save(key, entry.hosts[0], entry.credential, entry.issued)
+
+
+def test_twenty_calls_at_the_soft_expiry_mint_once(machine: Machine) -> None:
+    """All have the old token, and one process gets the next one behind their answers."""
+    machine.file(service_account())
+    old = machine.secret()
+    age(machine, "soft")
+    machine.google.delay = 0.3
+    with ThreadPoolExecutor(20) as pool:
+        assert set(pool.map(lambda _: machine.secret(), range(20))) == {old}
+
+    until = time.monotonic() + 20
+    while machine.secret() == old:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert machine.google.mints == 2
 
 
 # --- the configuration ------------------------------------------------------------------------------------------------
@@ -440,24 +505,49 @@ def keys(environ: dict[str, str], server: str = HOST) -> tuple[str, str]:
     return source.key(server), source.order(server).key
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "GOOGLE_APPLICATION_CREDENTIALS",
-        "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES",
-        "CLOUDSDK_CONFIG",
-        "GCE_METADATA_HOST",
-        "GCE_METADATA_ROOT",
-        "GCE_METADATA_IP",
-        "NO_GCE_CHECK",
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-        "AWS_REGION",
-        "AWS_DEFAULT_REGION",
-        "HOME",
-    ],
+VARIABLES = (
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES",
+    "CLOUDSDK_CONFIG",
+    "GCE_METADATA_HOST",
+    "GCE_METADATA_ROOT",
+    "GCE_METADATA_IP",
+    "NO_GCE_CHECK",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
 )
+NO_IDENTITY = {
+    "APPENGINE_RUNTIME",  # of an App Engine that is no more
+    "CLOUDSDK_CONTEXT_AWARE_CERTIFICATE_CONFIG_FILE_PATH",  # client certificates are switched off
+    "CLOUDSDK_CONTEXT_AWARE_USE_CLIENT_CERTIFICATE",
+    "GCE_METADATA_DETECT_RETRIES",  # google-auth's client of the metadata server is not used
+    "GCE_METADATA_MTLS_MODE",
+    "GCE_METADATA_TIMEOUT",
+    "GCLOUD_PROJECT",  # a token has no project
+    "GOOGLE_API_CERTIFICATE_CONFIG",
+    "GOOGLE_API_ENABLE_RUNTIME_BOUND_TOKEN",
+    "GOOGLE_API_PREVENT_AGENT_TOKEN_SHARING_FOR_GCP_SERVICES",
+    "GOOGLE_API_USE_CLIENT_CERTIFICATE",
+    "GOOGLE_API_USE_MTLS_ENDPOINT",
+    "GOOGLE_AUTH_TRUST_BOUNDARY_ENABLED",  # says nothing to google-auth any more
+    "GOOGLE_CLOUD_PROJECT",
+    "GOOGLE_CLOUD_QUOTA_PROJECT",
+    "GOOGLE_SDK_EXPERIMENTAL_PYTHON_REGIONAL_ACCESS_BOUNDARY_LOOKUP_ENABLED",  # of requests to other services
+}
+
+
+def test_the_key_knows_every_variable_of_this_google_auth() -> None:
+    """What google-auth reads is in the key or has been judged; a new variable of a new google-auth fails here."""
+    names = {value for name, value in vars(environment_vars).items() if name.isupper()}
+
+    assert {name.decode() for name in gcr._VARIABLES} == set(VARIABLES)
+    assert names - set(VARIABLES) - NO_IDENTITY == set()
+
+
+@pytest.mark.parametrize("name", [*VARIABLES, "HOME"])
 def test_a_changed_variable_is_a_miss(name: str, machine: Machine) -> None:
     """Every variable that selects an identity, changed alone, selects another token."""
     seen = {keys(machine.environment(**more)) for more in ({}, {name: "/one"}, {name: "/two"})}
@@ -502,36 +592,35 @@ def test_another_configuration_is_read_before_a_token_is_answered(name: str, mac
     assert machine.whose(**more).endswith(f"> {OTHER}")
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        pytest.param([], [f'impersonate = "{ACCOUNT}"'], id="impersonate"),
-        pytest.param([f'impersonate = "{OTHER}"'], [f'impersonate = "{ACCOUNT}"'], id="another account"),
-        pytest.param(
-            [f'impersonate = "{ACCOUNT}"'],
-            [f'impersonate = "{ACCOUNT}"', f'delegates = ["{OTHER}"]'],
-            id="delegates",
-        ),
-        pytest.param(['credentials_file = "/a"'], ['credentials_file = "/b"'], id="credentials_file"),
-        pytest.param(['credential = "gcloud"'], ['credential = "metadata"'], id="credential"),
-        pytest.param(
-            ['credential = "gcloud"', 'account = "a@b.example"'],
-            ['credential = "gcloud"', 'account = "c@b.example"'],
-            id="account",
-        ),
-        pytest.param(
-            ['credential = "gcloud"', 'configuration = "work"'],
-            ['credential = "gcloud"', 'configuration = "home"'],
-            id="configuration",
-        ),
-        pytest.param(['universe = "one.example"'], ['universe = "two.example"'], id="universe"),
-    ],
-)
-def test_a_changed_setting_is_a_miss(one: list[str], other: list[str], machine: Machine) -> None:
+CHANGES: dict[str, tuple[list[str], list[str]]] = {
+    "impersonate": ([], [f'impersonate = "{ACCOUNT}"']),
+    "another account": ([f'impersonate = "{OTHER}"'], [f'impersonate = "{ACCOUNT}"']),
+    "delegates": ([f'impersonate = "{ACCOUNT}"'], [f'impersonate = "{ACCOUNT}"', f'delegates = ["{OTHER}"]']),
+    "credentials_file": (['credentials_file = "/a"'], ['credentials_file = "/b"']),
+    "credential": (['credential = "gcloud"'], ['credential = "metadata"']),
+    "account": (
+        ['credential = "gcloud"', 'account = "a@b.example"'],
+        ['credential = "gcloud"', 'account = "c@b.example"'],
+    ),
+    "configuration": (
+        ['credential = "gcloud"', 'configuration = "work"'],
+        ['credential = "gcloud"', 'configuration = "home"'],
+    ),
+    "universe": (['universe = "one.example"'], ['universe = "two.example"']),
+}
+
+
+def test_the_table_of_changes_is_whole() -> None:
+    """Every setting of the source is in it."""
+    assert set(CHANGES) - {"another account"} == set(gcr.SETTINGS)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_setting_is_a_miss(change: str, machine: Machine) -> None:
     """Every setting that selects an identity, changed alone, selects another token, not by the file's stamp alone."""
     orders = []
     found = set()
-    for lines in (one, other):
+    for lines in CHANGES[change]:
         machine.config(*lines, match="mirror.acme.example")
         found |= set(keys(machine.environment(), "mirror.acme.example"))
         environ = {name.encode(): value.encode() for name, value in machine.environment().items()}
@@ -635,6 +724,26 @@ def test_a_machine_of_another_universe(machine: Machine, metadata: FakeMetadata)
     assert machine.whose("docker.s3nsregistry.fr", GCE_METADATA_HOST=metadata.host) == "machine"
 
 
+def test_a_slow_metadata_server_gives_its_token(machine: Machine, metadata: FakeMetadata) -> None:
+    """Each of its answers has its time: a token in hand is not lost since another answer takes long as well."""
+    metadata.delay = 0.55
+
+    assert machine.whose(GCE_METADATA_HOST=metadata.host) == "machine"
+    assert len(metadata.site.requests) == 2
+
+
+def test_a_machine_that_does_not_tell_its_universe(machine: Machine, metadata: FakeMetadata) -> None:
+    """A token is no registry's before it is known to be of its universe."""
+    metadata.statuses = [200, 503]
+    assert machine.whose(GCE_METADATA_HOST=metadata.host) == "machine"
+
+    metadata.statuses = [200, 503, 503]
+    fails(
+        machine.get(GCE_METADATA_HOST=metadata.host, CREDHELPERS_CACHE_DIR=""),
+        b"the metadata server does not tell the universe of this machine: HTTP 503\n",
+    )
+
+
 def test_a_slow_metadata_server_costs_a_second(machine: Machine, metadata: FakeMetadata) -> None:
     """The named server that does not answer is an error after a second, and is remembered."""
     metadata.delay = 3
@@ -664,11 +773,14 @@ elif kind != "absent":
     ip("address", "add", "169.254.169.254/32", "dev", "lo")
     import http.server, threading
     class Handler(http.server.BaseHTTPRequestHandler):
+        requests = 0
         def do_GET(self):
-            if kind == "slow":
+            Handler.requests += 1
+            if kind == "slow" or (kind == "stumbling" and Handler.requests > 1):
                 time.sleep(5)
             body = b'{"access_token": "made-up-token", "expires_in": 3599, "token_type": "Bearer"}'
-            self.send_response(404 if kind == "without account" or self.path.endswith("domain") else 200)
+            status = {"without account": 404, "stumbling": 503}.get(kind, 200)
+            self.send_response(404 if self.path.endswith("domain") else status)
             if kind != "foreign":
                 self.send_header("Metadata-Flavor", "Google")
             self.send_header("Content-Length", str(len(body)))
@@ -686,19 +798,8 @@ for _ in range(2):
 """
 
 
-@pytest.mark.parametrize(
-    ("kind", "answer", "seconds"),
-    [
-        pytest.param("present", "made-up-token", 1, id="present"),
-        pytest.param("absent", "credentials not found", 0.8, id="absent"),
-        pytest.param("silent", "credentials not found", 1.8, id="silent"),
-        pytest.param("slow", "credentials not found", 1.8, id="slow"),
-        pytest.param("foreign", "credentials not found", 0.8, id="another cloud's"),
-        pytest.param("without account", "credentials not found", 0.8, id="without service account"),
-    ],
-)
-def test_the_metadata_server_at_its_true_address(kind: str, answer: str, seconds: float, machine: Machine) -> None:
-    """Present, it gives a token; else nobody is logged in, which takes a second at most, once."""
+def on_island(kind: str, machine: Machine) -> list[tuple[float, str]]:
+    """How long each of two calls takes where the metadata server is of this kind, and what it says."""
     need("ip", "iproute2")
     unshare = [need("unshare", "util-linux"), "-n" if os.geteuid() == 0 else "-rn"]
     helper = Path(sys.executable).parent / "docker-credential-gcr"
@@ -710,12 +811,52 @@ def test_the_metadata_server_at_its_true_address(kind: str, answer: str, seconds
         timeout=60,
         check=True,
     )
+    rows = [line.split(" ", 2) for line in done.stdout.splitlines()]
+    assert len(rows) == 2
+    return [(float(seconds), answer) for _, seconds, answer in rows]
 
-    first, second = (line.split(" ", 2) for line in done.stdout.splitlines())
-    assert answer in first[2]
-    assert answer in second[2]
-    assert float(first[1]) < seconds
-    assert float(second[1]) < 0.5
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "seconds"),
+    [
+        pytest.param("present", "made-up-token", 1, id="present"),
+        pytest.param("absent", "credentials not found", 0.8, id="absent"),
+        pytest.param("silent", "credentials not found", 1.7, id="silent"),
+        pytest.param("slow", "credentials not found", 1.7, id="slow"),
+        pytest.param("foreign", "credentials not found", 0.8, id="another cloud's"),
+        pytest.param("without account", "credentials not found", 0.8, id="without service account"),
+        pytest.param("stumbling", "the metadata server does not answer in time", 1.9, id="stumbling"),
+    ],
+)
+def test_the_metadata_server_at_its_true_address(kind: str, answer: str, seconds: float, machine: Machine) -> None:
+    """Present, it gives a token; else nobody is logged in, which takes a second at most, once."""
+    first, second = on_island(kind, machine)
+
+    assert answer in first[1]
+    assert answer in second[1]
+    assert first[0] < seconds
+    assert second[0] < 0.5
+
+
+@pytest.mark.parametrize("kind", ["absent", "silent", "slow", "foreign", "without account"])
+def test_a_token_in_hand_outlasts_a_metadata_server(kind: str, machine: Machine) -> None:
+    """That the server says nothing now is no word against the token that it gave, which is good for minutes yet."""
+    assert "made-up-token" in on_island("present", machine)[0][1]
+    age(machine, "soft", "hard")
+
+    assert all("made-up-token" in answer for _, answer in on_island(kind, machine))
+    assert call("gcr", "list", env=environment(machine.home)).listing == {"gcr.io": "oauth2accesstoken"}
+
+
+def test_no_identity_any_more_is_an_error(machine: Machine) -> None:
+    """Where there is a token in hand there was an identity, and to go on anonymously is the wrong pull."""
+    order = gcr.Gcr({name.encode(): value.encode() for name, value in machine.environment().items()}).order(HOST)
+    later = time.time() + 60
+    with pytest.raises(NotFound):
+        order.mint()
+    with pytest.raises(Unavailable, match=r"^no identity is found any more for the token in hand$") as raised:
+        order.mint(Credential("oauth2accesstoken", "made-up-token", soft=later, hard=later, expires=later))
+    assert "the metadata server" in raised.value.hint
 
 
 # --- gcloud -----------------------------------------------------------------------------------------------------------
@@ -829,6 +970,7 @@ def test_gcloud_in_a_directory_of_everybody_is_not_run(machine: Machine) -> None
 
 # --- what must not happen to a secret ---------------------------------------------------------------------------------
 
+TOKEN_PATH = "instance/service-accounts/default/token"
 STEPS = [
     pytest.param("user", ("oauth2.googleapis.com",), id="user"),
     pytest.param("service account", ("oauth2.googleapis.com",), id="service account"),
@@ -863,6 +1005,43 @@ def test_a_redirect_is_not_followed(kind: str, path: tuple[str, ...], status: in
     assert google.proxy.asked == [f"{host}:443" for host in path]
     assert b"redirect, which is not followed" in result.out
     fails(result, b"")
+
+
+@pytest.mark.parametrize("status", [302, 308])
+@pytest.mark.parametrize("path", ["session", "zone", "role", "role/puller", TOKEN_PATH, "universe/universe-domain"])
+def test_a_redirect_of_a_metadata_service_is_not_followed(
+    path: str, status: int, machine: Machine, metadata: FakeMetadata, aws: FakeAwsMetadata
+) -> None:
+    """The same for each request to AWS's and to Google's, which the stranger could answer."""
+    if path in (TOKEN_PATH, "universe/universe-domain"):
+        machine.more["GCE_METADATA_HOST"] = metadata.host
+        service: FakeMetadata | FakeAwsMetadata = metadata
+    else:
+        machine.file(aws.credential())
+        service = aws
+    with Site(lambda _: Response(200, b"{}", {"Metadata-Flavor": "Google"})) as stranger:
+        service.answers[path] = Response(status, b"{}", {"Location": f"http://127.0.0.1:{stranger.port}/"})
+
+        result = machine.get()
+
+        assert stranger.requests == []
+    assert service.site.requests[-1].path.endswith(path)
+    assert machine.google.proxy.asked == []
+    assert b"HTTP %d\n" % status in result.out or b"redirect, which is not followed" in result.out
+    fails(result, b"")
+
+
+@pytest.mark.parametrize("status", [302, 308])
+def test_a_redirect_to_an_identity_token_is_not_followed(status: int, metadata: FakeMetadata) -> None:
+    """Nor for the token by which this machine logs in to Vault."""
+    with Site(lambda _: Response(200, b"a.b.c", {"Metadata-Flavor": "Google"})) as stranger:
+        path = "instance/service-accounts/default/identity"
+        metadata.answers[path] = Response(status, b"a.b.c", {"Location": f"http://127.0.0.1:{stranger.port}/"})
+
+        with pytest.raises(Unavailable, match=f"^the metadata server gives no identity token: HTTP {status}$"):
+            clouds.identity_token({b"GCE_METADATA_HOST": metadata.host.encode()}, "vault/puller")
+
+        assert stranger.requests == []
 
 
 @pytest.mark.parametrize(
@@ -987,21 +1166,37 @@ def certificate(authority: Authority, kind: str) -> ssl.SSLContext:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("of a stranger", b"the certificate of oauth2.googleapis.com is not trusted\n"),
-        ("expired", b"the certificate of oauth2.googleapis.com is not valid at this time\n"),
-        ("of another name", b"what answers as oauth2.googleapis.com has the certificate of another host\n"),
+        ("of a stranger", "the certificate of {} is not trusted"),
+        ("expired", "the certificate of {} is not valid at this time"),
+        ("of another name", "what answers as {} has the certificate of another host"),
     ],
 )
-def test_a_bad_certificate_is_an_error(kind: str, message: bytes, home: Path, authority: Authority) -> None:
-    """No request is sent over a connection that is not Google's, and there is no second try."""
-    with FakeGoogle(authority, certificate(authority, kind)) as google:
-        machine = Machine(home, google)
-        machine.file(user())
+@pytest.mark.parametrize(
+    ("identity", "host", "name"),
+    [
+        pytest.param("user", "oauth2.googleapis.com", "oauth2.googleapis.com", id="oauth2"),
+        pytest.param("federation from file", "sts.googleapis.com", "sts.googleapis.com", id="sts"),
+        pytest.param(
+            "federation with impersonation",
+            "iamcredentials.googleapis.com",
+            "iamcredentials.googleapis.com",
+            id="iamcredentials",
+        ),
+        pytest.param("federation from URL", "token.example", "the token URL of the credential file", id="token URL"),
+    ],
+)
+def test_a_bad_certificate_is_an_error(
+    identity: str, host: str, name: str, kind: str, message: str, machine: Machine, authority: Authority
+) -> None:
+    """No request is sent over a connection that is not the host's own, and there is no second try."""
+    machine.file(files(machine)[identity][0])
+    with Site(lambda _: Response(200, b"{}"), certificate(authority, kind)) as impostor:
+        machine.google.proxy.routes[host] = impostor.port
 
-        fails(machine.get(), message)
+        fails(machine.get(), f"{message.format(name)}\n".encode())
 
-        assert google.requests == []
-        assert len(google.proxy.asked) == 1
+        assert impostor.requests == []
+    assert machine.google.proxy.asked.count(f"{host}:443") == 1
 
 
 @pytest.mark.parametrize("variables", [{"SSL_CERT_FILE": "/nonexistent", "SSL_CERT_DIR": "/nonexistent"}, {}])
@@ -1050,14 +1245,15 @@ def test_a_missing_bundle_is_an_error(machine: Machine) -> None:
     fails(machine.get(REQUESTS_CA_BUNDLE="/nonexistent"), b"the file of REQUESTS_CA_BUNDLE cannot be read")
 
 
-def test_bound_tokens_are_not_asked_for(machine: Machine) -> None:
-    """Client certificates of Google's libraries are left alone: docker could not show them."""
-    machine.file(external(machine.subject(), service_account_impersonation_url=impersonation()))
-    variables = {"GOOGLE_API_USE_CLIENT_CERTIFICATE": "true", "GOOGLE_API_CERTIFICATE_CONFIG": "/nonexistent"}
+@pytest.mark.parametrize("name", ["GOOGLE_API_USE_CLIENT_CERTIFICATE", "GOOGLE_API_CERTIFICATE_CONFIG"])
+def test_nobody_is_asked_who_wants_a_client_certificate(name: str, machine: Machine) -> None:
+    """Where google-auth would show one, it would also impersonate at another host, which takes nothing without it."""
+    machine.file(user())
+    machine.config(f'impersonate = "{ACCOUNT}"')
+    path = write(machine.home / "certificate.json", {"cert_configs": {"workload": {"cert_path": "/nonexistent"}}})
 
-    machine.secret(**variables)
-
-    assert all(b"bindCertFingerprint" not in request.body for request in machine.google.requests)
+    value = path if name.endswith("CONFIG") else "true"
+    assert machine.whose(**{name: value}) == f"user {fakes.REFRESH_TOKEN} > {ACCOUNT}"
 
 
 # --- each failure its own sentence ------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ _USER = "oauth2accesstoken"  # cloud.google.com/artifact-registry/docs/docker/au
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 _BUDGET = 8.0  # seconds for a mint, below the deadline of a call
-_LOCAL = 1.0  # seconds for a metadata service, whose only distance is the hypervisor
+_LOCAL = 0.9  # seconds for a request to a metadata service, whose only distance is the hypervisor
 _METADATA = b"169.254.169.254"  # by number: a resolver that does not know its name may take its time to say so
 _ANSWER_BYTES = 1 << 20
 _FILE_BYTES = 1 << 20
@@ -148,12 +148,8 @@ def _missing() -> Unavailable:
 
 
 def _prepare() -> None:
-    """Tell google-auth, before it is imported, what not to do in this process.
-
-    Tokens bound to a client certificate are of no use to docker, which cannot show the certificate.
-    """
-    for name in ("GOOGLE_API_ENABLE_RUNTIME_BOUND_TOKEN", "GOOGLE_API_USE_CLIENT_CERTIFICATE"):
-        os.environ[name] = "false"
+    """Tell google-auth, before it is imported, not to impersonate at a host that wants a client certificate."""
+    os.environ["GOOGLE_API_USE_CLIENT_CERTIFICATE"] = "false"
     import google.auth  # noqa: F401 - whoever lacks it hears of that before anything else
 
 
@@ -643,15 +639,12 @@ def _metadata(network: _Network, *, is_expected: bool) -> tuple[str, float]:
     is_expected = is_expected or bool(named)
     if environ.get(b"NO_GCE_CHECK") == b"true" and not is_expected:
         raise NotFound
-    server = _Metadata((named or _METADATA).decode("ascii", "replace"), monotonic() + _LOCAL)
+    server = _Metadata((named or _METADATA).decode("ascii", "replace"))
     path = "instance/service-accounts/default/token"
     try:
         answer = server.ask(path)
-        if answer.status == 429 or answer.status >= 500:  # noqa: PLR2004 - RFC 6585; RFC 9110, 15.6
-            sleep(_PAUSE)
-            answer = server.ask(path)
     except Unavailable:
-        if is_expected:
+        if is_expected or server.is_there:
             raise
         raise NotFound from None
     if answer.status == 404:  # noqa: PLR2004 - RFC 9110, 15.5.5
@@ -667,6 +660,11 @@ def _metadata(network: _Network, *, is_expected: bool) -> tuple[str, float]:
         token, life = _parsed(server.ask(path))
     end = time() + life
     universe = server.ask("universe/universe-domain")
+    if universe.status not in (200, 404):  # OK; a server that is older than universes
+        raise Unavailable(
+            f"the metadata server does not tell the universe of this machine: HTTP {universe.status}",
+            "try again in a moment; `docs/gcr.md` says how to choose another identity",
+        )
     domain = universe.data.decode("ascii", "replace").strip() if universe.status == 200 else ""  # noqa: PLR2004 - OK
     if (domain or GOOGLE_UNIVERSE) != network.universe:
         raise Unavailable("the identity of this machine is of another universe than the registry", _SETUP)
@@ -682,7 +680,7 @@ def identity_token(environ: "Environment", audience: str) -> str:
     docs.cloud.google.com/compute/docs/instances/verifying-instance-identity. Raises Unavailable.
     """
     named = environ.get(b"GCE_METADATA_HOST") or environ.get(b"GCE_METADATA_ROOT") or environ.get(b"GCE_METADATA_IP")
-    server = _Metadata((named or _METADATA).decode("ascii", "replace"), monotonic() + _LOCAL)
+    server = _Metadata((named or _METADATA).decode("ascii", "replace"))
     path = f"instance/service-accounts/default/identity?audience={quote(audience, safe='')}&format=full"
     try:
         answer = server.ask(path)
@@ -725,27 +723,36 @@ def signed_assertion(path: bytes, what: str, audience: str, seconds: int) -> str
 
 
 class _Metadata:
-    """The metadata server at a host, to be asked until a moment."""
+    """The metadata server at a host, and whether one of Google's has answered there."""
 
-    __slots__ = ("_host", "_until")
+    __slots__ = ("_host", "is_there")
 
-    def __init__(self, host: str, until: float) -> None:
+    def __init__(self, host: str) -> None:
         self._host = host
-        self._until = until
+        self.is_there = False
 
     def ask(self, path: str) -> _Answer:
-        """The answer, never by a proxy. Raises Unavailable if there is none, or not from a server of Google's."""
+        """The answer, the second one if the first was a stumble. Raises Unavailable if there is none of Google's."""
+        answer = self._answer(path)
+        if answer.status == 429 or answer.status >= 500:  # noqa: PLR2004 - RFC 6585; RFC 9110, 15.6
+            sleep(_PAUSE)
+            answer = self._answer(path)
+        return answer
+
+    def _answer(self, path: str) -> _Answer:
+        """One answer, never by a proxy."""
 
         def work() -> _Answer:
             connection = HTTPConnection(self._host)
             return _answered(connection, "GET", f"/computeMetadata/v1/{path}", None, {"Metadata-Flavor": "Google"})
 
-        answer = _asked("the metadata server", self._until - monotonic(), work)
+        answer = _asked("the metadata server", _LOCAL, work)
         if answer.headers.get("metadata-flavor") != "Google":
             raise Unavailable(
                 "the metadata server is not one of Google's",
                 "`printenv GCE_METADATA_HOST GCE_METADATA_IP` shows where it points; correct or unset it",
             )
+        self.is_there = True
         return answer
 
 

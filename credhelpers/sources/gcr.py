@@ -6,7 +6,7 @@ This half is on the way of a cache hit: which token is wanted. How it is made is
 
 import posix
 
-from credhelpers.errors import NotFound
+from credhelpers.errors import NotFound, Unavailable
 from credhelpers.hosts import GOOGLE_UNIVERSE, google, registry
 from credhelpers.identity import configuration, configured, fingerprint, home, is_configured
 
@@ -167,12 +167,23 @@ class _Order:
     def _file(self) -> bytes:
         return _expanded(self._environ, self._settings.get("credentials_file", "").encode())
 
-    def mint(self, old: "Credential | None" = None) -> "Credential":  # noqa: ARG002 - tokens here are not renewed
-        """A new token. NotFound if nobody told us who we are, and no metadata server does."""
+    def mint(self, old: "Credential | None" = None) -> "Credential":
+        """A new token. NotFound if nobody told us who we are, and no metadata server does.
+
+        `old` is not renewed, but it shows that one did: that none does now will pass, so it is Unavailable then.
+        """
         from credhelpers.clouds.google import Mint  # as long as all that a hit imports
 
         default = _gcloud_directory(self._environ) + b"/application_default_credentials.json"
-        return Mint(self._environ, self._universe, self._settings, self._file, default).credential()
+        try:
+            return Mint(self._environ, self._universe, self._settings, self._file, default).credential()
+        except NotFound:
+            if old is None:
+                raise
+            raise Unavailable(
+                "no identity is found any more for the token in hand",
+                "`curl -H Metadata-Flavor:Google http://169.254.169.254` shows whether the metadata server answers",
+            ) from None
 
 
 def _fingerprint(environ: "Environment", scope: str, files: list[bytes], *, has_gcloud: bool) -> str:

@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from tests.fakes.tls import Authority, Cloud, Request, Response, Site
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
     from pathlib import Path
 
@@ -100,8 +99,8 @@ class FakeGoogle(Cloud):
     Google's clock is ahead of the true one.
     """
 
-    def __init__(self, authority: Authority, context: ssl.SSLContext | None = None) -> None:
-        super().__init__(authority, tuple(HOSTS), context)
+    def __init__(self, authority: Authority) -> None:
+        super().__init__(authority, tuple(HOSTS))
         self.life: object = 3600
         self.issued: dict[str, str] = {}
         self.ends: dict[str, float] = {}
@@ -221,11 +220,13 @@ class FakeGoogle(Cloud):
 class FakeMetadata:
     """A metadata server at `host`: `google` owns the tokens, `statuses` are the next answers' instead of 200.
 
-    `lives` are the lives of the next tokens in seconds. Without `flavor` it is another cloud's.
+    `answers` are given instead of its own, by path; `lives` are the lives of the next tokens in seconds. Without
+    `flavor` it is another cloud's.
     """
 
     def __init__(self, google: FakeGoogle, *, flavor: bool = True) -> None:
         self.statuses: list[int] = []
+        self.answers: dict[str, Response] = {}
         self.lives: list[float] = []
         self.universe = ""
         self.delay: float = 0
@@ -246,7 +247,10 @@ class FakeMetadata:
         assert request.headers["metadata-flavor"] == "Google"
         if self.statuses and (status := self.statuses.pop(0)) != 200:
             return Response(status, SECRET_IN_ERRORS.encode(), self._flavor)
-        path = request.path.removeprefix("/computeMetadata/v1/")
+        path = request.path.removeprefix("/computeMetadata/v1/").partition("?")[0]
+        if path in self.answers:
+            answer = self.answers[path]
+            return Response(answer.status, answer.body, answer.headers | self._flavor)
         if path == "universe/universe-domain":
             return Response(200 if self.universe else 404, self.universe.encode(), self._flavor)
         if path != "instance/service-accounts/default/token":
@@ -254,6 +258,43 @@ class FakeMetadata:
         life = self.lives.pop(0) if self.lives else 3600
         body = {"access_token": self._google.issue("machine"), "expires_in": life, "token_type": "Bearer"}
         return Response(200, json.dumps(body).encode(), self._flavor | {"Content-Type": "application/json"})
+
+
+class FakeAwsMetadata:
+    """AWS's metadata service for federation, which wants a session; `answers` are given instead of its own, by path."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Response] = {}
+        self.site = Site(self._respond)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.site.__exit__()
+
+    def credential(self) -> dict[str, object]:
+        """The content of a credential configuration that names it."""
+        base = f"http://127.0.0.1:{self.site.port}"
+        source = {
+            "environment_id": "aws1",
+            "regional_cred_verification_url": "https://sts.{region}.amazonaws.com?Action=GetCallerIdentity",
+            "region_url": f"{base}/zone",
+            "url": f"{base}/role",
+            "imdsv2_session_token_url": f"{base}/session",
+        }
+        return external(source, subject_token_type="urn:ietf:params:aws:token-type:aws4_request")
+
+    def _respond(self, request: Request) -> Response:
+        path = request.path.removeprefix("/")
+        if path in self.answers:
+            return self.answers[path]
+        if path == "session":
+            return Response(200, b"made-up-aws-session")
+        assert request.headers["x-aws-ec2-metadata-token"] == "made-up-aws-session"
+        if path == "role/puller":
+            return _json({"AccessKeyId": "made-up-3", "SecretAccessKey": "made-up-aws", "Token": "made-up-aws-token"})
+        return Response(200, {"zone": b"eu-west-1a", "role": b"puller"}[path])
 
 
 def _decoded(part: str) -> bytes:
