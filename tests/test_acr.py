@@ -12,11 +12,14 @@ import gzip
 import json
 import os
 import random
+import re
 import ssl
 import string
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -27,8 +30,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from credhelpers import hosts
+from credhelpers.cache import TokenCache
+from credhelpers.entry import Entry
 from credhelpers.errors import HelperError, NotFound, Unavailable
-from credhelpers.sources.acr import MANUAL, SETTINGS, Acr
+from credhelpers.sources.acr import _VARIABLES, MANUAL, SETTINGS, Acr
 from tests.fakes.azure import (
     ASSERTION,
     AUDIENCE,
@@ -46,11 +52,13 @@ from tests.fakes.azure import (
 )
 from tests.fakes.tls import Request, Response, Site
 from tests.harness import NOT_FOUND, Result, call, environment, lacking, need
+from tests.test_hosts import _LOOK_ALIKES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from credhelpers.credential import Credential
+    from credhelpers.sources.acr import Order
     from tests.fakes.tls import Authority
 
     Mint = Callable[..., Credential]
@@ -89,17 +97,23 @@ def get(home: Path) -> Callable[..., Result]:
 
 
 @pytest.fixture
-def mint(home: Path, monkeypatch: pytest.MonkeyPatch) -> Mint:
-    """A token by the source in this process, under the environment given and no other."""
+def order(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Order]:
+    """An order of the source in this process, under the environment given and no other."""
 
-    def mint(env: dict[str, str], server: str = HOST) -> Credential:
+    def order(env: dict[str, str], server: str = HOST) -> Order:
         for name in list(os.environ):
             monkeypatch.delenv(name)
         for name, value in environment(home, **env).items():
             monkeypatch.setenv(name, value)
-        return Acr(dict(os.environb)).order(server).mint()
+        return Acr(dict(os.environb)).order(server)
 
-    return mint
+    return order
+
+
+@pytest.fixture
+def mint(order: Callable[..., Order]) -> Mint:
+    """A token by such an order."""
+    return lambda *arguments: order(*arguments).mint()
 
 
 def write_config(home: Path, *lines: str, match: str = HOST) -> Path:
@@ -289,7 +303,7 @@ def test_a_regional_endpoint_may_use_the_registry_s_name(azure: FakeAzure, mint:
     """`service` is a name in a form; the destination stays the host that was asked for."""
     host = "myregistry.westeurope.geo.azurecr.io"
     azure.answers[host, "/v2/"] = Response(401, b"", {"WWW-Authenticate": challenge(host, service=HOST)})
-    with pytest.raises(Unavailable, match="status 400"):  # by the fake, which knows no such name
+    with pytest.raises(Unavailable):  # by the fake, which knows no such name
         mint(azure.principal(), host)
 
     assert form_of(azure.requests[-1])["service"] == HOST
@@ -339,6 +353,15 @@ def test_the_login_s_own_words_do_not_choose_where_a_secret_goes(azure: FakeAzur
 
     assert azure.seen == [STEPS[0], f"GET login.example.com{path}"]
     assert "evil.example:443" not in azure.proxy.asked
+
+
+@pytest.mark.parametrize("variable", ["AZURE_REGIONAL_AUTHORITY_NAME", "MSAL_FORCE_REGION"])
+def test_a_region_does_not_choose_where_a_secret_goes(azure: FakeAzure, mint: Mint, variable: str) -> None:
+    """Of the login services the one that is checked is asked, and none of a region, whose host is another."""
+    mint(azure.principal(**{variable: "westeurope"}))
+
+    assert azure.seen == STEPS
+    assert azure.proxy.refused == []
 
 
 def test_adfs(azure: FakeAzure, mint: Mint) -> None:
@@ -417,14 +440,56 @@ def test_the_metadata_service_of_another_cloud_is_none(azure: FakeAzure, mint: M
     assert len(azure.metadata.requests) == (2 if status == 200 else 1)
 
 
-def test_fa6_a_silent_metadata_service_costs_a_second(azure: FakeAzure, mint: Mint) -> None:
-    """A service that takes the connection and says nothing is given up after a second, and counts as absent."""
+def silent(azure: FakeAzure) -> dict[str, str]:
+    """The environment of a machine whose metadata service takes connections and says nothing, without az."""
     azure.answers["127.0.0.1", IMDS_PATH] = after(3)
+    return azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds, PATH="/usr/bin:/bin")
+
+
+def test_fa6_a_silent_metadata_service_costs_less_than_a_second(azure: FakeAzure, mint: Mint) -> None:
+    """A service that takes the connection and says nothing is given up after 0.9 seconds, and counts as absent."""
+    env = silent(azure)
     started = time.monotonic()
     with pytest.raises(NotFound):
-        mint(azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds, PATH="/usr/bin:/bin"))
+        mint(env)
 
     assert time.monotonic() - started < 1.5
+
+
+def test_fa6_that_nobody_is_there_is_remembered_for_the_registry(azure: FakeAzure, get: Callable[..., Result]) -> None:
+    """The next calls for this registry are answered without a request; another registry finds out for itself."""
+    env = silent(azure)
+    for _ in range(3):
+        assert get(env, cached=True) == Result(1, NOT_FOUND, b"")
+    assert sorted(azure.seen) == [f"GET 127.0.0.1{IMDS_PATH}", STEPS[0]]
+
+    assert get(env, REGISTRIES[1], cached=True) == Result(1, NOT_FOUND, b"")
+    assert len(azure.seen) == 4
+
+
+@pytest.mark.parametrize("gone", [Response(404), after(3)], ids=["another's", "silent"])
+def test_a_token_in_hand_outlives_its_identity(
+    azure: FakeAzure, get: Callable[..., Result], gone: Response | Callable[[Request], Response]
+) -> None:
+    """Past the hard expiry a metadata service that does not answer now costs a pull nothing while the token is good."""
+    azure.life = 200  # so its hard expiry is over already
+    env = azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds, PATH="/usr/bin:/bin")
+    first = get(env, cached=True).credential
+    azure.answers["127.0.0.1", IMDS_PATH] = gone
+
+    assert get(env, cached=True).credential == first
+    assert len(azure.metadata.requests) == 3
+    assert azure.mints == 1
+    assert get(env, REGISTRIES[1], cached=True) == Result(1, NOT_FOUND, b"")
+
+
+def test_where_a_token_is_in_hand_nobody_at_all_is_an_error(azure: FakeAzure, order: Callable[..., Order]) -> None:
+    """It says so, and what to do, since this identity got a token a moment ago."""
+    old = order(azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds)).mint()
+    with pytest.raises(Unavailable, match="no identity is found any more for the token in hand") as raised:
+        order(azure.environment(PATH="/usr/bin:/bin")).mint(old)
+
+    assert "`az login`" in raised.value.hint
 
 
 @pytest.mark.parametrize(
@@ -609,7 +674,7 @@ def test_what_entra_refuses(
         ("/v2/", 404, "no Azure Container Registry at this name"),
         ("/v2/", 429, "slow down"),
         ("/v2/", 418, "status 418"),
-        ("/oauth2/exchange", 400, "status 400"),
+        ("/oauth2/exchange", 400, "does not take tokens of this tenant"),
         ("/oauth2/exchange", 401, "does not accept this identity"),
         ("/oauth2/exchange", 403, "forbids it to this identity"),
         ("/oauth2/exchange", 404, "no Azure Container Registry at this name"),
@@ -627,6 +692,41 @@ def test_what_the_registry_refuses(azure: FakeAzure, mint: Mint, step: str, stat
     assert raised.value.hint
     assert SECRET_IN_ERRORS not in raised.value.message + raised.value.hint
     assert azure.seen == (STEPS[:1] if step == "/v2/" else STEPS)
+
+
+def test_a_registry_of_another_tenant(azure: FakeAzure, get: Callable[..., Result], home: Path, tmp_path: Path) -> None:
+    """The line says that it is the tenant, the hint which setting and which command."""
+    write_config(home, 'credential = "azure-cli"', 'tenant_id = "other.example"')
+    result = get(identity("az", tmp_path, azure))
+
+    assert form_of(azure.requests[-1])["tenant"] == "other.example"
+    assert (result.code, result.out) == (1, b"the registry does not take tokens of this tenant\n")
+    for word in (b"`tenant_id`", b"AZURE_TENANT_ID", b"`az account show`"):
+        assert word in result.err
+
+
+@pytest.mark.parametrize("audience", ["acr", "arm"])
+@pytest.mark.parametrize(
+    ("status", "text", "words"),
+    [
+        (400, "the TENANT of the token is another", "of this tenant"),
+        (401, "the tenant of the token is another", "of this tenant"),
+        (403, "the tenant of the token is another", "forbids it to this identity"),
+        (400, "made up", "status 400"),
+    ],
+)
+def test_a_tenant_that_only_the_token_tells(
+    azure: FakeAzure, mint: Mint, home: Path, tmp_path: Path, audience: str, status: int, text: str, words: str
+) -> None:
+    """Where the registry was told none it is the tenant if the answer says so."""
+    write_config(home, f'audience = "{audience}"')
+    body = json.dumps({"errors": [{"code": "MADE_UP", "message": f"{text} {SECRET_IN_ERRORS}"}]}).encode()
+    azure.answers[HOST, "/oauth2/exchange"] = Response(status, body)
+    with pytest.raises(Unavailable, match=words) as raised:
+        mint(identity("az", tmp_path, azure))
+
+    assert "tenant" not in form_of(azure.requests[-1])
+    assert SECRET_IN_ERRORS not in raised.value.message + raised.value.hint
 
 
 def test_a_registry_that_takes_no_arm_tokens_says_so(azure: FakeAzure, mint: Mint, home: Path) -> None:
@@ -872,26 +972,61 @@ def test_a_v2_of_something_else(azure: FakeAzure, mint: Mint, status: int) -> No
     assert azure.seen == STEPS[:1]
 
 
+REDIRECTED = {
+    "challenge": ("secret", HOST, "/v2/"),
+    "login": ("secret", LOGIN, TOKEN_PATH),
+    "federated login": ("federated token", LOGIN, TOKEN_PATH),
+    "adfs": ("adfs", "login.example.com", "/adfs/.well-known/openid-configuration"),
+    "exchange": ("secret", HOST, "/oauth2/exchange"),
+    "virtual machine": ("virtual machine", "127.0.0.1", IMDS_PATH),
+    "app service": ("app service", "127.0.0.1", "/msi/token"),
+    "machine learning": ("machine learning", "127.0.0.1", "/ml"),
+    "cloud shell": ("cloud shell", "127.0.0.1", "/shell"),
+}
+
+
 @pytest.mark.parametrize(
     ("status", "target"),
-    [(status, "https://evil.example/x") for status in REDIRECTS]
-    + [(307, f"http://{HOST}/x"), (308, f"https://{HOST}:8443/x"), (307, f"https://{HOST}/other"), (302, "//[")],
+    [(status, "http://127.0.0.1:{port}/x") for status in REDIRECTS]
+    + [(307, "https://evil.example/x"), (307, f"http://{HOST}/x"), (308, f"https://{HOST}:8443/x")]
+    + [(307, f"https://{HOST}/other"), (302, "//[")],
 )
-@pytest.mark.parametrize(
-    "step", [(HOST, "/v2/"), (LOGIN, TOKEN_PATH), (HOST, "/oauth2/exchange"), ("127.0.0.1", "/msi/token")]
-)
+@pytest.mark.parametrize(("kind", "host", "path"), REDIRECTED.values(), ids=REDIRECTED)
 def test_ht4_no_redirect_is_followed(
-    azure: FakeAzure, mint: Mint, tmp_path: Path, step: tuple[str, str], target: str, status: int
+    azure: FakeAzure, mint: Mint, tmp_path: Path, kind: str, host: str, path: str, status: int, target: str
 ) -> None:
     """Not one request of any flow goes where a redirect points, and the call fails."""
-    env = identity("app service", tmp_path, azure) if step[0] == "127.0.0.1" else azure.principal()
-    azure.answers[step] = Response(status, b"", {"Location": target})
-    with pytest.raises(Unavailable, match="redirects elsewhere"):
-        mint(env)
+    if kind == "adfs":
+        env = azure.principal(AZURE_AUTHORITY_HOST="https://login.example.com", AZURE_TENANT_ID="adfs")
+    else:
+        env = identity(kind, tmp_path, azure)
+    with Site(lambda _: Response(200, b"{}")) as stranger:
+        redirect = Response(status, b"", {"Location": target.format(port=stranger.port)})
+        # The question whether a metadata service of Azure's is there has no such header, and is answered as Azure does.
+        azure.answers[host, path] = lambda request: (
+            redirect if path != IMDS_PATH or "metadata" in request.headers else Response(400)
+        )
+        with pytest.raises(Unavailable, match="redirects elsewhere"):
+            mint(env)
 
-    assert azure.seen[-1].endswith("".join(step)) or step[0] == "127.0.0.1"
+        assert stranger.requests == []
+    assert path in [request.path.partition("?")[0] for request in azure.requests]
     assert all(request.path.partition("?")[0] not in ("/x", "/other") for request in azure.requests)
-    assert {name for name in azure.proxy.asked if not name.startswith((HOST, LOGIN))} == set()
+    assert {name.partition(":")[0] for name in azure.proxy.asked} <= {HOST, LOGIN, "login.example.com"}
+    assert not any(name.endswith(":8443") for name in azure.proxy.asked)
+
+
+@pytest.mark.parametrize("status", REDIRECTS)
+def test_ht4_a_metadata_service_that_leads_elsewhere_is_none(azure: FakeAzure, mint: Mint, status: int) -> None:
+    """Nor is the question followed whether it is there at all."""
+    with Site(lambda _: Response(400)) as stranger:
+        redirect = Response(status, b"", {"Location": f"http://127.0.0.1:{stranger.port}{IMDS_PATH}"})
+        azure.answers["127.0.0.1", IMDS_PATH] = redirect
+        with pytest.raises(NotFound):
+            mint(azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds, PATH="/usr/bin:/bin"))
+
+        assert stranger.requests == []
+    assert len(azure.metadata.requests) == 1
 
 
 def test_ht9_who_hears_what(azure: FakeAzure, get: Callable[..., Result], tmp_path: Path, home: Path) -> None:
@@ -994,6 +1129,55 @@ def test_ht1_look_alikes_are_not_ours(azure: FakeAzure, monkeypatch: pytest.Monk
     assert azure.requests == []
 
 
+def configure_registries(home: Path) -> None:
+    """Entries for Azure's hosts, and one for an alias."""
+    more = ['credential = "environment"']
+    for match in ("*.azurecr.cn", "*.azurecr.us", "*.*.geo.azurecr.io"):
+        more += ["[[registry]]", f'match = "{match}"', 'source = "acr"']
+    more += ["[[registry]]", 'match = "mirror.acme.example"', 'source = "acr"', f'registry = "{HOST}"']
+    write_config(home, *more, match="*.azurecr.io")
+
+
+def test_ht1_look_alikes_are_not_ours_with_a_configuration_either(
+    azure: FakeAzure, order: Callable[..., Order], home: Path
+) -> None:
+    """What the configuration says of Azure's hosts and of an alias makes nobody else a registry."""
+    configure_registries(home)
+    env = azure.principal()
+    for host in (HOST, "myregistry.azurecr.cn", "myregistry.westeurope.geo.azurecr.io", "mirror.acme.example"):
+        assert order(env, host).key
+    source = Acr(dict(os.environb))
+    strangers = {*_LOOK_ALIKES["azure"], *foreign_hosts(), "x.mirror.acme.example", "mirror.acme.example.evil.example"}
+    assert len(strangers) > 400
+    for host in strangers:
+        with pytest.raises(HelperError):
+            source.order(hosts.server_from(host.encode()))
+    assert azure.proxy.asked == []
+    assert azure.requests == []
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("myregistry.azurecr.io.evil.example", NOT_FOUND),
+        ("myregistry.azurecr.io@evil.example", NOT_FOUND),
+        ("mirror.acme.example.evil.example", NOT_FOUND),
+        ("myregistry.westeurope.data.azurecr.io", NOT_FOUND),
+        ("abc.azurecr.io", b"needs `registry`"),  # too short for a name of a registry, but an entry's
+    ],
+)
+def test_ht1_a_stranger_gets_nothing_with_a_configuration_either(
+    azure: FakeAzure, get: Callable[..., Result], home: Path, host: str, words: bytes
+) -> None:
+    """The same from outside."""
+    configure_registries(home)
+    result = get(azure.principal(), host, cached=True)
+
+    assert result.code == 1
+    assert words in result.out
+    assert azure.proxy.asked == []
+
+
 @pytest.mark.parametrize(
     "host", ["myregistry.azurecr.io.evil.example", "mcr.microsoft.com", "user@myregistry.azurecr.io"]
 )
@@ -1077,23 +1261,47 @@ def test_the_usual_variables_name_the_authorities(
     assert azure.mints == 1
 
 
-@pytest.mark.parametrize("fault", ["untrusted", "wrong name", "expired"])
-def test_ht8_a_certificate_that_is_not_right(authority: Authority, mint: Mint, tmp_path: Path, fault: str) -> None:
-    """The connection ends before a byte of ours, there is no second try, and the sentence says what it was."""
+def faulty(authority: Authority, host: str, fault: str) -> ssl.SSLContext:
+    """The certificate of a site that nobody may believe to be `host`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if fault == "untrusted":
-        trustme.CA().issue_cert(HOST).configure_cert(context)
+        trustme.CA().issue_cert(host).configure_cert(context)
     elif fault == "wrong name":
         authority._ca.issue_cert("otherregistry.azurecr.io").configure_cert(context)
     else:
         past = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
-        authority._ca.issue_cert(HOST, not_before=past - dt.timedelta(days=1), not_after=past).configure_cert(context)
-    with FakeAzure(authority, context) as azure:
-        with pytest.raises(Unavailable, match="certificate of the registry is not trusted"):
-            mint(azure.principal())
+        authority._ca.issue_cert(host, not_before=past - dt.timedelta(days=1), not_after=past).configure_cert(context)
+    return context
 
-        assert azure.requests == []
-        assert len(azure.proxy.asked) == 1
+
+@pytest.mark.parametrize("fault", ["untrusted", "wrong name", "expired"])
+@pytest.mark.parametrize(
+    ("host", "name", "kind"),
+    [
+        (HOST, "the registry", "secret"),
+        (LOGIN, "Microsoft Entra", "secret"),
+        (LOGIN, "Microsoft Entra", "certificate"),
+        (LOGIN, "Microsoft Entra", "federated token"),
+    ],
+)
+def test_ht8_a_certificate_that_is_not_right(
+    authority: Authority, mint: Mint, tmp_path: Path, host: str, name: str, kind: str, fault: str
+) -> None:
+    """The connection ends before a byte of ours, there is no second try, and the sentence says what it was."""
+    wrong = faulty(authority, host, fault)
+    context = authority.context(*LOGINS, *REGISTRIES)
+
+    def choose(connection: ssl.SSLObject, asked: str, _: ssl.SSLContext) -> None:
+        if asked == host:
+            connection.context = wrong
+
+    context.sni_callback = choose
+    with FakeAzure(authority, context) as azure:
+        with pytest.raises(Unavailable, match=f"certificate of {name} is not trusted"):
+            mint(identity(kind, tmp_path, azure))
+
+        assert azure.seen == ([] if host == HOST else STEPS[:1])
+        assert azure.proxy.asked == ([] if host == HOST else [f"{HOST}:443"]) + [f"{host}:443"]
 
 
 @pytest.mark.parametrize(
@@ -1262,6 +1470,7 @@ def test_ci7_every_setting_that_selects_an_identity_is_a_miss(tmp_path: Path) ->
     def note(name: str, environ: dict[bytes, bytes]) -> None:
         keys[name] = (Acr(environ).key(HOST), Acr(environ).order(HOST).key)
 
+    own_files = {"AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CONFIG_DIR", "AZD_CONFIG_DIR"}
     names = (
         "AZURE_TENANT_ID AZURE_CLIENT_ID AZURE_CLIENT_SECRET AZURE_CLIENT_CERTIFICATE_PATH "
         "AZURE_CLIENT_CERTIFICATE_PASSWORD AZURE_CLIENT_SEND_CERTIFICATE_CHAIN AZURE_FEDERATED_TOKEN "
@@ -1269,6 +1478,7 @@ def test_ci7_every_setting_that_selects_an_identity_is_a_miss(tmp_path: Path) ->
         "IDENTITY_ENDPOINT IDENTITY_HEADER IDENTITY_SERVER_THUMBPRINT IMDS_ENDPOINT MSI_ENDPOINT MSI_SECRET "
         "AZURE_CONFIG_DIR AZD_CONFIG_DIR"
     )
+    assert set(names.split()) == {name.decode() for name in _VARIABLES} | own_files
     for name in names.split():
         note(name, base | {name.encode(): b"one"})
         note(f"{name} again", base | {name.encode(): b"two"})
@@ -1279,28 +1489,67 @@ def test_ci7_every_setting_that_selects_an_identity_is_a_miss(tmp_path: Path) ->
     note("certificate", base | {b"AZURE_CLIENT_CERTIFICATE_PATH": str(tmp_path / "c.pem").encode()})
     (tmp_path / "c.pem").write_text("other")
     note("certificate changed", base | {b"AZURE_CLIENT_CERTIFICATE_PATH": str(tmp_path / "c.pem").encode()})
-    for number, lines in enumerate(
-        (
-            ['credential = "managed-identity"'],
-            ['credential = "managed-identity"', f'client_id = "{CLIENT}"'],
-            ['credential = "managed-identity"', f'object_id = "{CLIENT}"'],
-            ['credential = "managed-identity"', 'resource_id = "/subscriptions/a"'],
-            ['credential = "client-secret"'],
-            ['credential = "client-secret"', 'client_secret_file = "/nowhere"'],
-            ['credential = "certificate"', 'certificate_file = "/nowhere"'],
-            ['credential = "workload-identity"', 'token_file = "/nowhere"'],
-            ['credential = "workload-identity"', 'authority_host = "login.example.com"'],
-            ['credential = "azure-cli"'],
-            ['credential = "azure-cli"', 'tenant_id = "a.example"'],
-            ['credential = "azure-cli"', 'tenant_id = "b.example"'],
-            ['audience = "arm"'],
-        )
-    ):
+    table = (
+        ['credential = "managed-identity"'],
+        ['credential = "managed-identity"', f'client_id = "{CLIENT}"'],
+        ['credential = "managed-identity"', f'object_id = "{CLIENT}"'],
+        ['credential = "managed-identity"', 'resource_id = "/subscriptions/a"'],
+        ['credential = "client-secret"'],
+        ['credential = "client-secret"', 'client_secret_file = "/nowhere"'],
+        ['credential = "certificate"', 'certificate_file = "/nowhere"'],
+        ['credential = "workload-identity"', 'token_file = "/nowhere"'],
+        ['credential = "workload-identity"', 'authority_host = "login.example.com"'],
+        ['credential = "azure-cli"'],
+        ['credential = "azure-cli"', 'tenant_id = "a.example"'],
+        ['credential = "azure-cli"', 'tenant_id = "b.example"'],
+        ['audience = "arm"'],
+    )
+    assert {line.partition(" = ")[0] for lines in table for line in lines} == set(SETTINGS) - {"registry"}
+    for number, lines in enumerate(table):
         write_config(home, *lines)
         note(f"config {number}", base)
 
     for index in (0, 1):
         assert len({pair[index] for pair in keys.values()}) == len(keys)
+
+
+def test_an_alias_of_another_registry_is_another_key(tmp_path: Path) -> None:
+    """`registry`, too, selects a token."""
+    keys = set()
+    for registry in REGISTRIES[:2]:
+        write_config(tmp_path, f'registry = "{registry}"', match="mirror.acme.example")
+        source = Acr({b"HOME": str(tmp_path).encode()})
+        keys |= {source.key("mirror.acme.example"), source.order("mirror.acme.example").key}
+    assert len(keys) == 4
+
+
+def test_the_key_knows_every_variable_of_this_azure_identity() -> None:
+    """What azure-identity and msal read is in the key or has been judged; a new variable of a new one fails here."""
+    names: set[str] = set()
+    for package in ("azure.identity", "msal"):
+        found_at = find_spec(package)
+        assert found_at
+        assert found_at.origin
+        for path in Path(found_at.origin).parent.rglob("*.py"):
+            found = re.findall(r"""["']((?:AZURE|IDENTITY|IMDS|MSI|MSAL)_[A-Z0-9_]+)["']""", path.read_text())
+            names |= set(found)
+    judged = {name.decode() for name in _VARIABLES} | {"AZURE_CLIENT_CERTIFICATE_PATH"}
+    assert names & judged
+    assert names - judged - NO_IDENTITY_OF_OURS == set()
+
+
+NO_IDENTITY_OF_OURS = {
+    "AZURE_GERMANY",  # the name of a cloud
+    "AZURE_IDENTITY_DISABLE_MULTITENANTAUTH",  # we ask for a token of the tenant that the credential has
+    "AZURE_KUBERNETES_CA_DATA",  # of a transport that is not ours
+    "AZURE_KUBERNETES_CA_FILE",
+    "AZURE_KUBERNETES_SNI_NAME",
+    "AZURE_KUBERNETES_TOKEN_PROXY",
+    "AZURE_PASSWORD",
+    "AZURE_USERNAME",
+    "AZURE_REGIONAL_AUTHORITY_NAME",  # hidden
+    "MSAL_FORCE_REGION",
+}
 
 
 def test_a_renewed_token_file_is_the_same_identity(tmp_path: Path) -> None:
@@ -1312,6 +1561,51 @@ def test_a_renewed_token_file_is_the_same_identity(tmp_path: Path) -> None:
     path.write_text("another")
 
     assert keys == (Acr(environ).key(HOST), Acr(environ).order(HOST).key)
+
+
+def slow_exchange(azure: FakeAzure) -> None:
+    """Let the exchange take so long that calls of one moment are under way together."""
+
+    def answer(request: Request) -> Response:
+        time.sleep(0.5)
+        return azure.exchange(request, HOST)
+
+    azure.answers[HOST, "/oauth2/exchange"] = answer
+
+
+def secrets_of_twelve(get: Callable[..., Result], env: dict[str, str]) -> set[str]:
+    """What twelve processes of one moment are answered."""
+    with ThreadPoolExecutor(12) as pool:
+        return set(pool.map(lambda _: get(env, cached=True).credential["Secret"], range(12)))
+
+
+def test_twelve_calls_at_once_mint_once(azure: FakeAzure, get: Callable[..., Result]) -> None:
+    """One process mints while the others wait."""
+    slow_exchange(azure)
+
+    assert len(secrets_of_twelve(get, azure.principal())) == 1
+    assert sorted(azure.seen) == sorted(STEPS)
+
+
+def test_twelve_calls_past_the_soft_expiry_renew_once(azure: FakeAzure, get: Callable[..., Result], home: Path) -> None:
+    """They are answered with what is there, one process renews it behind them, and the next calls have it."""
+    env = azure.principal()
+    first = {get(env, cached=True).credential["Secret"]}
+    source = Acr({name.encode(): value.encode() for name, value in environment(home, **env).items()})
+    cache = TokenCache("acr", bytes(home / ".cache/credhelpers"))
+    for key in (source.key(HOST), source.order(HOST).key):
+        entry = cache.load(key)
+        assert isinstance(entry, Entry)
+        entry.credential.soft = time.time() - 60
+        cache.save(key, HOST, entry.credential, entry.issued)
+    slow_exchange(azure)
+
+    assert first <= secrets_of_twelve(get, env)
+    until = time.monotonic() + 20
+    while first & (second := secrets_of_twelve(get, env)):
+        assert time.monotonic() < until
+    assert len(second) == 1
+    assert azure.seen == STEPS * 2
 
 
 def test_two_registries_have_two_tokens(azure: FakeAzure, get: Callable[..., Result]) -> None:

@@ -29,7 +29,7 @@ _USERNAME = "00000000-0000-0000-0000-000000000000"  # docs/AAD-OAuth.md: what sa
 _BUDGET = 8.0  # seconds for one token; the call has ten
 _CONNECT = 3.0  # seconds
 _READ = 4.0  # seconds without a byte
-_PROBE = 1.0  # seconds for a metadata service to show that it is there
+_PROBE = 0.9  # seconds for a metadata service to show that it is there; a lost SYN would be sent anew after one
 _LAST_STEP = 1.5  # seconds that a child leaves for the exchange
 _ATTEMPTS = 3
 _PAUSE = 0.2  # seconds, doubled, less a random half
@@ -104,15 +104,15 @@ class Mint:
         self._is_said = False
         self._until = monotonic() + seconds
 
-    def credential(self) -> Credential:
-        """A refresh token of the registry, with its times.
+    def credential(self, old: Credential | None = None) -> Credential:
+        """A refresh token of the registry, with its times; `old` is the one that the same identity got before.
 
-        Raises NotFound if the registry asks for no token or there is no identity, and Unavailable for all else; it is
-        Unknown where Entra does not know the identity, or the registry does not.
+        Raises NotFound if the registry asks for no token or there is no identity, and none got `old`; Unavailable for
+        all else. It is Unknown where Entra does not know the identity, or the registry does not.
         """
         with _Wire("the registry", f"https://{self._host}/", self._until) as wire:
             service = self._challenge(wire)
-            kind, token = self._entra_token()
+            kind, token = self._entra_token(old)
             form = {"grant_type": "access_token", "service": service, "access_token": token}
             tenant = self._settings.get("tenant_id") or (kind not in _PERSONAL and self._variable(b"AZURE_TENANT_ID"))
             if tenant:
@@ -165,7 +165,10 @@ class Mint:
         """The registry's refresh token for the Entra token in the form."""
         status, _ = wire.post(f"https://{self._host}/oauth2/exchange", form)
         if status != 200:  # noqa: PLR2004 - RFC 9110
-            raise _refusal("exchange", status, is_arm=self._settings.get("audience") == "arm")
+            # In the form the service is the registry's own word, and the token is Entra's: the tenant is ours.
+            is_of_tenant = b"tenant" in wire.body.lower() or (status == 400 and "tenant" in form)  # noqa: PLR2004
+            is_arm = self._settings.get("audience") == "arm"
+            raise _refusal("exchange", status, is_of_tenant=is_of_tenant, is_arm=is_arm)
         refresh_token = _object(wire.body).get("refresh_token")
         if not _is_token(refresh_token):
             raise Unavailable("the registry's answer to the exchange holds no token", _LATER)
@@ -173,7 +176,7 @@ class Mint:
 
     # --- the identity ------------------------------------------------------------------------------------------------
 
-    def _entra_token(self) -> tuple[str, str]:
+    def _entra_token(self, old: Credential | None = None) -> tuple[str, str]:
         """A token of Microsoft Entra and the kind of identity behind it: the one that is said, else the first there."""
         kinds = self._kinds()
         for kind in kinds:
@@ -183,6 +186,11 @@ class Mint:
                 if self._is_said:
                     raise
                 notes.take(f"acr: {absent.message}")
+        if old:  # its key says that whatever selects an identity is as it was: this one may only be away for now
+            raise Unavailable(
+                "no identity is found any more for the token in hand",
+                "run `az login`, or see `az vm identity show`; `CREDHELPERS_DEBUG=1` shows what was looked for",
+            )
         raise NotFound
 
     def _kinds(self) -> tuple[str, ...]:
@@ -687,7 +695,7 @@ def _sdk() -> "Any":
         import azure.identity
     except ModuleNotFoundError:
         raise _missing() from None
-    hidden = ["AZURE_FEDERATED_TOKEN_FILE", "AZURE_REGIONAL_AUTHORITY_NAME"]
+    hidden = ["AZURE_FEDERATED_TOKEN_FILE", "AZURE_REGIONAL_AUTHORITY_NAME", "MSAL_FORCE_REGION"]
     if not os.environ.get("AZURE_POD_IDENTITY_AUTHORITY_HOST"):
         hidden += ["AZURE_POD_IDENTITY_AUTHORITY_HOST"]
     for name in hidden:
@@ -768,8 +776,14 @@ def _credential(refresh_token: str) -> Credential:
     return Credential(_USERNAME, refresh_token, soft=now + (end - now) / 2, hard=end - _HARD, expires=end - _SPARE)
 
 
-def _refusal(step: str, status: int, *, is_arm: bool = False) -> Unavailable:
+def _refusal(step: str, status: int, *, is_of_tenant: bool = False, is_arm: bool = False) -> Unavailable:
     """What a status of the registry means at this step."""
+    if status in (400, 401) and is_of_tenant:
+        return Unavailable(
+            "the registry does not take tokens of this tenant",
+            "set `tenant_id` in config.toml, or AZURE_TENANT_ID for an application, to the registry's: see "
+            "`az account show`",
+        )
     if status == 401 and is_arm:  # noqa: PLR2004 - RFC 9110
         return Unavailable(
             "the registry does not take tokens for Azure Resource Manager from this identity",

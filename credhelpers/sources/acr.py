@@ -183,14 +183,15 @@ class Order:
         files += [self._settings[name].encode() for name in _FILES if name in self._settings]
         return fingerprint(f"acr token {self._host}\n{said}", self._environ, _VARIABLES, files)
 
-    def mint(self, old: "Credential | None" = None) -> "Credential":  # noqa: ARG002 - tokens here are not renewed
+    def mint(self, old: "Credential | None" = None) -> "Credential":
         """A refresh token of the registry, with its times.
 
-        Raises NotFound if the registry asks for no token or there is no identity, and Unavailable for all else.
+        Raises NotFound if the registry asks for no token or there is no identity, and none got `old`; Unavailable for
+        all else.
         """
         from credhelpers.clouds.azure import Mint  # longer than all that a hit imports
 
-        return Mint(self._host, self._cloud, self._settings, self._environ, SAID).credential()
+        return Mint(self._host, self._cloud, self._settings, self._environ, SAID).credential(old)
 
 
 def _contradiction(settings: dict[str, str]) -> str:
