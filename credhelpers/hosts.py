@@ -235,6 +235,14 @@ def google(host: str) -> str:
     raise NotFound
 
 
+def google_location(host: str) -> str:
+    """The region or multi-region that the name of an Artifact Registry holds, "" for every other host."""
+    labels = host.split(".")
+    if _matches(labels, "<location>-docker.pkg.dev"):
+        return labels[0].removesuffix("-docker")
+    return labels[1] if _matches(labels, "docker.<location>.rep.pkg.dev") else ""
+
+
 def endpoint(url: str) -> tuple[str, str, int, str]:
     """Scheme, host, port and target (path and query) of a URL that a credential file names.
 

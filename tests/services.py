@@ -285,6 +285,10 @@ def _built_vault() -> Path:
     return base / f"credhelpers-tests/vault-{_VAULT}"
 
 
+# What Vault has built in, and OpenBao has not: github.com/openbao/openbao, helper/builtinplugins/registry.go.
+_PLUGINS_OF_OPENBAO = ("aws", "azure", "gcp")
+
+
 class Vault(Stack):
     """A real Vault server, unsealed. `address` is where it is, `token` may do everything.
 
@@ -339,7 +343,13 @@ storage "raft" {{
             safe.pop_all()
 
     def call(self, method: str, path: str, body: object = None, *, token: str | None = None) -> dict[str, Any]:
-        """What the server answers to the root token, or to another; fails for anything but success."""
+        """What the server answers to the root token, or to another; fails for anything but success.
+
+        Where the server is OpenBao, which lacks what is to be mounted, the test is skipped, in CI too.
+        """
+        kind = body.get("type") if isinstance(body, dict) and path.startswith(("sys/mounts/", "sys/auth/")) else None
+        if kind in _PLUGINS_OF_OPENBAO and Path(self.program).name == "bao":
+            pytest.skip(f"OpenBao has `{kind}` as a plugin only; put `vault` on PATH, and this test runs")
         status, answer = self.ask(method, path, body, token=token)
         assert status < 300, (method, path, status, answer)
         return answer

@@ -347,14 +347,16 @@ def sentences_of_vault() -> list[tuple[str, str]]:
         if isinstance(target, ast.Name)
     }
     nodes = [node for tree in trees for node in ast.walk(tree)]
-    # In a row of a table the words stand first by which the sentence is chosen.
-    words = {id(node.elts[0]) for node in nodes if isinstance(node, ast.Tuple) and node.elts}
+    # In a row of a table the words stand first by which the sentence is chosen; in the table a row stands first.
+    firsts = [node.elts[0] for node in nodes if isinstance(node, ast.Tuple) and node.elts]
+    words = {id(first) for first in firsts if not isinstance(getattr(first, "elts", [None])[0], ast.Tuple)}
     found: list[tuple[str, ...]] = []
     for node in nodes:
         pair: list[ast.expr] = []
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            pair = node.args[:2] if name in ("Unavailable", "Unsupported", "Denied", "Final", "fault") else []
+            kinds = ("Unavailable", "Unsupported", "Denied", "Final", "WornOut", "_Gone", "fault")
+            pair = node.args[:2] if name in kinds else []
         elif isinstance(node, ast.Tuple) and len(node.elts) in (2, 3) and id(node) not in words:
             pair = node.elts[-2:]
         found += itertools.product(*(texts_of(part, constants) for part in pair))

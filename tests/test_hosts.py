@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import random
 import re
 import subprocess
@@ -16,6 +17,7 @@ from credhelpers.errors import HelperError, MissingServer, NotFound, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 # --- an independent implementation: anchored, full-match regular expressions, one per documented form ---------------
 
@@ -420,6 +422,23 @@ def test_look_alikes_are_refused(cloud: str) -> None:
         assert _ours(_RULES[cloud][0], server) is None, "refused even where nothing stands before"
 
 
+@pytest.mark.parametrize(
+    ("host", "location"),
+    [
+        ("us-docker.pkg.dev", "us"),
+        ("europe-west1-docker.pkg.dev", "europe-west1"),
+        ("docker.us-central1.rep.pkg.dev", "us-central1"),
+        ("gcr.io", ""),
+        ("us.gcr.io", ""),
+        ("docker.s3nsregistry.fr", ""),
+    ],
+)
+def test_a_location_of_google(host: str, location: str) -> None:
+    """It is what stands in the name in its place, and nothing of a look-alike's."""
+    assert hosts.google_location(host) == location
+    assert not any(hosts.google_location(other) for other in _LOOK_ALIKES["google"])
+
+
 def test_look_alikes_load_no_sdk() -> None:
     """HT-1: refusing needs neither an SDK nor a socket: nothing of them is imported."""
     script = (
@@ -436,12 +455,68 @@ def test_look_alikes_load_no_sdk() -> None:
         "slow = {'re', 'socket', '_socket', 'ssl', 'json', 'urllib', 'botocore', 'boto3', 'google', 'azure', 'idna'}\n"
         "print(sorted(slow & set(sys.modules)))\n"
     )
+    assert _alone(script) == b"[]\n"
+
+
+_CONFIGURATION = """\
+[[registry]]
+match = "*.dkr.ecr.*.amazonaws.com"
+source = "ecr"
+profile = "prod"
+
+[[registry]]
+match = "europe-docker.pkg.dev"
+source = "gcr"
+credential = "gcloud"
+
+[[registry]]
+match = "*.azurecr.io"
+source = "acr"
+credential = "azure-cli"
+"""
+
+
+@pytest.mark.parametrize("text", ["", _CONFIGURATION], ids=["without a configuration", "configured"])
+def test_look_alikes_get_no_further_in_the_helpers(text: str, tmp_path: Path) -> None:
+    """HT-1: where the clouds are configured too, each is refused before an SDK or a socket is touched."""
+    (tmp_path / "config.toml").write_text(text)
+    (tmp_path / "config.toml").chmod(0o600)
+    environ = {b"CREDHELPERS_CONFIG": os.fsencode(tmp_path / "config.toml"), b"CREDHELPERS_CACHE_DIR": b""}
+    script = (
+        "import sys\n"
+        "from credhelpers.errors import HelperError\n"
+        "from credhelpers.minted import Minted\n"
+        "from credhelpers.protocol import server_from\n"
+        "from credhelpers.sources.acr import Acr\n"
+        "from credhelpers.sources.ecr import Ecr\n"
+        "from credhelpers.sources.gcr import Gcr\n"
+        "sys.addaudithook(lambda event, _: print(event) if event.startswith('socket.') else None)\n"
+        f"environ = {environ!r}\n"
+        "helpers = [Minted(source(environ), environ) for source in (Ecr, Gcr, Acr)]\n"
+        "for line in sys.stdin.buffer.read().split(b'\\xff'):\n"
+        "    for helper in helpers:\n"
+        "        try:\n"
+        "            server = server_from(line)\n"
+        "        except HelperError:\n"
+        "            continue\n"
+        "        for verb in (helper.ready, helper.get):\n"
+        "            try:\n"
+        "                print('answered' if verb(server) else '', end='')\n"
+        "            except HelperError:\n"
+        "                pass\n"
+        "slow = {'socket', '_socket', 'ssl', 'urllib3', 'requests', 'botocore', 'google', 'azure', 'subprocess'}\n"
+        "print(sorted(slow & set(sys.modules)))\n"
+    )
+    assert _alone(script) == b"[]\n"
+
+
+def _alone(script: str) -> bytes:
+    """What the script prints that is given all look-alikes, in an interpreter in which nothing is imported yet."""
     servers = b"\xff".join(server.encode() for rows in _LOOK_ALIKES.values() for server in rows)
     # Without `site`, which imports what `.pth` files name.
-    path = ":".join(entry for entry in sys.path if entry)
-    script = f"import sys; sys.path[:0] = {path.split(':')!r}\n" + script
+    script = f"import sys; sys.path[:0] = {[entry for entry in sys.path if entry]!r}\n" + script
     done = subprocess.run([sys.executable, "-I", "-S", "-c", script], input=servers, capture_output=True, check=True)
-    assert done.stdout == b"[]\n"
+    return done.stdout
 
 
 # --- against the independent implementation --------------------------------------------------------------------------

@@ -258,7 +258,12 @@ def test_a_file_with_a_token(file: Path) -> None:
     other = text.replace("/home/.vault-token", "/run/token")
     with pytest.raises(Unavailable, match="token_file_path"):
         found(file, other)
-    assert found(file, other, BAO_TOKEN_PATH="/run/token") == common
+    for name in ("BAO_TOKEN_PATH", "VAULT_TOKEN_PATH"):
+        assert found(file, other, **{name: "/run/token"}) == common
+        with pytest.raises(Unavailable, match="token_file_path"):
+            found(file, text, **{name: "/run/token"})
+    with pytest.raises(Unavailable, match="token_file_path"):
+        found(file, other, BAO_TOKEN_PATH="", VAULT_TOKEN_PATH="/run/token")
 
 
 def test_mounts_and_namespaces(file: Path) -> None:

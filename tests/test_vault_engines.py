@@ -24,7 +24,7 @@ from tests.fakes.google import ACCOUNT as ACCOUNT_OF_GOOGLE
 from tests.fakes.google import SCOPE, FakeGoogle, service_account
 from tests.fakes.tls import Proxy, Request, Response, Site
 from tests.harness import NOT_FOUND, Result, call, document, environment
-from tests.services import Audit, Redis, Vault, until
+from tests.services import Audit, Redis, Stack, Vault, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,6 +234,104 @@ def test_the_users_own_token_dies_with_its_leases(user: User, database: Database
 
     assert refused.code == 1
     assert b"token" in refused.out
+
+
+@pytest.fixture
+def agent(vault: Vault, login: Any) -> Iterator[tuple[str, Path]]:
+    """An agent whose own tokens live for 8 seconds each: its address, and the file with the one that it has."""
+    settings, env = login(token_ttl="8s", token_max_ttl="8s")
+    with Stack() as stack:
+        folder = stack.folder
+        (folder / "role").write_text(str(settings["role_id"]))
+        (folder / "secret").write_text(env["VAULT_SECRET_ID"])
+        (folder / "agent.hcl").write_text(f"""\
+vault {{ address = "{vault.address}" }}
+auto_auth {{
+  method "approle" {{
+    mount_path = "auth/engines"
+    config = {{
+      role_id_file_path = "{folder}/role"
+      secret_id_file_path = "{folder}/secret"
+      remove_secret_id_file_after_reading = false
+    }}
+  }}
+  sink "file" {{ config = {{ path = "{folder}/sink" }} }}
+}}
+cache {{ use_auto_auth_token = true }}
+listener "unix" {{
+  address = "{folder}/socket"
+  tls_disable = true
+  require_request_header = true
+}}
+""")
+        service = stack.start(vault.program, "agent", f"-config={folder}/agent.hcl", env=vault.env)
+        service.ready(lambda: (folder / "socket").exists() and (folder / "sink").exists())
+        yield f"unix://{folder}/socket", folder / "sink"
+
+
+def test_an_agents_token_dies_with_its_leases(user: User, database: Database, agent: tuple[str, Path]) -> None:
+    """The agent has another token in time, and says of neither which it is: what the first one made goes with that."""
+    address, sink = agent
+    user.env |= {"VAULT_AGENT_ADDR": address, "VAULT_TOKEN": ""}
+    user.configure({"match": "*.acme.example", "path": database.role("of-an-agent")})
+    first, token = user.get(), sink.read_text()
+    assert database.redis.can_log_in(*first)
+    until(lambda: sink.read_text() not in ("", token), "the agent's next token")
+    user.get()
+    until(lambda: not database.redis.can_log_in(*first), "the end of the agent's first token")
+
+    assert database.redis.can_log_in(*user.get())
+
+
+COUNTED = b"the uses of this Vault token are counted, and the last one ends all that was leased with it\n"
+
+
+@pytest.mark.parametrize("more", [{}, {"no_default_policy": True}], ids=["looks at itself", "may not do so"])
+@pytest.mark.parametrize("uses", [1, 2, 3, 4, 9])
+def test_a_lease_by_a_token_whose_uses_are_counted(
+    user: User, database: Database, uses: int, more: dict[str, bool]
+) -> None:
+    """It ends with the last of them, whoever has that: it is not answered with, and ended at once."""
+    path = database.role(f"counted-{uses}-{len(more)}")
+    user.env["VAULT_TOKEN"] = database.vault.token_for("puller", num_uses=uses, **more)
+    user.configure({"match": "*.acme.example", "path": path, "engine": "leased"})
+    answer = user.call("get")
+    if more and uses > 2:  # nobody can know, and some uses are left
+        assert database.redis.can_log_in(answer.credential["Username"], answer.credential["Secret"])
+        return
+
+    assert answer.out == COUNTED if uses > 1 else b"has no uses left" in answer.out
+    until(lambda: not database.leases(path), "the end of the lease")
+
+
+def test_a_rotated_password_by_a_token_whose_uses_are_counted(user: User, database: Database) -> None:
+    """What has no lease does not end with the token."""
+    user.env["VAULT_TOKEN"] = database.vault.token_for("puller", num_uses=2)
+    user.configure({"match": HARBOR, "path": database.static_role("rarely", 86400), "engine": "leased"})
+
+    assert database.redis.can_log_in(*user.get())
+
+
+@pytest.mark.parametrize(
+    ("uses", "is_enough"),
+    [
+        pytest.param(1, False, id="the read"),
+        pytest.param(2, True, id="one more"),
+    ],
+)
+def test_a_login_whose_uses_are_counted(
+    home: Path, database: Database, login: Any, uses: int, *, is_enough: bool
+) -> None:
+    """Nobody else uses its token, so what it leases lives on if there is one use more than are needed."""
+    settings, env = login(token_num_uses=uses)
+    user = User(home, database.vault.address, **env)
+    path = database.role(f"counted-login-{uses}")
+    user.configure({"match": "*.acme.example", "path": path, **settings})
+    if is_enough:
+        assert len(used(user, database, 2)) == 1
+    else:
+        assert user.call("get").out == COUNTED
+        until(lambda: not database.leases(path), "the end of the lease")
 
 
 def test_a_revoked_token_takes_its_lease(user: User, database: Database) -> None:
@@ -677,19 +775,24 @@ def test_a_user_that_came_to_nothing(
 
 
 def test_keys_that_vault_rotates(plugin_user: User, fake: FakeVault, aws: FakeAws) -> None:
-    """The token by a static user's keys is not answered once they were to be rotated; there is no lease to revoke."""
+    """The token by a static user's keys is not answered once they were to be rotated; there is no lease to revoke.
+
+    Vault is late for that, mostly, and answers with keys that still work and a moment that is past.
+    """
     aws.keys = {"AKIDSTATIC": Key("made-up-static-secret")}
     keys = {"access_key": "AKIDSTATIC", "secret_key": "made-up-static-secret"}
-    end = time.time() + 4
+    end = time.time() + 5
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
     fake.answers["GET aws/static-creds/user"] = {"data": {**keys, "expiration": moment}}
     plugin_user.env |= {"HTTPS_PROXY": aws.proxy.url, "AWS_CA_BUNDLE": plugin_user.env["VAULT_CACERT"]}
     plugin_user.configure({"match": ECR, "path": "aws/static-creds/user", "engine": "aws"})
     first = plugin_user.get(ECR)
-    until(lambda: time.time() > end, "the rotation")
+    until(lambda: plugin_user.get(ECR) != first, "the moment")
+    second = plugin_user.get(ECR)
+    assert time.time() > end - 1
     fake.answers["GET aws/static-creds/user"] = {"data": keys}
 
-    assert plugin_user.get(ECR) != first
+    until(lambda: plugin_user.get(ECR) != second, "the next look")
     asked = dict(fake.seen)
     assert plugin_user.call("erase", ECR) == Result(0, b"", b"")
     assert fake.seen == asked
@@ -795,6 +898,15 @@ def test_no_token_of_google(home: Path, vault: Vault, recorded: None, answer: di
 
     assert refused.code == 1
     assert b"made-up" not in refused.out + refused.err
+
+
+def test_a_key_of_google(plugin_user: User, fake: FakeVault) -> None:
+    """The path of a key is a mistake, and the key that it made is taken back: an account has no more than ten."""
+    fake.answers["GET gcp/roleset/puller/key"] = leased({"private_key_data": "bWFkZS11cA=="})
+    plugin_user.configure({"match": GAR, "path": "gcp/roleset/puller/key", "engine": "gcp"})
+
+    assert b"`/token`" in plugin_user.call("get", GAR).err
+    assert fake.posts == [("POST sys/leases/revoke", {"lease_id": "plugin/creds/one/abc"})]
 
 
 def principal(**more: object) -> dict[str, object]:

@@ -6,15 +6,19 @@ import base64
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.fakes.tls import Request, Response, Site
 from tests.harness import BIN, NOT_FOUND, Result, call, document, environment
 from tests.services import until
 
@@ -139,6 +143,14 @@ def hits(team: Team, work: Callable[[], object]) -> list[str]:
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     asked = [line["request"]["path"] for line in lines if line["type"] == "request"]
     return [path for path in asked if not path.startswith("sys/audit")]
+
+
+def passed_on(vault: Vault, request: Request) -> Response:
+    """What the server answers to a request that somebody stands in the way of."""
+    with closing(HTTPConnection("127.0.0.1", vault.port, timeout=30)) as connection:
+        connection.request(request.method, request.path, request.body or None, request.headers)
+        answer = connection.getresponse()
+        return Response(answer.status, answer.read())
 
 
 # --- read ------------------------------------------------------------------------------------------------------------
@@ -547,6 +559,9 @@ def times(home: Path) -> tuple[float, float, float]:
         pytest.param("epoch", {}, {}, [], (150, 300, 300), id="nothing-said"),
         pytest.param("epoch", {}, {}, ['keep = "1h"'], (1800, 3600, 3600), id="keep"),
         pytest.param("epoch", {"ttl": "30m"}, {}, ['keep = "1h"'], (900, 1800, 1800), id="ttl"),
+        pytest.param("epoch", {"ttl": "720h"}, {}, ['keep = "10m"'], (300, 600, 600), id="ttl-beyond-keep"),
+        pytest.param("epoch", {}, {"ttl": "720h"}, ['keep = "10m"'], (300, 600, 600), id="ttl-custom-beyond-keep"),
+        pytest.param("epoch", {"ttl": "1h"}, {"ttl": "5m"}, ['keep = "2h"'], (1800, 3600, 3600), id="ttl-field-first"),
         pytest.param("epoch", {"ttl": 600}, {}, [], (300, 600, 600), id="ttl-number"),
         pytest.param("epoch", {"ttl": "1h30m"}, {}, [], (2700, 5400, 5400), id="ttl-go"),
         pytest.param("epoch", {}, {"ttl": "600"}, [], (300, 600, 600), id="ttl-custom"),
@@ -573,7 +588,7 @@ def test_how_long_it_is_kept(
     lines: list[str],
     wanted: tuple[float, float, float],
 ) -> None:
-    """What the secret says of itself bounds its life in the cache; else what is configured; else five minutes."""
+    """What the secret says of itself bounds its life in the cache, as does the configuration; else five minutes."""
     team.put(PAIR | said(data, form))
     if custom:
         team.describe(**{name: str(value) for name, value in said(custom, form).items()})
@@ -660,19 +675,58 @@ def test_after_its_life_it_is_read_before_it_is_answered(team: Team, home: Path)
     assert pair(team.get()) == ("robot", "rotated")
 
 
-def test_what_is_still_good_is_the_last_resort(team: Team, home: Path) -> None:
-    """A secret that says how long it is good is answered when Vault refuses to; one that is gone is not."""
+def due(team: Team, home: Path) -> None:
+    """Have a secret in the cache that must be read again, and is good for an hour by its own word."""
     team.configure('keep = "2s"')
     team.keep(home)
     team.put(PAIR | said({"expires_at": 3600.0}, "epoch"))
     assert pair(team.get()) == ("robot", "made-up")
     until(lambda: times(home)[1] <= 0, "the life's end")
 
-    team.vault.policy(team.policy, "else/* read")
-    assert pair(team.get()) == ("robot", "made-up")
-    team.vault.policy(team.policy, f"{team.mount}/* read")
-    team.vault.call("DELETE", f"{team.data}/registries/{HOST}")
-    until(lambda: team.get().out == NOT_FOUND, "what has become of it", 10)
+
+def test_what_is_still_good_is_the_last_resort(team: Team, home: Path) -> None:
+    """A secret that says how long it is good is answered while Vault is away; one that is gone is not."""
+    is_away = threading.Event()
+
+    def respond(request: Request) -> Response:
+        return Response(503, b'{"errors": []}') if is_away.is_set() else passed_on(team.vault, request)
+
+    with Site(respond) as site:
+        team.env |= {"VAULT_ADDR": f"http://127.0.0.1:{site.port}", "VAULT_MAX_RETRIES": "0"}
+        due(team, home)
+
+        is_away.set()
+        for _ in range(2):  # the second time the failure is remembered
+            assert pair(team.get()) == ("robot", "made-up")
+        is_away.clear()
+        team.vault.call("DELETE", f"{team.data}/registries/{HOST}")
+        until(lambda: team.get().out == NOT_FOUND, "what has become of it", 10)
+
+
+@pytest.mark.parametrize(
+    ("who", "words"),
+    [
+        pytest.param("policy", (b"permission", b'"read"'), id="policy"),
+        pytest.param("token", (b"does not accept the token",), id="token"),
+        pytest.param("version", (b"was destroyed",), id="version"),
+    ],
+)
+def test_there_is_no_last_resort_for_who_is_denied(team: Team, home: Path, who: str, words: tuple[bytes, ...]) -> None:
+    """Whose policy, token or secret was taken away gets no old one, however good it still is."""
+    due(team, home)
+
+    if who == "policy":
+        team.vault.policy(team.policy, f"{team.data}/else/* read")
+    elif who == "token":
+        team.vault.call("POST", "auth/token/revoke", {"token": team.env["VAULT_TOKEN"]})
+    else:
+        team.vault.call("PUT", f"{team.mount}/destroy/registries/{HOST}", {"versions": [1]})
+
+    for _ in range(2):  # the second time the failure is remembered
+        refused(team.get(), *words)
+    if who == "policy":
+        team.vault.policy(team.policy, f"{team.data}/* read")
+        until(lambda: team.get().code == 0, "the secret", 10)
 
 
 @pytest.mark.parametrize(("before", "after"), [("1", "2"), ("2", "1")])
@@ -942,28 +996,62 @@ def test_logins_at_the_same_moment(team: Team) -> None:
             refused(result, b"same time", b"run the same command again")
 
 
-def test_a_rival_that_always_comes_between(team: Team) -> None:
-    """Who writes again and again is not overwritten by a login: its fields are there, whatever became of the login."""
-    team.put(PAIR | {"count": 0})
-    stop = threading.Event()
-    written = [0]
+class Rival:
+    """Somebody who writes another field of the secret between the helper's read and its write, the first few times."""
 
-    def rival() -> None:
-        while not stop.is_set():
-            team.put(team.kept() | {"count": written[0] + 1})
-            written[0] += 1
+    def __init__(self, team: Team, path: str, times: int) -> None:
+        self.tried = 0
+        self._team = team
+        self._path = path
+        self._times = times
 
-    thread = threading.Thread(target=rival)
-    thread.start()
-    try:
-        results = [team.store(secret=f"typed {number}") for number in range(3)]
-    finally:
-        stop.set()
-        thread.join()
+    def respond(self, request: Request) -> Response:
+        team = self._team
+        if request.method in ("POST", "PUT") and request.path == f"/v1/{team.data}/{self._path}":
+            if self.tried < self._times:
+                status, found = team.vault.ask("GET", f"{team.data}/{self._path}")
+                old = found["data"]["data"] if status == 200 else {}
+                team.put(old | {f"rival {self.tried}": "was here"}, self._path)
+            self.tried += 1
+        return passed_on(team.vault, request)
 
-    assert team.kept()["count"] == written[0]
-    for result in results:
-        assert result.code == 0 or b"same time" in result.out
+
+_TYPED = {"username": "alice", "password": "typed"}
+_DOCKER = {"a": {"auths": {HOST: {"auth": "eDp5"}, "other.acme.example": {"auth": "eDp5"}}}}
+
+
+@pytest.mark.parametrize(
+    ("verb", "before", "after"),
+    [
+        pytest.param("store", PAIR | {"note": "n"}, _TYPED | {"note": "n"}, id="login"),
+        pytest.param("store", {}, _TYPED, id="first-login"),
+        pytest.param("erase", _DOCKER, {"a": {"auths": {"other.acme.example": {"auth": "eDp5"}}}}, id="logout"),
+    ],
+)
+@pytest.mark.parametrize("conflicts", [0, 1, 2, 3])
+def test_a_rival_that_comes_between(
+    team: Team, verb: str, before: dict[str, Any], after: dict[str, Any], conflicts: int
+) -> None:
+    """Nothing of the rival's is lost: what is read anew is written on top of it, and given up after three times."""
+    path = f"registries/{HOST}"
+    if verb == "erase":
+        team.configure('auths_field = "a"')
+    if before:
+        team.put(before)
+    rival = Rival(team, path, conflicts)
+    fields = {f"rival {number}": "was here" for number in range(conflicts)}
+
+    with Site(rival.respond) as site:
+        team.env["VAULT_ADDR"] = f"http://127.0.0.1:{site.port}"
+        result = team.store() if verb == "store" else team.erase()
+
+    assert rival.tried == min(conflicts + 1, 3)
+    if conflicts < 3:
+        assert result == Result(0, b"", b"")
+        assert team.kept() == after | fields
+    else:
+        refused(result, b"same time", b"run the same command again")
+        assert team.kept() == before | fields
 
 
 def test_a_killed_login(team: Team) -> None:
@@ -1049,6 +1137,13 @@ def test_a_listing_names_what_the_token_may_read(either: Team) -> None:
             "111122223333.dkr.ecr.eu-west-1.amazonaws.com",
             id="amazon",
         ),
+        pytest.param(
+            "*-docker.pkg.dev",
+            "{region}/{host}",
+            "europe/europe-docker.pkg.dev",
+            "europe-docker.pkg.dev",
+            id="google",
+        ),
         pytest.param("a.acme.example", "registries/robot", "registries/robot", "a.acme.example", id="no-wildcard"),
         pytest.param("a.acme.example:5000", "r/{port}", "r/5000", "a.acme.example:5000", id="no-wildcard-port"),
     ],
@@ -1100,6 +1195,63 @@ def test_a_listing_without_a_server_is_an_error(team: Team) -> None:
     team.env["VAULT_ADDR"] = "http://127.0.0.1:9"
 
     refused(call("vault", "list", "", team.env), b"vault")
+
+
+def listed(team: Team, *configurations: str) -> Result:
+    """The listing of all these entries, with the notes."""
+    team.config.write_text("".join(configurations))
+    return call("vault", "list", "", team.env | {"CREDHELPERS_DEBUG": ""})
+
+
+@pytest.mark.parametrize(("match", "path"), [("*.other.example", "{host}"), ("a.other.example", "a")])
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        pytest.param(['address = "http://127.0.0.1:9"'], b"nothing answers at Vault's address", id="away"),
+        pytest.param(['auth = "userpass"', 'login_name = "x"'], b"there is no password to log in", id="no-token"),
+    ],
+)
+def test_an_entry_that_fails_is_left_out_of_a_listing(
+    team: Team, lines: list[str], words: bytes, match: str, path: str
+) -> None:
+    """The others are listed, and why it is missing is told to who debugs; alone it is an error."""
+    team.put(PAIR)
+    good = team.config.read_text()
+    team.configure(*lines, match=match, path=path)
+    bad = team.config.read_text()
+
+    for result in (listed(team, bad, good), listed(team, good, bad)):
+        assert result.listing == {HOST: "robot"}
+        assert b"debug: vault: left out of the list: " + words in result.err
+    refused(listed(team, bad), words)
+
+
+def test_an_entry_whose_path_does_not_fit_is_left_out_of_a_listing(team: Team) -> None:
+    """A path that wants what the registry's name does not have is as good as a Vault that is away."""
+    team.put(PAIR)
+    good = team.config.read_text()
+    team.configure(match="a.other.example", path="{account}")
+    bad = team.config.read_text()
+
+    assert listed(team, bad, good).listing == {HOST: "robot"}
+    refused(listed(team, bad), b"needs what this registry's name does not have")
+
+
+def test_a_silent_vault_does_not_hold_up_a_listing(team: Team) -> None:
+    """However many entries wait for it until there is no time left, the others are listed."""
+    team.put(PAIR)
+    good = team.config.read_text()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        bad = []
+        for name in (*"abcdefghij", "*"):
+            address = f'address = "http://127.0.0.1:{silent.getsockname()[1]}"'
+            team.configure(address, match=f"{name}.other.example", path="{host}")
+            bad.append(team.config.read_text())
+
+        result = listed(team, *bad, good)
+
+    assert result.listing == {HOST: "robot"}
+    assert result.err.count(b"vault did not answer in time") == 11
 
 
 def test_a_listing_logs_in_once(team: Team, home: Path) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 HOST = "harbor.acme.example"
 PATH = 'path = "kv/registries/{host}"'
+ALIAS = ['account = "111122223333"', 'region = "eu-west-1"']
 
 
 def configure(home: Path, *lines: str, match: str = "*.acme.example") -> None:
@@ -185,6 +186,62 @@ def test_every_value_of_a_template(home: Path, kv: Kv) -> None:
 
     assert kv.get(server).credential["Secret"] == "planted"
     assert kv.get(f"https://{server}:443/v2/").credential["Secret"] == "planted"
+
+
+@pytest.mark.parametrize(
+    ("server", "lines", "path"),
+    [
+        pytest.param(HOST, ALIAS, f"111122223333/eu-west-1/{HOST}", id="alias"),
+        pytest.param(
+            "444455556666.dkr.ecr.us-east-2.amazonaws.com",
+            ALIAS,
+            "444455556666/us-east-2/444455556666.dkr.ecr.us-east-2.amazonaws.com",
+            id="no-alias",
+        ),
+        pytest.param("europe-docker.pkg.dev", [], "{account}/europe/europe-docker.pkg.dev", id="google-multi-region"),
+        pytest.param(
+            "docker.us-east1.rep.pkg.dev", [], "{account}/us-east1/docker.us-east1.rep.pkg.dev", id="google-endpoint"
+        ),
+        pytest.param(HOST, ['registry = "us-east1-docker.pkg.dev"'], "{account}/us-east1/" + HOST, id="google-alias"),
+    ],
+)
+def test_account_and_region(home: Path, kv: Kv, server: str, lines: list[str], path: str) -> None:
+    """They are those of the registry's own name; else those of the registry for which it stands."""
+    template = "{account}/{region}/{host}" if lines == ALIAS else "{region}/{host}"
+    configure(home, f'path = "{kv.mount}/{template}"', *lines, match=server)
+    kv.put(path.removeprefix("{account}/"), "planted")
+
+    assert kv.get(server).credential["Secret"] == "planted"
+
+
+@pytest.mark.parametrize(
+    ("server", "match"),
+    [
+        pytest.param(HOST, "*.acme.example", id="another-cloud"),
+        pytest.param("gcr.io", "gcr.io", id="google-without-a-location"),
+        pytest.param("us.gcr.io", "*.gcr.io", id="google-of-old"),
+        pytest.param("us-docker.pkg.dev.evil.example", "*.pkg.dev.evil.example", id="longer"),
+        pytest.param("us-docker.evil.example", "*.evil.example", id="another-domain"),
+        pytest.param("admin-x-y-docker.pkg.dev", "*.pkg.dev", id="no-location"),
+        pytest.param("-docker.pkg.dev", "*.pkg.dev", id="empty-location"),
+        pytest.param("us--docker.pkg.dev", "*.pkg.dev", id="half-a-location"),
+        pytest.param("..-docker.pkg.dev", "*.pkg.dev", id="climbs"),
+        pytest.param("us%2fadmin-docker.pkg.dev", "*.pkg.dev", id="escaped-part"),
+        pytest.param("us/admin-docker.pkg.dev", "*.pkg.dev", id="part"),
+        pytest.param("1-docker.pkg.dev", "*.pkg.dev", id="digit"),
+        pytest.param("docker.us-x-y.rep.pkg.dev", "docker.*.rep.pkg.dev", id="endpoint-without-a-location"),
+        pytest.param("evil.us.rep.pkg.dev", "*.*.rep.pkg.dev", id="another-endpoint"),
+        pytest.param("111122223333.dkr.ecr.data.amazonaws.com", "*.dkr.ecr.*.amazonaws.com", id="no-region"),
+    ],
+)
+def test_a_region_that_a_stranger_writes(home: Path, env: dict[str, str], server: str, match: str) -> None:
+    """A name that is not whole one of the cloud's has no region, and nobody is asked for a path with it."""
+    configure(home, 'path = "kv/{region}/{host}"', match=match)
+
+    for verb in ("get", "erase"):
+        result = call("vault", verb, server, env)
+        assert b"nothing answers" not in result.out
+        assert b"needs what this registry's name does not have" in result.out or result.out in (NOT_FOUND, b"")
 
 
 def test_a_value_that_the_registry_does_not_have(home: Path, env: dict[str, str]) -> None:

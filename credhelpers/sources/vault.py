@@ -47,7 +47,7 @@ SETTINGS: "Settings" = {
         "the user name itself, where the secret has none; with userpass and ldap see `login_name`",
     ),
     "auths_field": (*_FIELD, "the field that holds docker's `auths` as JSON, the registry's entry of which counts"),
-    "keep": (*_DURATION, "how long an answer is kept that does not say so itself; else 5m"),
+    "keep": (*_DURATION, "how long an answer from KV is kept at most; else as its `ttl` says, else 5m"),
     "read_only": ("true or false", bool, "whether `docker login` and `docker logout` leave Vault as it is"),
     "on_write": (
         "`accept` or `refuse`",

@@ -6,9 +6,9 @@ What the keys mean is on developer.hashicorp.com, "Vault Agent auto-auth", a pag
 
 from credhelpers import config, hosts
 from credhelpers.errors import NotFound, Unavailable
-from credhelpers.identity import home
 from credhelpers.vault import auth, hcl
 from credhelpers.vault.connection import variable
+from credhelpers.vault.present import token_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,8 +173,7 @@ def _login(environ: "Environment", file: "_File", method: str, said: "dict[str, 
 
 def _check_token_file(environ: "Environment", file: "_File", path: str) -> None:
     """Raise unless a token is looked for there anyway."""
-    usual = environ.get(b"BAO_TOKEN_PATH") or home(environ) + b"/.vault-token"
-    if path.encode("utf-8", "replace") != usual:
+    if path.encode("utf-8", "replace") != token_file(environ):
         raise file.fault("`token_file_path` is not where a token is looked for", "set BAO_TOKEN_PATH to it")
 
 

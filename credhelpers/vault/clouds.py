@@ -6,7 +6,7 @@ the user wrote which registry it stands for.
 
 from datetime import datetime
 from posix import urandom
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 
 from credhelpers.clouds import fresh
 from credhelpers.credential import Credential
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _LAST = 1.0  # seconds that are left for the lease of an identity that came to nothing
 _PAUSE = 0.3  # seconds, growing to
 _PAUSE_AT_MOST = 1.5
+# Vault looks once a minute for keys of `static-creds` that are due (`PeriodicFunc` of github.com/hashicorp/vault,
+# builtin/logical/aws), and answers with the old ones and their moment until it has rotated them.
+_ABOUT_TO_GO = 2.0  # seconds before that moment
+_AT_LEAST = 5.0  # seconds for which such keys are answered with
 
 
 def scope(place: "Place") -> str:
@@ -74,6 +78,9 @@ def aws(session: "Session", mount: "Mount", place: "Place", old: Credential | No
         if token:
             answer.lease = None  # it ends by itself, and the registry's token does not end with it
         elif end := _moment(answer.data.get("expiration")):
+            now = time()
+            if end - now < _ABOUT_TO_GO:
+                end = now + _AT_LEAST
             made = Credential.sealed(
                 made.tail(), soft=min(made.soft, end), hard=min(made.hard, end), expires=min(made.expires, end)
             )
@@ -89,13 +96,14 @@ def gcp(session: "Session", mount: "Mount", place: "Place", old: Credential | No
     from credhelpers.clouds.google import credential
 
     answer = leases.ask(session, mount)
-    end = leases.seconds(answer.data.get("expires_at_seconds"))
-    if end is None:
-        life = leases.seconds(answer.data.get("token_ttl"))
-        end = answer.asked + life if life else None
-    if end is None:
-        raise _no_answer("a `path` of this engine ends in `/token`")
-    return leases.bound(credential(answer.data.get("token"), end), answer, session, mount)
+    with leases.in_use(session, answer):  # a key of a service account is leased
+        end = leases.seconds(answer.data.get("expires_at_seconds"))
+        if end is None:
+            life = leases.seconds(answer.data.get("token_ttl"))
+            end = answer.asked + life if life else None
+        if end is None:
+            raise _no_answer("a `path` of this engine ends in `/token`")
+        return leases.bound(credential(answer.data.get("token"), end), answer, session, mount)
 
 
 def azure(session: "Session", mount: "Mount", place: "Place", old: Credential | None) -> Credential:

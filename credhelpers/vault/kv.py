@@ -38,6 +38,12 @@ class Secret:
         self.version = version if isinstance(version, int) else 0
 
 
+class _Gone(Unavailable):
+    """What was meant to be there and is not."""
+
+    is_denial = True
+
+
 def read(session: "Session", mount: "Mount", place: "Place") -> Credential:
     """The credential in the secret, with the times between which it is answered.
 
@@ -190,19 +196,19 @@ def _create(session: "Session", mount: "Mount", data: "dict[str, Any]") -> None:
         )
 
 
-def _gone(secret: Secret, mount: "Mount", place: "Place") -> NotFound | Unavailable:
+def _gone(secret: Secret, mount: "Mount", place: "Place") -> NotFound | _Gone:
     """Why there is no data."""
     path = f"{mount.mount}/{mount.path}"  # as `vault kv` has it, whatever is configured
     history = f"`vault kv metadata get {path}` shows the versions"
     if secret.metadata.get("destroyed") is True:
-        return Unavailable("this version of the secret in Vault was destroyed", f"`docker login` writes one; {history}")
+        return _Gone("this version of the secret in Vault was destroyed", f"`docker login` writes one; {history}")
     if "version" in place.settings:
         if secret.metadata:
-            return Unavailable(
+            return _Gone(
                 "the configured version of the secret in Vault was deleted",
                 f"`vault kv undelete -versions={place.settings['version']} {path}` takes it back; {history}",
             )
-        return Unavailable("the configured version of the secret is not in Vault", history)
+        return _Gone("the configured version of the secret is not in Vault", history)
     is_deleted = bool(secret.metadata)
     notes.take("the newest version of the secret was deleted" if is_deleted else "nothing is at the configured path")
     return NotFound()

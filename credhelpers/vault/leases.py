@@ -10,7 +10,7 @@ from time import time
 from credhelpers import notes
 from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable
-from credhelpers.vault.refusal import Refusal, unavailable
+from credhelpers.vault.refusal import Final, Refusal, unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def ask(session: "Session", mount: "Mount") -> Answer:
     """
     path = f"{mount.mount}/{mount.path}"
     session.renew()  # a lease lives no longer than the token that made it
+    if mount.engine != "gcp":  # whose tokens have no lease
+        session.look()
     asked = time()
     try:
         answer = session.do(lambda _: session.connection.request("GET", path), path, "read")
@@ -97,10 +99,15 @@ def ask(session: "Session", mount: "Mount") -> Answer:
 
 
 def bound(credential: Credential, answer: Answer, session: "Session", mount: "Mount") -> Credential:
-    """The credential that was made with the answer's lease, with times that end with it at the latest."""
+    """The credential that was made with the answer's lease, with times that end with it at the latest.
+
+    Raises Unavailable where the token that made it is used by others too, and the last use of all ends the lease.
+    """
     lease = answer.lease
     if lease is None:
         return _timed(credential, mount.memo, answer.asked, INFINITY)
+    if session.is_counted:
+        raise _counted()
     lease.last = credential.expires
     return _timed(credential, lease.memo(mount), answer.asked, _end(session, answer.asked + lease.duration))
 
@@ -201,7 +208,16 @@ def _timed(credential: Credential, memo: str, start: float, end: float) -> Crede
     )
 
 
+def _counted() -> Final:
+    return Final(
+        "the uses of this Vault token are counted, and the last one ends all that was leased with it",
+        "unset VAULT_TOKEN, and `vault login -no-print` gets one without a limit; a role's limit is `token_num_uses`",
+    )
+
+
 def _refused(refusal: Refusal, mount: "Mount") -> Exception:
+    if refusal.says("token had one use left"):
+        return _counted()
     if refusal.status == _MISSING:
         return NotFound()
     path = f"{mount.mount}/{mount.path}"

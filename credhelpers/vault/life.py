@@ -28,15 +28,17 @@ def times(
 ) -> tuple[float, float, float]:
     """Until when it is answered without a look (`soft`), without a wait (`hard`), and at all, as `Credential` has them.
 
-    `ttl` is for how long from now on it may be kept, as KV v1 documents it: seconds, or a duration. `expires_at`, RFC
-    3339 or seconds since the epoch, is when the registry ends it, and so is the `deletion_time` that KV v2 has set.
-    A secret that is still good then is the last resort while Vault does not answer. Raises Unavailable if it is over.
+    `ttl` is for how long from now on it may be kept, as KV v1 documents it: seconds, or a duration; never longer than
+    the `keep` of the configuration. `expires_at`, RFC 3339 or seconds since the epoch, is when the registry ends it,
+    and so is the `deletion_time` that KV v2 has set. A secret that is still good then is the last resort while Vault
+    does not answer. Raises Unavailable if it is over.
     """
     now = time()
     custom = metadata.get("custom_metadata")
     if not isinstance(custom, dict):
         custom = {}
-    kept = _seconds(data.get("ttl")) or _seconds(custom.get("ttl")) or _seconds(place.settings.get("keep")) or _KEPT
+    bounds = (_seconds(data.get("ttl")) or _seconds(custom.get("ttl")), _seconds(place.settings.get("keep")))
+    kept = min((bound for bound in bounds if bound), default=_KEPT)
     found = [_moment(data.get("expires_at")), _moment(metadata.get("deletion_time"))]
     of_any_version = _moment(custom.get("expires_at"))
     if of_any_version > _moment(metadata.get("created_time")):  # else it was said of an older version

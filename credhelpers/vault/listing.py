@@ -6,6 +6,7 @@ docker-credential-vault-login's file names, which that helper does not list eith
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from threading import local
 from time import monotonic
 
@@ -29,19 +30,19 @@ if TYPE_CHECKING:
 
 _BUDGET = 8.0  # seconds for all of it; the call has ten
 _READING = 4.0  # seconds of it that are left for reading what was found
-_READERS = 8  # threads; more do not help on one connection each
+_READERS = 8  # threads for one Vault; more do not help on one connection each
 _AT_MOST = 200  # secrets that are read
 _FOLDERS_AT_MOST = 50  # folders that are looked into
 _MISSING = 404  # RFC 9110
 _HOST, _PORT = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", r"[1-9][0-9]{0,4}"
 # What a mark of a template stands for. `places` fills them, and whatever is found must be filled so again.
-_VALUES = {"host": _HOST, "port": _PORT, "account": "[0-9]{12}", "region": r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}"}
+_VALUES = {"host": _HOST, "port": _PORT, "account": "[0-9]{12}", "region": "[a-z0-9-]+"}
 
 
 def servers(environ: "Environment", settings: "Settings", tokens: "Tokens") -> dict[str, str]:
     """Server to user name. What the token may not read, or what `get` would refuse, is left out.
 
-    Raises Unavailable if Vault does not answer, or if what says where to look is broken.
+    Raises Unavailable if no Vault that was asked answers, or if what says where to look is broken.
     """
     return _Walk(environ, settings, tokens).found()
 
@@ -57,15 +58,24 @@ class _Walk:
         self._folders = _FOLDERS_AT_MOST
         self._memos: dict[str, str] = {}
         self._local = local()
+        self._asked: dict[str, Unavailable | None] = {}  # by scope: what it failed with
 
     def found(self) -> "Names":
         """Server to user name of all that can be read."""
         wanted = self._places()
-        if not wanted:
-            return {}
-        with ThreadPoolExecutor(_READERS) as readers:
-            users = list(readers.map(self._user, wanted.values()))
-        return {server: user for server, user in zip(wanted, users, strict=True) if user is not None}
+        pools: dict[str, ThreadPoolExecutor] = {}
+        with ExitStack() as readers:  # one that waits for a Vault which is away holds up nobody else
+            users = {}
+            for server, place in wanted.items():
+                self._asked.setdefault(_scope(place.settings), None)
+                address = place.settings.get("address", "")
+                if address not in pools:
+                    pools[address] = readers.enter_context(ThreadPoolExecutor(_READERS))
+                users[server] = pools[address].submit(self._user, place)
+        failed = [error for error in self._asked.values() if error]
+        if failed and len(failed) == len(self._asked):
+            raise failed[0]
+        return {server: user for server, answer in users.items() if (user := answer.result()) is not None}
 
     def _places(self) -> "dict[str, Place]":
         """Where to look, by server; each is the place that `get` would read for that server."""
@@ -75,54 +85,79 @@ class _Walk:
                 place = places.find(self._environ, self._settings, *hosts.place(server))
             except NotFound:
                 continue  # a name below the path that is no registry's
+            except Unavailable as error:  # its name does not fit the path, say
+                self._leave_out(server, error)
+                continue
             if place:
                 found[place.server] = place
-            if len(found) == _AT_MOST or monotonic() > self._until - _READING:
+            if len(found) == _AT_MOST or monotonic() > self._until - _READING / 2:
                 notes.take(f"not all is listed, but {len(found)} secrets")
                 break
         return found
 
     def _candidates(self) -> "Iterator[str]":
         """The servers that have a place of their own, and those whose names are found below a path."""
+        named = []
+        paths = []
         for entry in places.entries(self._environ, self._settings):
             name, _, port = entry.pattern.partition(":")
             if "*" not in name and port != "*":
-                yield entry.pattern.removesuffix(":443")
+                named.append(entry.pattern.removesuffix(":443"))
             elif entry.settings.get("engine", "kv").startswith("kv"):
-                yield from self._below(entry.settings)
+                paths.append(entry.settings)
         template = places.of_environment(self._environ, self._settings)
         if template:
-            for form in (template, f"{template}:{{port}}"):
-                yield from self._below({"path": form})
+            paths += [{"path": form} for form in (template, f"{template}:{{port}}")]
+        yield from named
+        paths = [settings for settings in paths if "{" in settings["path"] or "auths_field" in settings]
+        if paths:  # else there is one secret for whatever registry is asked for, and nobody knows their names
+            self._asked |= dict.fromkeys(map(_scope, paths))
+            with ThreadPoolExecutor(len(paths)) as walkers:
+                for servers_below in walkers.map(self._walked, paths):
+                    yield from servers_below
+
+    def _walked(self, settings: "Mapping[str, Any]") -> list[str]:
+        """The servers below one path; those that were found in time."""
+        found = []
+        try:
+            for server in self._below(settings):
+                found.append(server)
+                if monotonic() > self._until - _READING:
+                    notes.take("not all below a configured path is listed")
+                    break
+        except Denied:
+            notes.take("the token may see nothing of a configured path")
+        except Unavailable as error:
+            self._leave_out(_scope(settings), error)
+        return found
+
+    def _leave_out(self, scope: str, error: Unavailable) -> None:
+        notes.take(f"vault: left out of the list: {error.message}")
+        self._asked[scope] = error
 
     def _below(self, settings: "Mapping[str, Any]") -> "Iterator[str]":
         """The servers for which there are secrets whose paths fit the template, or entries in docker's `auths`."""
         template = settings["path"]
-        if "{" not in template and "auths_field" not in settings:
-            return  # one secret for whatever registry is asked for: nobody knows their names
-        session = self._session(settings)
+        session = self._session(settings, self._until - _READING)
         end = template.find("{")
         prefix = template if end < 0 else template[:end].rpartition("/")[0]
         # Any name below the literal part leads to the mount as well as another.
         sample = Place("registry.invalid", "", {**settings, "path": template if end < 0 else f"{prefix}/x"})
-        try:
-            mount = mounts.find(session, sample)
-            self._memos[_scope(settings)] = mount.memo
-            if not mount.engine.startswith("kv"):
-                return
-            if end < 0:
-                secret = kv.fetch(session, mount, sample)
-                names = fields.auths_servers(secret.data or {}, settings["auths_field"])
-                yield from filter(hosts.is_whole, names)
-                return
-            rest = template[len(prefix) + 1 :].split("/")
-            base = mount.path.removesuffix("x").rstrip("/")
-            for values in self._matching(session, mount, base, rest):
-                if "host" in values:
-                    port = values.get("port", "443")
-                    yield values["host"] if port == "443" else f"{values['host']}:{port}"
-        except Denied:
-            notes.take("the token may see nothing of a configured path")
+        mount = mounts.find(session, sample)
+        self._memos[_scope(settings)] = mount.memo
+        if not mount.engine.startswith("kv"):
+            return
+        if end < 0:
+            secret = kv.fetch(session, mount, sample)
+            names = fields.auths_servers(secret.data or {}, settings["auths_field"])
+            yield from filter(hosts.is_whole, names)
+            return
+        rest = template[len(prefix) + 1 :].split("/")
+        base = mount.path.removesuffix("x").rstrip("/")
+        for values in self._matching(session, mount, base, rest):
+            if "host" in values:
+                port = values.get("port", "443")
+                yield values["host"] if port == "443" else f"{values['host']}:{port}"
 
     def _matching(
         self, session: Session, mount: "mounts.Mount", base: str, rest: list[str]
@@ -171,11 +206,14 @@ class _Walk:
 
     def _user(self, place: Place) -> str | None:
         """The user name in the secret, None if `get` would not answer with it."""
-        session = self._session(place.settings)
         try:
+            session = self._session(place.settings, self._until)
             mount = mounts.find(session, place, self._memos.get(_scope(place.settings), ""))
             secret = kv.fetch(session, mount, place) if mount.engine.startswith("kv") else kv.Secret()
         except Denied:
+            return None
+        except Unavailable as error:
+            self._leave_out(_scope(place.settings), error)
             return None
         if secret.data is None:
             return None
@@ -186,12 +224,12 @@ class _Walk:
             notes.take("a secret below a configured path holds no credential that is good")
             return None
 
-    def _session(self, settings: "Mapping[str, Any]") -> Session:
+    def _session(self, settings: "Mapping[str, Any]", until: float) -> Session:
         """The session of this thread for these settings: one connection, one look for the token."""
         sessions = vars(self._local)
         scope = _scope(settings)
         if scope not in sessions:
-            sessions[scope] = Session(self._environ, settings, self._tokens, self._until)
+            sessions[scope] = Session(self._environ, settings, self._tokens, until)
         found: Session = sessions[scope]
         return found
 

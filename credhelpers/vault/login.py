@@ -33,7 +33,7 @@ class Login:
         self._environ = environ
         self._settings = settings
         self._connection = connection
-        self._is_unsettled = False
+        self._unsettled: Credential | None = None
 
     @property
     def key(self) -> str:
@@ -73,14 +73,16 @@ class Login:
                 "vault wants a second factor for this login, and a credential helper cannot ask for one",
                 "use another method or role; `vault list identity/mfa/login-enforcement` shows where it is wanted",
             )
-        credential = _credential(found)
-        self._is_unsettled = True
-        return credential
+        self._unsettled = _credential(found)
+        return self._unsettled
 
-    def settle(self) -> None:
-        """Do what remains after a login, once its token is kept: a process may be killed. Raises Unavailable."""
-        if self._is_unsettled:
-            self._is_unsettled = False
+    def settle(self, kept: Credential | None) -> None:
+        """Do what remains after a login, if its token is the one that is kept and serves the next call too.
+
+        Else that one must log in again. Raises Unavailable.
+        """
+        token, self._unsettled = self._unsettled, None
+        if token and kept and kept.tail() == token.tail() and time() < kept.hard:
             auth.METHODS[self._settings["auth"]].after(self._settings)
 
     def _renewed(self, old: Credential) -> tuple[Credential | None, bool]:

@@ -6,7 +6,7 @@ helper kept a secret for each host; the configuration file of `docker-credential
 
 from credhelpers import config, notes
 from credhelpers.errors import NotFound, Unavailable
-from credhelpers.hosts import DOCKER_HUB, ecr, place
+from credhelpers.hosts import DOCKER_HUB, ecr, google_location, place
 from credhelpers.vault import auth
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ class Place:
         self.host = host
         self.port = port
         self.settings = settings
-        self.path = _filled(settings["path"], host, port)
+        self.path = _filled(settings, host, port)
 
     @property
     def server(self) -> str:
@@ -142,22 +142,25 @@ def _of_path(template: str, mount: str | None) -> str:
     return ""
 
 
-def _filled(template: str, host: str, port: str) -> str:
+def _filled(settings: "Mapping[str, Any]", host: str, port: str) -> str:
     """The template with its marks replaced. No value adds a part to the path or climbs, wherever it comes from."""
     import re
 
+    template = settings["path"]
     values = {"host": host, "port": port or "443"}
     try:
         found = ecr(host)
         values |= {"account": found.account, "region": found.region}
-    except NotFound:
-        pass  # no registry of Amazon's: a template that needs them says so below
+    except NotFound:  # a template that needs what there is not says so below
+        region = settings.get("region") or google_location(settings.get("registry", host))
+        values |= {"account": settings.get("account", ""), "region": region}
     marks = re.findall(r"\{([^{}]*)\}", template)
     for mark in marks:
         if not values.get(mark):
             raise Unavailable(
                 "the configured path in Vault needs what this registry's name does not have",
-                "a `path` may hold {host} and {port}, and for Amazon's registries {account} and {region}",
+                "a `path` may hold {host} and {port}; {account} and {region} for Amazon, {region} for Google: say for "
+                "which registry an alias stands",
             )
     path = re.sub(r"\{([^{}]*)\}", lambda match: values[match[1]], template)
     if any(part in ("", ".", "..") or "{" in part or "}" in part for part in path.split("/")):

@@ -48,9 +48,17 @@ class Refusal(Exception):
 class Denied(Unavailable):
     """What a policy does not grant: a caller may know another way, and a listing leaves it out."""
 
+    is_denial = True
+
 
 class Final(Unavailable):
     """What would be the same whatever Vault were asked for: it is away or unwell, or does not know the token."""
+
+
+class WornOut(Final):
+    """What Vault says to a token that it does not know."""
+
+    is_denial = True
 
 
 def denied(path: str, capability: str) -> Denied:
@@ -62,9 +70,9 @@ def denied(path: str, capability: str) -> Denied:
     )
 
 
-def worn_out() -> Final:
+def worn_out() -> WornOut:
     """The sentence for a token that Vault does not know, or does not know any more."""
-    return Final(
+    return WornOut(
         "vault does not accept the token: it has expired, was revoked, or has no uses left",
         "`vault token lookup` shows what is left of it; unset VAULT_TOKEN, and `vault login -no-print` gets another",
     )

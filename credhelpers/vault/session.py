@@ -43,6 +43,11 @@ class Session:
         self._token: Credential | None = None  # of the login
         self._is_new = False  # whether it was got just now, and nothing was asked with it yet
         self._present: str | None = None
+        # What Vault says of a token that nobody logged in for here, see `look`.
+        self.is_counted = False  # whether it has a number of uses, which everybody spends who has the token
+        self._has_looked = False
+        self._ends = INFINITY
+        self._birth = ""  # the moment: an agent shows neither id nor accessor of its token
 
     def do(self, work: "Callable[[Any], Answer]", path: str, capability: str) -> "Answer":
         """What `work` returns for hvac's client with a token in it. After a 403 it is done once more, logged in anew.
@@ -96,7 +101,11 @@ class Session:
     @property
     def mark(self) -> str:
         """40 hexadecimal digits for the token in hand, which say nothing of it: another token has others."""
-        return fingerprint(f"mark of a vault token {self._secret()}", {}, ())
+        name = self._secret()
+        if not name:
+            self.look()
+            name = self._birth
+        return fingerprint(f"mark of a vault token {name}", {}, ())
 
     @property
     def is_ageing(self) -> bool:
@@ -112,31 +121,45 @@ class Session:
         if self._wanted and self.is_ageing:
             try:
                 self._tokens.refresh(self._wanted)
-                self._login.settle()
+                self._settle(self._wanted)
             except Unavailable as error:
                 notes.take(f"vault: its token is not renewed: {error.message}")
             self._token = None
 
-    def token_expires(self) -> float:
-        """When the token ends, and with it every lease that was made with it.
+    def look(self) -> None:
+        """Have Vault say, once, what the token is that is there already, or is the agent's; a login's is known.
 
-        Known of a login. Else Vault is asked, which takes one of the token's uses, and a policy may not let it say.
+        That takes one of its uses, if they are counted. So it is done before a lease is made: what is made by the last
+        use would die at once, and Vault does not give it. A policy may not let the token say. Raises Unavailable.
         """
+        if self._wanted or self._has_looked:
+            return
+        try:
+            found = self._lookup()
+        except Refusal as refusal:
+            if refusal.status != _DENIED:
+                raise unavailable(refusal, _ITSELF, "read") from None
+            if not refusal.is_of_policy:
+                raise self._dead() from None
+            notes.take("vault: the token may not look at itself, so that nobody knows when it ends")
+            found = {"ttl": _UNSAID}
+        ttl = found.get("ttl")
+        if isinstance(ttl, int | float) and ttl > 0:
+            self._ends = time() + ttl
+        elif found.get("expire_time"):  # in less than a second
+            raise self._dead()
+        self.is_counted = bool(found.get("num_uses"))
+        self._birth = f"{found.get('creation_time')} {found.get('issue_time')}"
+        self._has_looked = True
+
+    def token_expires(self) -> float:
+        """When the token ends, and with it every lease that was made with it; INFINITY for what has no end."""
         if self._wanted:
             self._secret()
         if self._token:
             return self._token.expires
-        if self.connection.is_agent and not self._secret():
-            return INFINITY  # the agent's own, which it renews
-        try:
-            found = self._lookup()
-        except Refusal as refusal:
-            if not refusal.is_of_policy:
-                raise self._because(refusal, _ITSELF, "read") from None
-            notes.take("vault: the token may not look at itself, so that nobody knows when it ends")
-            return time() + _UNSAID
-        ttl = found.get("ttl")
-        return time() + ttl if isinstance(ttl, int) and ttl > 0 else INFINITY
+        self.look()
+        return self._ends
 
     def _lookup(self) -> "dict[str, Any]":
         """What the token in hand is. Raises Refusal."""
@@ -157,12 +180,18 @@ class Session:
                 is_good = other.is_of_policy or other.status != _DENIED
         if is_good:
             return denied(path, capability)
+        return self._dead()
+
+    def _dead(self) -> Unavailable:
         return worn_out() if self._secret() else _tokenless_agent()
 
     def _logged_in(self, wanted: Wanted, refused: Credential | None = None) -> Credential:
         token = self._tokens.get(wanted, refused)
-        self._login.settle()
+        self._settle(wanted)
         return token
+
+    def _settle(self, wanted: Wanted) -> None:
+        self._login.settle(self._tokens.cached(wanted.token))
 
     def _secret(self) -> str:
         if self._wanted:

@@ -26,6 +26,8 @@ class Azure(Method):
     settings = ("role", "resource", "client_id")
     needed = ("role",)
     cloud = (b"AZURE_", b"IDENTITY_", b"IMDS_", b"MSI_")
+    # Of Vault's method (vault-plugin-auth-azure, path_login.go), and of go-oidc, which verifies the token for it. What
+    # Azure said may be quoted in one line: so that one is looked for early.
     refusals = (
         (
             ("invalid role name", "role is required"),
@@ -33,17 +35,32 @@ class Azure(Method):
             "`vault list {mount}/role` shows which there are; set `role` to one of them",
         ),
         (
-            ("audience", "oidc:"),
+            ("unable to retrieve", "unable to get"),
+            "vault cannot ask Azure about this machine",
+            "the application of `vault read {mount}/config` must be allowed to read it: see `az role assignment list`",
+        ),
+        (
+            ("tenant_id is required",),
+            "vault is not told which tenant of Azure's to trust",
+            "`vault write {mount}/config tenant_id=TENANT resource=RESOURCE` tells it",
+        ),
+        (
+            ("expired", "not yet valid", "not before"),
+            "vault does not accept the times of Azure's token",
+            "compare `date -u` on the machine of Vault with the true time",
+        ),
+        (
+            ("audience", "oidc:", "verify signature"),
             "vault does not accept Azure's token: it is for another resource or tenant",
             "set `resource` to that of `vault read {mount}/config`",
         ),
         (
-            ("required", "identity information", "vm client", "vmss client"),
+            ("required", "vmss_name", "identity information"),
             "the role is bound to machines, and vault cannot tell which one this is",
             "`vault read {mount}/role/{role}` shows its bounds; in a container use a role that is bound to principals",
         ),
         (
-            ("not authorized", "does not match", "permission denied"),
+            ("not authorized", "does not match", "in a scale set", "cannot be '*'", "permission denied"),
             "the role does not let this Azure identity in",
             "`vault read {mount}/role/{role}` shows whom it lets in; `vault auth list` what is mounted",
         ),

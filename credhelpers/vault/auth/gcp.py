@@ -1,6 +1,7 @@
 """Google Cloud: a JWT that a service account's key signs here, else one of the metadata server.
 
-developer.hashicorp.com/vault/docs/auth/gcp: roles of the type `iam` take the first, `gce` the second, `iam` both.
+developer.hashicorp.com/vault/docs/auth/gcp: roles of the type `iam` take the first, `gce` the second, and so does `iam`
+with a `max_jwt_exp` of an hour, which is what the second lives.
 """
 
 from credhelpers.vault.auth.method import Method
@@ -20,7 +21,13 @@ class Gcp(Method):
     settings = ("role", "credentials_file")
     needed = ("role",)
     cloud = (b"GOOGLE_", b"GCE_")
+    # Of Vault's method (vault-plugin-auth-gcp, path_login.go and authorizer_gce.go), which quotes what Google says.
     refusals = (
+        (
+            ("not found at GET", "googleapi: Error 40", "googleapi: got HTTP response code 40"),
+            "vault does not find this Google identity, or the key that signed for it, at Google",
+            "`gcloud iam service-accounts keys list` shows its keys, `vault read {mount}/config` who looks for them",
+        ),
         (
             ("not found", "role is required"),
             "vault has no such role for Google Cloud",
@@ -32,7 +39,10 @@ class Gcp(Method):
             "compare `date -u` with the true time, and see `max_jwt_exp` in `vault read {mount}/role/{role}`",
         ),
         (
-            ("not authorized", "not in bound", "does not have", "metadata", "unsupported", "permission denied"),
+            (
+                *("not authorized", "not in bound", "missing bound", "instance group", "invalid status"),
+                *("GCE", "metadata", "unsupported", "permission denied"),
+            ),
             "the role does not let this Google identity in",
             "`vault read {mount}/role/{role}` shows type and bounds of the role; `vault auth list` what is mounted",
         ),
