@@ -847,7 +847,7 @@ esac"""
     try:
         until((tmp_path / "begun").exists, "the installation has begun")
         os.killpg(process.pid, number)
-        assert process.wait(30) == 128 + number
+        assert process.wait(90) == 128 + number
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
