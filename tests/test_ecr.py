@@ -1066,7 +1066,7 @@ def test_a_web_identity_that_is_not_taken(aws: FakeAws, bare: dict[str, str], ho
     """The file's token is old, or the role does not trust its issuer."""
     web_identity(home, bare)
     aws.fail_next(code, 400, service="sts")
-    failure(get(bare), "web identity token", "trust policy")
+    failure(get(bare), "web identity token", "`aws iam get-role`")
 
 
 def test_an_expired_session_of_a_profile(aws: FakeAws, bare: dict[str, str], home: Path) -> None:

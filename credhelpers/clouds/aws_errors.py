@@ -186,7 +186,7 @@ _DENIED = {
     ),
     "AssumeRoleWithWebIdentity": (
         "AWS does not take the web identity token for the role",
-        "see issuer, audience, subject in `aws iam get-role`; the file in AWS_WEB_IDENTITY_TOKEN_FILE must be fresh",
+        "compare the trust policy in `aws iam get-role`; the file in AWS_WEB_IDENTITY_TOKEN_FILE must be fresh",
     ),
     "GetRoleCredentials": (
         "the signed-in SSO user does not have the account and role of this profile",
