@@ -843,6 +843,7 @@ esac"""
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509 - tests in the background ignore it
     )
     try:
         until((tmp_path / "begun").exists, "the installation has begun")
