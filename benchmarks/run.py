@@ -422,7 +422,7 @@ def _refused(name: str, env: dict[str, str], server: str) -> float:
 def hundred_entries(home: Path, source: str = "ecr", setting: str = 'profile = "p{}"') -> None:
     """A configuration file of 100 registries, none of them asked for here, each with a setting of its number."""
     file = home / ".config/credhelpers/config.toml"
-    file.parent.mkdir(parents=True, mode=0o700)
+    file.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
     entry = f'[[registry]]\nmatch = "mirror{{}}.acme.example"\nsource = "{source}"\n{setting}\n'
     file.write_text("\n".join(entry.format(number, number) for number in range(100)))
     file.chmod(0o600)
