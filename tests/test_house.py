@@ -29,6 +29,7 @@ ARROWS = {
     "guard": set(),
     "launch": set(),
     "document": {"credential", "errors", "hosts"},
+    "files": set(),
     "private": set(),
     "bounded": set(),
     "config": {"errors", "identity"},
@@ -39,7 +40,7 @@ ARROWS = {
     "kept": {"credential", "errors", "hosts", "identity", "minted", "tokens"},
     "protocol": {"", "credential", "document", "errors", "guard", "hosts", "launch", "notes"},
 }
-FOR_SOURCES_AND_STORES = {"bounded", "config", "credential", "errors", "hosts", "identity", "notes", "private"}
+FOR_SOURCES_AND_STORES = {"bounded", "config", "credential", "errors", "files", "hosts", "identity", "notes", "private"}
 # From an area to those whose modules its own may import. Vault has its area, since it reaches the clouds too.
 AREAS = {
     "clouds": {"clouds"},

@@ -1,0 +1,50 @@
+"""Files and directories whose word counts: who else could have written it.
+
+`private` is about what is ours alone. Here is what others may read: a configuration, a program, the directory of a
+socket. Nothing of it is on the way of a cache hit.
+"""
+
+import posix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+_GROUP_MAY_WRITE, _ALL_MAY_WRITE = 0o020, 0o002
+
+
+def is_trusted(status: "posix.stat_result", owners: "Container[int] | None" = None) -> bool:
+    """Whether nobody can have written it but root, one of the `owners`, which are this user by default, and its owner.
+
+    `status` is that of a descriptor, or of a path whose parents have been looked at.
+    """
+    if owners is None:
+        owners = (posix.geteuid(),)
+    return (status.st_uid == 0 or status.st_uid in owners) and not others_may_write(status)
+
+
+def others_may_write(status: "posix.stat_result") -> bool:
+    """Whether somebody but its owner may write it. The owner's private group has nobody else in it and does not count.
+
+    With such groups people have umask 002, as on Fedora and Ubuntu, and what they write is open to that group.
+    """
+    if status.st_mode & _ALL_MAY_WRITE:
+        return True
+    return bool(status.st_mode & _GROUP_MAY_WRITE) and not is_private_group(status.st_gid, status.st_uid)
+
+
+def is_private_group(group: int, user: int) -> bool:
+    """Whether it is the user's own: of the same name, the primary one, and with no other member in the databases."""
+    import grp
+    import pwd
+
+    try:
+        owner = pwd.getpwuid(user)
+        entry = grp.getgrgid(group)
+    except (KeyError, OverflowError):
+        return False
+    if entry.gr_name != owner.pw_name or owner.pw_gid != group:
+        return False
+    # A directory service may not list its users here; theirs is another group's name, then.
+    others = {*entry.gr_mem, *(other.pw_name for other in pwd.getpwall() if other.pw_gid == group)}
+    return others <= {owner.pw_name}
