@@ -6,11 +6,15 @@ socket. Nothing of it is on the way of a cache hit.
 
 import posix
 
+from credhelpers import userns
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterator
 
 _GROUP_MAY_WRITE, _ALL_MAY_WRITE = 0o020, 0o002
+_S_IFMT, _S_IFLNK = 0o170000, 0o120000  # <sys/stat.h>
+_LINKS = 40  # that a path may lead through, as on Linux (path_resolution(7))
 
 
 def is_trusted(status: "posix.stat_result", owners: "Container[int] | None" = None) -> bool:
@@ -20,7 +24,9 @@ def is_trusted(status: "posix.stat_result", owners: "Container[int] | None" = No
     """
     if owners is None:
         owners = (posix.geteuid(),)
-    return (status.st_uid == 0 or status.st_uid in owners) and not others_may_write(status)
+    owner = status.st_uid
+    is_known = owner == 0 or (owner in owners and not userns.is_anybody(owner))
+    return is_known and not others_may_write(status)
 
 
 def others_may_write(status: "posix.stat_result") -> bool:
@@ -31,6 +37,46 @@ def others_may_write(status: "posix.stat_result") -> bool:
     if status.st_mode & _ALL_MAY_WRITE:
         return True
     return bool(status.st_mode & _GROUP_MAY_WRITE) and not is_private_group(status.st_gid, status.st_uid)
+
+
+def is_reserved(path: bytes, owner: int | None) -> bool:
+    """Whether nobody but root, this user and `owner` can have put there what lies at an absolute path.
+
+    That is so if they alone may write every directory on the way to it, links followed. Where root has no number in a
+    user namespace its directories cannot be told from those of others: only their modes count there, since above each
+    of them is one that its owner was let into. Raises OSError for a path that leads nowhere.
+    """
+    users = {0, posix.geteuid(), owner}
+    return all(
+        (status.st_uid in users or userns.is_anybody(status.st_uid)) and not others_may_write(status)
+        for status in _directories(path)
+    )
+
+
+def _directories(path: bytes) -> "Iterator[posix.stat_result]":
+    """Every directory in which the system looks up a name on the way to `path`, also for its links."""
+    rest = path.split(b"/")[::-1]
+    place: list[bytes] = []
+    links = 0
+    while rest:
+        name = rest.pop()
+        if name == b"..":
+            del place[-1:]
+        if name in (b"", b".", b".."):
+            continue
+        folder = b"/" + b"/".join(place)
+        yield posix.stat(folder)
+        here = folder + b"/" + name
+        if posix.lstat(here).st_mode & _S_IFMT != _S_IFLNK:
+            place.append(name)
+            continue
+        links += 1
+        if links > _LINKS:
+            raise OSError(40, "too many links")  # ELOOP
+        target = posix.readlink(here)
+        if target.startswith(b"/"):
+            place.clear()
+        rest += target.split(b"/")[::-1]
 
 
 def is_private_group(group: int, user: int) -> bool:

@@ -29,7 +29,9 @@ ARROWS = {
     "guard": set(),
     "launch": set(),
     "document": {"credential", "errors", "hosts"},
-    "files": set(),
+    "files": {"userns"},
+    "userns": set(),
+    "peer": {"files", "userns"},
     "private": set(),
     "bounded": set(),
     "config": {"errors", "identity"},
@@ -40,7 +42,18 @@ ARROWS = {
     "kept": {"credential", "errors", "hosts", "identity", "minted", "tokens"},
     "protocol": {"", "credential", "document", "errors", "guard", "hosts", "launch", "notes"},
 }
-FOR_SOURCES_AND_STORES = {"bounded", "config", "credential", "errors", "files", "hosts", "identity", "notes", "private"}
+FOR_SOURCES_AND_STORES = {
+    "bounded",
+    "config",
+    "credential",
+    "errors",
+    "files",
+    "hosts",
+    "identity",
+    "notes",
+    "peer",
+    "private",
+}
 # From an area to those whose modules its own may import. Vault has its area, since it reaches the clouds too.
 AREAS = {
     "clouds": {"clouds"},

@@ -12,9 +12,11 @@ from time import monotonic
 
 from credhelpers.credential import Credential
 from credhelpers.errors import Unavailable
+from credhelpers.private import is_private_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterable
     from typing import Any
 
@@ -35,6 +37,10 @@ _NO_BUS = (b"autolaunch", b"disabled")  # transports of the D-Bus specification 
 # What the bus says of a name that nobody has and that it has no file to start one from. That a keyring is installed but
 # does not start is another thing.
 _NOBODY = ("ServiceUnknown", "NameHasNoOwner", "Spawn.ServiceNotFound")
+_LINE_BYTES = 8192  # of the conversation before the first message, whose lines have some ten words
+_CLOSED = "the session bus is not open to this user"
+_ANOTHERS = "the session bus is another user's, and no password goes there"
+_UNKNOWN = "whose the session bus is cannot be told in this user namespace, and no password goes there"
 _EMBEDDED = "or `export CREDHELPERS_KEYRING=embedded` to do without a keyring"
 
 
@@ -229,7 +235,8 @@ class _Trouble:
 def _sockets(environ: "Environment") -> list[bytes]:
     """Where the session bus may listen, as addresses of AF_UNIX sockets, those that cannot be there left out.
 
-    `DBUS_SESSION_BUS_ADDRESS` in the grammar of the D-Bus specification ("Server Addresses"), else systemd's place.
+    `DBUS_SESSION_BUS_ADDRESS` in the grammar of the D-Bus specification ("Server Addresses"), else systemd's place, in
+    a directory that must be this user's alone (XDG Base Directory specification): anybody may put a socket elsewhere.
     """
     runtime = environ.get(b"XDG_RUNTIME_DIR", b"")
     place = runtime + b"/bus" if runtime.startswith(b"/") else b""
@@ -251,7 +258,10 @@ def _sockets(environ: "Environment") -> list[bytes]:
             "the session bus is reached in a way that is not supported, only unix sockets are",
             "`export CREDHELPERS_KEYRING=embedded` to do without a keyring",
         )
-    return [socket for socket in sockets if socket and _may_listen(socket)]
+    found = [socket for socket in sockets if socket and _may_listen(socket)]
+    if place in found and not is_private_directory(posix.stat(runtime)):
+        raise _foreign("the session bus is in a directory that is not this user's alone")
+    return found
 
 
 def _may_listen(socket: bytes) -> bool:
@@ -260,7 +270,7 @@ def _may_listen(socket: bytes) -> bool:
     try:
         posix.stat(socket)
     except PermissionError:
-        raise _foreign() from None
+        raise _foreign(_CLOSED) from None
     except (OSError, ValueError):
         return False
     return True
@@ -282,8 +292,7 @@ def _connect(socket: bytes) -> "Any":
     from struct import error as StructError  # noqa: N812 - the module's name for it says nothing
 
     from jeepney import HeaderFields
-    from jeepney.auth import AuthenticationError
-    from jeepney.io.blocking import DBusConnection, prep_socket
+    from jeepney.io.blocking import DBusConnection
 
     class Connection(DBusConnection):  # type: ignore[misc] # jeepney has no type information
         """`secretstorage` gives no timeouts, so all that waits is bounded where it receives.
@@ -294,6 +303,7 @@ def _connect(socket: bytes) -> "Any":
 
         until = monotonic() + _PATIENCE
         shows_prompt = False
+        is_roots = False
 
         def send_and_get_reply(self, message: "Any", **options: "Any") -> "Any":
             is_prompt = message.header.fields.get(HeaderFields.interface) == _PROMPT
@@ -314,19 +324,69 @@ def _connect(socket: bytes) -> "Any":
                 raise ConnectionError from error  # that was no message of D-Bus
 
     try:
-        ready = prep_socket(socket.decode("utf-8", "surrogateescape"), timeout=_PATIENCE)
-        ready.settimeout(_PATIENCE)  # for sending, should the bus stop reading
-        return Connection(ready)
+        ready, is_roots = _authenticated(socket)
+        connection = Connection(ready)
+        connection.is_roots = is_roots
+        return connection
     except (FileNotFoundError, ConnectionRefusedError):
         return None
     except (TimeoutError, BlockingIOError):  # the latter: the queue of those who want in is full
         raise _silent() from None
-    except (PermissionError, AuthenticationError):
-        raise _foreign() from None
+    except PermissionError:
+        raise _foreign(_CLOSED) from None
     except OSError as error:
         raise Unavailable(
             "the session bus failed: " + _word(error), f"look at it with `busctl --user status`, {_EMBEDDED}"
         ) from None
+
+
+def _authenticated(address: bytes) -> "tuple[socket.socket, bool]":
+    """A connection to the bus at which it knows us, and whether the bus is root's while we are not.
+
+    The mechanism is EXTERNAL without a name ("Authentication Protocol" of the D-Bus specification): who we are tells
+    the kernel, which knows it also from inside a user namespace, where our number is another one than outside.
+    Nothing is said to a bus of another user. Raises OSError, PermissionError if the bus does not let us in.
+    """
+    import socket
+
+    from credhelpers import peer
+
+    until = monotonic() + _PATIENCE
+    bus = socket.socket(socket.AF_UNIX)
+    try:
+        bus.settimeout(_PATIENCE)
+        bus.connect(address.decode("utf-8", "surrogateescape"))
+        owner = peer.user(bus)
+        if owner not in (posix.geteuid(), 0):
+            raise _foreign(_ANOTHERS if owner is not None else _UNKNOWN)
+        bus.sendall(b"\0AUTH EXTERNAL\r\n")
+        said = _line(bus, until)
+        if said.partition(b" ")[0] == b"DATA":
+            bus.sendall(b"DATA\r\n")
+            said = _line(bus, until)
+        if said.partition(b" ")[0] != b"OK":
+            raise PermissionError
+        bus.sendall(b"BEGIN\r\n")
+        bus.settimeout(_PATIENCE)  # for sending, should the bus stop reading
+        return bus, owner != posix.geteuid()
+    except BaseException:
+        bus.close()
+        raise
+
+
+def _line(bus: "socket.socket", until: float) -> bytes:
+    """The next line of the conversation before the first message. The bus says one at a time, and nothing behind it."""
+    said = b""
+    while not said.endswith(b"\r\n"):
+        left = until - monotonic()
+        if left <= 0:
+            raise TimeoutError
+        bus.settimeout(left)
+        more = bus.recv(_LINE_BYTES)
+        said += more
+        if not more or len(said) > _LINE_BYTES:
+            raise ConnectionResetError
+    return said[:-2]
 
 
 def _is_offered(connection: "Any") -> bool:
@@ -337,14 +397,16 @@ def _is_offered(connection: "Any") -> bool:
 
     with _Trouble(connection):
         bus = Proxy(message_bus, connection)
-        if bus.NameHasOwner(_SERVICE)[0]:
-            return True
-        try:
-            bus.StartServiceByName(_SERVICE)
-        except DBusErrorResponse as error:
-            if error.name.removeprefix("org.freedesktop.DBus.Error.") in _NOBODY:
-                return False
-            raise
+        if not bus.NameHasOwner(_SERVICE)[0]:
+            try:
+                bus.StartServiceByName(_SERVICE)
+            except DBusErrorResponse as error:
+                if error.name.removeprefix("org.freedesktop.DBus.Error.") in _NOBODY:
+                    return False
+                raise
+        # Our own bus lets nobody else in. Root's may have many users, one of whom may have taken the name.
+        if connection.is_roots and bus.GetConnectionUnixUser(_SERVICE)[0] not in (posix.geteuid(), 0):
+            raise _foreign("the keyring on the session bus is another user's, and no password goes there")
     return True
 
 
@@ -372,9 +434,9 @@ def _restless() -> Unavailable:
     return Unavailable("the entry in the keyring changes all the time", "try again when no `docker login` is running")
 
 
-def _foreign() -> Unavailable:
+def _foreign(reason: str) -> Unavailable:
     return Unavailable(
-        "the session bus is not open to this user", "`unset DBUS_SESSION_BUS_ADDRESS` if it is another user's"
+        reason, f"`unset DBUS_SESSION_BUS_ADDRESS XDG_RUNTIME_DIR` if they are of another session, {_EMBEDDED}"
     )
 
 

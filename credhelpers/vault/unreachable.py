@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 STRANGER = "what answers at the address of Vault is no Vault"
 BETWEEN = "`vault status` shows what answers; look at VAULT_ADDR or `address`, and what is between it and here"
+FOREIGN = (
+    "the socket of Vault's agent is another user's, and others may write a directory above it",
+    "put it where only root and the agent's user may write, as below /run; `ls -ld` on each of them shows who may",
+)
 _STATUS = "`vault status` shows whether it answers"
 _AUTHORITY = (
     "`export VAULT_CACERT=FILE` with its authority's certificate, or set `ca_file`; VAULT_SKIP_VERIFY is not heeded"

@@ -9,10 +9,11 @@ import random
 from time import monotonic, sleep
 from urllib.parse import quote, urlencode, urljoin
 
+from credhelpers import peer
 from credhelpers.bounded import Late, within
 from credhelpers.errors import Unavailable
 from credhelpers.vault.refusal import Final
-from credhelpers.vault.unreachable import BETWEEN, PROXY, STRANGER, object_in, overdue, reason
+from credhelpers.vault.unreachable import BETWEEN, FOREIGN, PROXY, STRANGER, object_in, overdue, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -185,6 +186,8 @@ class Wire:
                 answer.close()
             else:
                 answer.drain_conn()  # so that the next request finds the connection free
+        except Final:
+            raise
         except Exception as error:  # noqa: BLE001 - of urllib3, of `ssl`, of the system: all have no answer
             raise reason(error) from None
         if len(content) > _BODY_BYTES or answer.headers.get("Content-Encoding", "identity") != "identity":
@@ -246,7 +249,9 @@ def _unix_pool(path: str) -> "Any":
             try:
                 found.settimeout(_CONNECT)
                 found.connect(path)
-            except OSError:
+                if not peer.is_meant(found, path.encode("utf-8", "surrogateescape")):
+                    raise Final(*FOREIGN)
+            except BaseException:
                 found.close()
                 raise
             return found

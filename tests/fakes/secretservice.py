@@ -38,6 +38,7 @@ _CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configura
   <auth>EXTERNAL</auth>
   {services}
   <policy context="default">
+    {admitted}
     <allow send_destination="*" eavesdrop="true"/>
     <allow eavesdrop="true"/>
     <allow own="*"/>
@@ -47,9 +48,12 @@ _CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configura
 
 
 class Bus:
-    """A session bus on which nobody offers a Secret Service; `start` is a command by which one is to be activated."""
+    """A session bus on which nobody offers a Secret Service; `start` is a command by which one is to be activated.
 
-    def __init__(self, *, start: str = "") -> None:
+    It is that of `user`, this one by default, and lets in nobody else, or `everybody`.
+    """
+
+    def __init__(self, *, start: str = "", user: int | None = None, everybody: bool = False) -> None:
         # Not below tmp_path: the path of a socket has at most 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="bus-"))
         self.socket = self.folder / "bus"
@@ -57,11 +61,16 @@ class Bus:
         if start:
             services = f"<servicedir>{self.folder}</servicedir>"
             (self.folder / f"{SERVICE}.service").write_text(f"[D-BUS Service]\nName={SERVICE}\nExec={start}\n")
-        (self.folder / "config").write_text(_CONFIG.format(socket=self.socket, services=services))
+        admitted = '<allow user="*"/>' if everybody else ""
+        (self.folder / "config").write_text(_CONFIG.format(socket=self.socket, services=services, admitted=admitted))
+        become = []
+        if user is not None:
+            os.chown(self.folder, user, user)
+            become = [need("setpriv", "util-linux"), f"--reuid={user}", f"--regid={user}", "--clear-groups"]
         self.address = f"unix:path={self.socket}"
         self._processes = [
             subprocess.Popen(
-                [need("dbus-daemon", "dbus"), "--nofork", f"--config-file={self.folder / 'config'}"],
+                [*become, need("dbus-daemon", "dbus"), "--nofork", f"--config-file={self.folder / 'config'}"],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
