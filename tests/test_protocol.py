@@ -738,6 +738,20 @@ def test_a_sentence_that_was_made_of_a_shortage_is_not_said() -> None:
     assert done.out == b"this system gives no more memory\n"
 
 
+def test_without_memory_for_the_words_there_are_some() -> None:
+    """They are there from the start."""
+
+    def before() -> None:
+        def refuse(_error: object) -> None:
+            raise MemoryError
+
+        protocol.__dict__["shortage"] = refuse
+
+    done = run(Fake(), "get", stdin=b"ghcr.io", before=before)
+    assert (done.code, done.out) == (1, b"this system gives no more memory\n")
+    assert b"ulimit -v" in done.err
+
+
 def test_without_a_thread_the_clock_still_ends_the_call() -> None:
     """The watch is a second one; where it cannot start, the signal does its part, and nobody hears of a thread."""
 
