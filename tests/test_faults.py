@@ -12,6 +12,7 @@ import json
 import mmap
 import random
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -164,9 +165,9 @@ class Scenario:
             return f"{fault}: no end within {PATIENCE} seconds"
         if not was_made:
             return ""
-        is_killed = fault.number == KILL
+        is_killed = fault.number == KILL and done.code == -signal.SIGKILL  # or the process behind the answer is
         try:
-            if not is_killed or self.is_behind:
+            if not is_killed:
                 self._require_an_answer(fault, done)
             self.after(self, done.code == 0)
         except (AssertionError, subprocess.TimeoutExpired) as error:
