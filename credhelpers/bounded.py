@@ -19,7 +19,10 @@ class Late(Exception):
 
 
 def within(seconds: float, work: "Callable[[], Answer]") -> "Answer":
-    """What `work` returns or raises. Raises Late after `seconds`; what hangs is left to end with this process."""
+    """What `work` returns or raises. Raises Late after `seconds`; what hangs is left to end with this process.
+
+    Raises RuntimeError where the system gives no thread, which `errors.shortage` knows.
+    """
     answers: list[Answer] = []
     errors: list[BaseException] = []
     is_done = _thread.allocate_lock()

@@ -14,11 +14,11 @@ from credhelpers import entry as entries
 from credhelpers import notes, private
 from credhelpers.credential import Credential
 from credhelpers.entry import CLOCK_SLACK, FORMAT, MAGIC, Entry, Failure, head_of
-from credhelpers.errors import Unavailable
+from credhelpers.errors import Unavailable, reason, remedy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 _HOSTS = 64
 _ENTRIES = 256
@@ -150,23 +150,25 @@ class TokenCache:
             except (FileNotFoundError, NotADirectoryError):
                 return  # nothing was kept
             with opened as folder:
-                self._stop_writers(folder)
+                try:
+                    self._stop_writers(folder)
+                except OSError:  # no room for the mark, say, which there may be when what is to be forgotten has gone
+                    self._remove(folder, self._names_for(host, keys, self._bodies(folder)))
+                    self._stop_writers(folder)
                 bodies = self._bodies(folder)
-                names = {name for name, body in bodies.items() if _answers_for(body, host)} | set(map(self._name, keys))
+                names = self._names_for(host, keys, bodies)
                 tokens = {tail for name in names if (tail := _tail(bodies.get(name)))}
                 failures = self._failures(folder, names)
                 while names:
-                    for name in names:
-                        private.unlink(folder, name)
-                        private.unlink(folder, name + b".failed")
+                    self._remove(folder, names)
                     # Who had read such a token before it went may be putting it back: until nobody does.
                     self._stop_writers(folder)
                     names = {name for name, body in self._bodies(folder).items() if _tail(body) in tokens}
                 self._remove_failures(folder, failures)
         except (OSError, ValueError) as error:
             raise Unavailable(
-                "the cached token cannot be erased: " + _reason(error),
-                "look at the mode and owner of the cache directory, see `docs/cache.md`",
+                "the cached token cannot be erased: " + reason(error),
+                remedy(error, "`ls -la` shows mode and owner of the cache directory, see `docs/cache.md`"),
             ) from None
 
     def entries(self) -> list[tuple[str, Entry]]:
@@ -231,12 +233,40 @@ class TokenCache:
         """Let nobody who began before now keep anything, unless it is to be seen already.
 
         The mark first, then the files of those who are writing: whoever writes just now sees the mark, or finds his
-        file gone, or has replaced an entry before the caller looks at them.
+        file gone, or has replaced an entry before the caller looks at them. Where no mark can be made, on a full
+        disk or a read-only one, nobody may be about to write. Raises OSError.
         """
-        self._replace(folder, self._mark().encode(), b"%d" % int(time() * 1000))
+        try:
+            self._replace(folder, self._mark().encode(), b"%d" % int(time() * 1000))
+        except OSError:
+            if self._is_anybody_minting(folder):
+                raise
         for name in posix.listdir(folder):
             if name.startswith(".") and self._is_entry(name[1:].rpartition(".")[0]):
                 private.unlink(folder, name)
+
+    def _is_anybody_minting(self, folder: int) -> bool:
+        """Whether a lock of this kind is held: who mints has one, which `lock` makes before."""
+        for name in posix.listdir(folder):
+            if name.startswith(f"{self._kind}-lock-"):
+                descriptor = private.open_lock(folder, name.encode(), is_new=False)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return True
+                finally:
+                    posix.close(descriptor)
+        return False
+
+    def _names_for(self, host: str, keys: "Iterable[str]", bodies: "Mapping[bytes, bytes | None]") -> set[bytes]:
+        """The entries that answer for the host, and those under the keys."""
+        return {name for name, body in bodies.items() if _answers_for(body, host)} | set(map(self._name, keys))
+
+    def _remove(self, folder: int, names: "Iterable[bytes]") -> None:
+        """Unlink entries, and what is remembered of failures for them."""
+        for name in names:
+            private.unlink(folder, name)
+            private.unlink(folder, name + b".failed")
 
     def _bodies(self, folder: int) -> dict[bytes, bytes | None]:
         """What is in the entries, expired or not: empty if that is no entry, None if it cannot be read now."""
@@ -355,10 +385,5 @@ def _tail(body: bytes | None) -> bytes:
     return b"".join((body or b"").split(b"\n", 3)[3:])
 
 
-def _reason(error: OSError | ValueError) -> str:
-    """The system's words for the error, without the path."""
-    return (error.strerror if isinstance(error, OSError) else None) or "unusable path"
-
-
 def _note(what: str, error: OSError | ValueError) -> None:
-    notes.take(f"cache {what}: {_reason(error)}")
+    notes.take(f"cache {what}: {reason(error)}")

@@ -48,12 +48,13 @@ def directory(environ: "Environment") -> bytes | None:
     runtime = environ.get(b"XDG_RUNTIME_DIR", b"")
     if runtime.startswith(b"/"):
         try:
-            status = posix.stat(runtime)
-        except (OSError, ValueError):
-            pass  # a variable that outlived its session, as under `sudo -E`: the cache of the home serves
-        else:
-            if is_private_directory(status):
-                return runtime + b"/credhelpers"
+            is_ours = is_private_directory(posix.stat(runtime))
+        except (FileNotFoundError, NotADirectoryError, PermissionError, ValueError):
+            is_ours = False  # a variable that outlived its session, as under `sudo -E`: the cache of the home serves
+        except OSError:
+            is_ours = True  # nobody can tell now: what lies there is not to be taken for forgotten
+        if is_ours:
+            return runtime + b"/credhelpers"
     cache = environ.get(b"XDG_CACHE_HOME", b"")
     if cache.startswith(b"/"):
         return cache + b"/credhelpers"

@@ -7,6 +7,7 @@
     ├── Refused           the input is not something a registry client sends
     ├── Unsupported       this helper does not do that, here or ever
     └── Unavailable       ours, but broken: a client must stop, and a person must do something
+        └── Shortage      the system gives no more of what any program needs
 
 The first three texts are the wire's own: clients compare them byte for byte
 (docker/docker-credential-helpers, `credentials/error.go`), so they never vary. Every other message is one
@@ -59,6 +60,13 @@ class Unavailable(HelperError):
     """Whether somebody has taken it away from who asks, so that what is still in the cache must not stand in."""
 
 
+class Shortage(Unavailable):
+    """The system gives no more threads, processes, memory or descriptors: nobody's fault who is asked for anything.
+
+    Only `shortage` makes one. It is over as soon as others end, so it is not remembered.
+    """
+
+
 class DeadlinePassed(BaseException):
     """The clock's word in the middle of a slow call. No `Exception`, so that no library swallows and retries it."""
 
@@ -66,5 +74,100 @@ class DeadlinePassed(BaseException):
 def overdue() -> Unavailable:
     """What a call says that did not end in time."""
     return Unavailable(
-        "no answer within the time limit", "see whether `curl -sI https://REGISTRY/v2/` answers, then try again"
+        "no answer within the time limit",
+        "a network, a keyring or a disk keeps it waiting: try `docker-credential-NAME get` with CREDHELPERS_DEBUG=1",
     )
+
+
+# <errno.h> of Linux and macOS alike.
+_ENOMEM, _ENFILE, _EMFILE, _EROFS, _ENOSPC = 12, 23, 24, 30, 28
+_MUCH = 1 << 24  # bytes
+_EDQUOT = (122, 69)  # of Linux, of macOS
+_THREADS = (
+    "this system gives no more threads",
+    "`ulimit -u`, `ulimit -v` or a container's pids limit (`cat /sys/fs/cgroup/pids.max`): raise it, or end others",
+)
+_PROCESSES = ("this system gives no more processes", _THREADS[1])
+_MEMORY = (
+    "this system gives no more memory",
+    "`ulimit -v` or a container's limit (`cat /sys/fs/cgroup/memory.max`): raise it, or end others",
+)
+_DESCRIPTORS = ("this system gives no more file descriptors", "`ulimit -n` shows how many: raise it, or close others")
+_SYSTEM_WIDE = (_DESCRIPTORS[0], "`ulimit -n` is not the limit, the whole system's is: `sysctl -a | grep maxfiles`")
+
+# Of the interpreter; of the linker for a library that it could not load, an ImportError; of OpenSSL; of the resolver.
+_WORDS = (
+    ("can't start new thread", _THREADS),
+    ("Cannot allocate memory", _MEMORY),
+    ("failed to map segment", _MEMORY),
+    ("malloc failure", _MEMORY),
+    ("Memory allocation failure", _MEMORY),
+    ("Too many open files", _DESCRIPTORS),
+)
+
+
+def shortage(error: BaseException | None) -> Shortage | None:
+    """What to say if there was too little of something behind `error`, wherever in it, else None.
+
+    The one place that decides this. A library or a handler that turned the shortage into a sentence of its own did so
+    while it handled it, or keeps it as an argument, so that it is still to be found.
+    """
+    seen: list[object] = []
+    waiting: list[object] = [error]
+    while waiting:
+        part = waiting.pop()
+        if not isinstance(part, BaseException) or any(part is other for other in seen):
+            continue
+        if isinstance(part, Shortage):
+            return part
+        if lacking := _lacking(part):
+            return Shortage(*lacking)
+        seen.append(part)
+        waiting += [part.__cause__, part.__context__, getattr(part, "reason", None), *part.args]
+    return None
+
+
+def _lacking(error: BaseException) -> tuple[str, str] | None:
+    if isinstance(error, MemoryError) or (isinstance(error, SystemError) and _is_memory_short()):
+        return _MEMORY
+    if isinstance(error, (RuntimeError, ImportError, OSError)):
+        text = str(error)
+        for words, lacking in _WORDS:
+            if words in text:
+                return lacking
+    if isinstance(error, BlockingIOError):  # a lock and a socket say so, too, and mean that somebody else has it
+        return _PROCESSES if _is_of_fork(error) else None
+    if type(error) is not OSError:  # those of `ssl` and of resolvers have numbers of their own
+        return None
+    return {_ENOMEM: _MEMORY, _ENFILE: _SYSTEM_WIDE, _EMFILE: _DESCRIPTORS}.get(error.errno or 0)
+
+
+def _is_memory_short() -> bool:
+    """Whether much is not to be had. Without memory the interpreter itself may lose the error, a SystemError then."""
+    try:
+        bytes(_MUCH)
+    except MemoryError:
+        return True
+    return False
+
+
+def _is_of_fork(error: BaseException) -> bool:
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_name in ("_execute_child", "detach")  # `subprocess`, `guard`
+
+
+def reason(error: OSError | ValueError) -> str:
+    """The system's words for the error, without the path."""
+    return (error.strerror if isinstance(error, OSError) else None) or "unusable path"
+
+
+def remedy(error: BaseException, otherwise: str) -> str:
+    """The hint for an error of the file system: what is to be mended there, else `otherwise`."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number == _EROFS:
+        return "its file system is mounted read-only, as `mount` shows: have it writable, or keep it elsewhere"
+    if number == _ENOSPC or number in _EDQUOT:
+        return "make room: `df -h` and `df -i` show which disk is full, `quota` whether a user's share is"
+    return otherwise

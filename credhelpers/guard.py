@@ -50,7 +50,8 @@ def watch(until: float, give_up: "Callable[[], None]") -> None:
     """Call `give_up`, which must end the process, when the monotonic clock shows `until`.
 
     It runs in a thread of its own, because a signal handler waits for the C call in which the main thread hangs
-    (a resolver without an answer held one for eight seconds too long).
+    (a resolver without an answer held one for eight seconds too long). Where no thread is to be had, that handler is
+    all there is: what may hang so mostly needs a thread of its own, and fails at once without it (see `bounded`).
     """
 
     def wait() -> None:
@@ -60,8 +61,12 @@ def watch(until: float, give_up: "Callable[[], None]") -> None:
 
     # A thread takes over the mask of its maker: with all signals blocked, the main thread alone gets them.
     held = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
-    _thread.start_new_thread(wait, ())
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, held)
+    try:
+        _thread.start_new_thread(wait, ())
+    except RuntimeError:  # no thread, or no memory for its stack
+        pass
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, held)
 
 
 def detach(work: "Callable[[], None]", seconds: int) -> None:

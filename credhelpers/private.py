@@ -68,9 +68,12 @@ def fill(descriptor: int, content: bytes) -> None:
     posix.fsync(descriptor)
 
 
-def open_lock(folder: int, name: bytes) -> int:
-    """A descriptor of a file to be locked, made if it is not there. Raises OSError as `read` does."""
-    descriptor = posix.open(name, _LOCK, 0o600, dir_fd=folder)
+def open_lock(folder: int, name: bytes, *, is_new: bool = True) -> int:
+    """A descriptor of a file to be locked, made if it is not there but for one that cannot be new.
+
+    Raises OSError as `read` does.
+    """
+    descriptor = posix.open(name, _LOCK if is_new else _READ, 0o600, dir_fd=folder)
     try:
         _require_file(descriptor)
     except OSError:
@@ -79,12 +82,19 @@ def open_lock(folder: int, name: bytes) -> int:
     return descriptor
 
 
-def unlink(folder: int, name: bytes | str) -> None:
-    """Remove the file if it is there. Raises OSError."""
+def unlink(folder: int, name: bytes | str) -> bool:
+    """Whether the file was there. It is not any more. Raises OSError."""
     try:
         posix.unlink(name, dir_fd=folder)
     except FileNotFoundError:
-        pass
+        return False
+    except OSError:
+        try:  # a read-only file system refuses before it looks
+            posix.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        raise
+    return True
 
 
 def _require_file(descriptor: int) -> None:

@@ -23,6 +23,9 @@ from credhelpers.errors import (
     Refused,
     Unavailable,
     overdue,
+    reason,
+    remedy,
+    shortage,
 )
 from credhelpers.hosts import is_dubious, server_from
 
@@ -85,10 +88,12 @@ def serve(name: str, helper: "Helper", *, is_prepared: bool) -> "NoReturn":
         posix._exit(call.run())  # noqa: SLF001 - tearing the interpreter down would cost a seventh of a hit
     modules = tuple(module for module in sys.modules if module.partition(".")[0] == "credhelpers")
     code = call.run()
-    from credhelpers.launch import prepare
+    try:
+        from credhelpers.launch import prepare
 
-    prepare(name, modules)
-    posix._exit(code)  # noqa: SLF001 - as above
+        prepare(name, modules)
+    finally:  # whatever happens: the answer is out, and the next slow call tries again
+        posix._exit(code)  # noqa: SLF001 - as above
 
 
 class _Call:
@@ -103,13 +108,17 @@ class _Call:
         self.error = 2
         self.last_resort = b""
         self.ageing = ""
+        self.is_reading = False
         self.word = _thread.allocate_lock()
 
     def run(self) -> int:
         """The exit code, once everything is written."""
         code = self._speak()
         if self.ageing:
-            self._refresh(self.ageing)
+            try:
+                self._refresh(self.ageing)
+            except Exception:  # noqa: BLE001 - no process to be had, say; the answer is out, and a later call renews
+                return code
         return code
 
     def _speak(self) -> int:
@@ -120,7 +129,7 @@ class _Call:
             except HelperError as error:
                 return self._fail(error)
         except DeadlinePassed:
-            return self._fail(overdue())
+            return self._fail(self._endless() if self.is_reading else overdue())
         except BaseException as error:  # noqa: BLE001 - the outermost frame: a client gets a line, never a traceback
             return self._fail(_internal(error))
 
@@ -186,10 +195,7 @@ class _Call:
     def _refresh(self, server: str) -> None:
         from credhelpers import guard
 
-        try:
-            guard.detach(lambda: self.helper.refresh(server), _RENEWAL)
-        except OSError:
-            pass  # no process to be had; the answer is out already, and a later call renews
+        guard.detach(lambda: self.helper.refresh(server), _RENEWAL)
 
     def _input(self, verb: str) -> bytes:
         """Standard input to its end, whatever the verb: some clients take a broken pipe for a failure."""
@@ -199,13 +205,22 @@ class _Call:
             raise Refused("standard input is a terminal", f"pipe it in, as in `echo HOST | {self.name} {verb}`")
         chunks = []
         size = 0
+        self.is_reading = True
         while chunk := _read(0):
             size += len(chunk)
             if size <= _INPUT_BYTES:
                 chunks.append(chunk)
+        self.is_reading = False
         if size > _INPUT_BYTES:
             raise Refused(f"the input is longer than {_INPUT_BYTES} bytes")
         return b"".join(chunks)
+
+    def _endless(self) -> Refused:
+        """What to say if the time was over before the input was."""
+        how = {"store": "<FILE", "list": "</dev/null"}
+        verb = self.arguments[0]
+        shown = f"{self.name} {verb} {how[verb]}" if verb in how else f"echo HOST | {self.name} {verb}"
+        return Refused("standard input did not end within the time limit", f"close it, as in `{shown}`")
 
     def _slow_down(self) -> None:
         """From here on code of others may run."""
@@ -213,8 +228,10 @@ class _Call:
 
         guard.forbid_dumps()
         _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGALRM,))  # else the clock's line may go into the silence
-        self.output, self.error = guard.silence()
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))
+        try:
+            self.output, self.error = guard.silence()
+        finally:
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))
         guard.watch(self.until, lambda: posix._exit(self._fail(overdue())))  # noqa: SLF001 - the main thread hangs
 
     def _succeed(self, answer: bytes) -> int:
@@ -223,16 +240,21 @@ class _Call:
         return 0 if _write(self.output, answer) else 1
 
     def _fail(self, error: HelperError) -> int:
+        try:
+            error = shortage(error) or error  # whoever made another sentence of it
+            # On `pull` and `push` docker drops what `get` printed and goes on without a credential (seen with 20.10 and
+            # 28.2), so the line that a person does see says why, too.
+            cause = f"{error.message}; " if isinstance(error, Unavailable) else ""
+            line = _line(error.message, _LINE_BYTES)
+            hint = _line(f"hint: {cause}{error.hint}", 2 * _LINE_BYTES) if error.hint else b""
+        except MemoryError:  # not even for these words
+            line, hint = b"this system gives no more memory\n", b"hint: `ulimit -v` shows the limit: raise it\n"
         if self.last_resort and isinstance(error, Unavailable) and not error.is_denial:
             return self._succeed(self.last_resort)
         self._take_the_word()
         self._tell_notes()
-        _write(self.output, _line(error.message, _LINE_BYTES))
-        # On `pull` and `push` docker drops what `get` printed and goes on without a credential (seen with 20.10 and
-        # 28.2), so the line that a person does see says why, too.
-        cause = f"{error.message}; " if isinstance(error, Unavailable) else ""
-        if error.hint:
-            _write(self.error, _line(f"hint: {cause}{error.hint}", 2 * _LINE_BYTES))
+        _write(self.output, line)
+        _write(self.error, hint)
         return 1
 
     def _take_the_word(self) -> None:
@@ -290,9 +312,14 @@ def _open_standard_streams() -> None:
 
 
 def _internal(error: BaseException) -> Unavailable:
-    """Where a defect is, in a line; never its text, which may quote a secret."""
+    """What nobody foresaw, in a line; never its text, which may quote a secret.
+
+    A file or device that fails is no defect, wherever that was noticed. Anything else is, and the line says where.
+    """
     if isinstance(error, KeyboardInterrupt):
         return Unavailable("interrupted")
+    if lacking := shortage(error):
+        return lacking
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
@@ -300,6 +327,10 @@ def _internal(error: BaseException) -> Unavailable:
     if trace:
         file = trace.tb_frame.f_code.co_filename.rpartition("/")[2]
         place = f" in {file}:{trace.tb_lineno}"
+    if isinstance(error, OSError) and error.strerror:
+        return Unavailable(
+            f"this system failed: {reason(error)}{place}", remedy(error, "`dmesg` may say more; try again")
+        )
     return Unavailable(
         f"internal error: {type(error).__name__}{place}",
         "this is a defect of credhelpers, please report it",
@@ -336,8 +367,9 @@ def _read(descriptor: int) -> bytes:
             return posix.read(descriptor, 1 << 16)
         except BlockingIOError:
             sleep(_POLL)
-        except OSError:
-            raise Refused("standard input cannot be read") from None
+        except OSError as error:
+            why = f"standard input cannot be read: {reason(error)}"
+            raise Refused(why, "pipe it in, as in `echo HOST | docker-credential-NAME get`") from None
 
 
 def _write(descriptor: int, content: bytes) -> bool:

@@ -12,7 +12,7 @@ from time import monotonic, sleep, time
 from credhelpers import entry as entries
 from credhelpers.credential import Credential
 from credhelpers.entry import Entry, Failure
-from credhelpers.errors import DeadlinePassed, HelperError, NotFound, Unavailable, overdue
+from credhelpers.errors import DeadlinePassed, HelperError, NotFound, Unavailable, overdue, shortage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,6 +167,8 @@ class Tokens:
                 return found.credential
             if isinstance(error, DeadlinePassed):
                 _pass_on(cache, wanted)
+            if shortage(error):  # over as soon as another process ends, and no fault of who was asked
+                raise
             failure = Failure(error if isinstance(error, HelperError) else overdue(), time(), time() - started)
             if wanted.is_still():
                 for key in {wanted.token, wanted.key}:

@@ -454,7 +454,9 @@ class HelperContract:
             with process:
                 assert process.wait(timeout=20) == 1, verb
                 assert process.stdout
-                assert process.stdout.read() == OVERDUE
+                assert process.stdout.read() == b"standard input did not end within the time limit\n"
+                assert process.stderr
+                assert b"docker-credential-" in process.stderr.read(), "the hint is a command, and blames no registry"
                 assert time.monotonic() - started < 10.5
 
     @pytest.mark.parametrize("verb", ["get", "store", "erase", "list"])

@@ -1297,8 +1297,10 @@ def test_ht8_a_certificate_that_is_not_right(
 
     context.sni_callback = choose
     with FakeAzure(authority, context) as azure:
-        with pytest.raises(Unavailable, match=f"certificate of {name} is not trusted"):
+        words, command = {"expired": ("not valid at this time", "date -u")}.get(fault, ("not trusted", "CA_BUNDLE"))
+        with pytest.raises(Unavailable, match=f"certificate of {name} is {words}") as caught:
             mint(identity(kind, tmp_path, azure))
+        assert command in caught.value.hint
 
         assert azure.seen == ([] if host == HOST else STEPS[:1])
         assert azure.proxy.asked == ([] if host == HOST else [f"{HOST}:443"]) + [f"{host}:443"]
@@ -1419,6 +1421,19 @@ def test_an_expired_token_is_not_handed_out(azure: FakeAzure, get: Callable[...,
     azure.life = -5
 
     assert b"already expired by this machine's clock" in get(azure.principal()).out
+
+
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [(-366, b"already expired by this machine's clock"), (366, b"lives too long to be true by this machine's clock")],
+)
+def test_a_token_of_another_time(azure: FakeAzure, get: Callable[..., Result], days: int, words: bytes) -> None:
+    """A year between Azure's clock and this one's is said to be that, with the command that shows it."""
+    azure.ahead = days * 86400
+    done = get(azure.principal())
+
+    assert words in done.out
+    assert b"date -u" in done.err
 
 
 def test_the_windows(azure: FakeAzure, mint: Mint) -> None:

@@ -638,6 +638,77 @@ def test_erase_of_nothing_is_success(cache: TokenCache, tmp_path: Path) -> None:
     assert not (tmp_path / "absent").exists()
 
 
+def _refuse_marks(monkeypatch: pytest.MonkeyPatch, number: int, times: int) -> None:
+    """Let the first marks fail as on a full or read-only disk."""
+    left = [times]
+    replace = TokenCache._replace
+
+    def refuse(cache: TokenCache, folder: int, name: bytes, body: bytes, began: float | None = None) -> None:
+        if name.endswith(b"-erased") and left[0]:
+            left[0] -= 1
+            raise OSError(number, os.strerror(number))
+        replace(cache, folder, name, body, began)
+
+    monkeypatch.setattr(TokenCache, "_replace", refuse)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_erase_without_a_mark_where_nobody_mints(
+    cache: TokenCache, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Who would have to see the mark is not there: with a lock file that nobody holds, or none at all."""
+    _refuse_marks(monkeypatch, number, 99)
+    cache.erase(_HOST, _KEY)
+    _save(cache)
+    lock = cache.lock(_KEY)
+    assert lock
+    lock.release()
+    cache.erase(_HOST, _KEY)
+    assert _secret(cache) is None
+    assert not [name for name in _listed(folder) if name.endswith("erased")]
+
+
+def test_erase_without_a_mark_while_somebody_mints(cache: TokenCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """He would keep what he gets, so it is no success; but what lay there has gone."""
+    _save(cache)
+    lock = cache.lock(_KEY)
+    assert lock
+    _refuse_marks(monkeypatch, errno.ENOSPC, 99)
+    with pytest.raises(Unavailable, match=r"cannot be erased: No space left on device$") as raised:
+        cache.erase(_HOST, _KEY)
+    assert "df -h" in raised.value.hint
+    assert _secret(cache) is None
+    lock.release()
+
+
+def test_what_goes_makes_room_for_the_mark(cache: TokenCache, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first try fails, the entry goes, and then whoever mints is told all the same."""
+    _save(cache)
+    lock = cache.lock(_KEY)
+    assert lock
+    _refuse_marks(monkeypatch, errno.ENOSPC, 1)
+    cache.erase(_HOST, _KEY)
+    assert _secret(cache) is None
+    assert [name for name in _listed(folder) if name.endswith("erased")]
+    lock.release()
+
+
+def test_what_a_read_only_disk_refuses_to_remove(cache: TokenCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so before it looks: what is not there is removed already, and what is there is not."""
+    _save(cache)
+
+    def refuse(_name: object, *, dir_fd: int) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("credhelpers.private.posix.unlink", refuse)
+    _refuse_marks(monkeypatch, errno.EROFS, 99)
+    cache.erase("other.one.fake.example", _key(9))
+    with pytest.raises(Unavailable, match=r"Read-only file system$") as raised:
+        cache.erase(_HOST, _KEY)
+    assert "`mount`" in raised.value.hint
+    assert _secret(cache) == "token"
+
+
 def test_erase_takes_what_cannot_be_read(cache: TokenCache, folder: Path) -> None:
     """An entry that is unreadable now may be readable later, and then its token would be back."""
     _save(cache, _key(1))

@@ -294,6 +294,18 @@ def test_the_deadline_is_remembered_as_a_failure(helper: Minted, source: Source)
     assert source.minted == 1
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")], ids=repr)
+def test_a_shortage_is_not_remembered(helper: Minted, source: Source, error: Exception) -> None:
+    """It ends when another process does, whatever sentence a cloud has made of it."""
+    source.error, source.takes = Unavailable("it rains"), 3.0
+    source.error.__context__ = error
+    with pytest.raises(Unavailable):
+        helper.get(_HOST)
+    source.error = None
+    assert helper.ready(_HOST) is None
+    assert _secret(helper.get(_HOST)) == "token-2"
+
+
 def test_a_defect_is_not_remembered(helper: Minted, source: Source) -> None:
     """What nobody expected goes out as it is, and the lock is free again."""
     source.error = ZeroDivisionError()

@@ -6,6 +6,7 @@ makes on demand: clocks, full pipes, closed streams, noise, defects.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -20,13 +21,14 @@ import termios
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credhelpers import hosts, launch, notes, protocol
+from credhelpers import guard, hosts, launch, notes, protocol
 from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import (
     DeadlinePassed,
@@ -48,6 +50,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarn
 
 NAME = "docker-credential-fake"
 OVERDUE = b"no answer within the time limit\n"
+ENDLESS = b"standard input did not end within the time limit\n"
 CANARY = "canary-in-an-exception"
 
 
@@ -310,7 +313,8 @@ def test_input_that_cannot_be_read_is_said_in_a_line() -> None:
         done = run(Fake(), "get", stdin=folder)
     finally:
         os.close(folder)
-    assert done == Result(1, b"standard input cannot be read\n", b"")
+    hint = b"hint: pipe it in, as in `echo HOST | docker-credential-NAME get`\n"
+    assert done == Result(1, b"standard input cannot be read: Is a directory\n", hint)
 
 
 def test_input_that_is_set_not_to_wait_is_waited_for() -> None:
@@ -332,8 +336,15 @@ def test_input_that_is_set_not_to_wait_is_waited_for() -> None:
 
 
 def test_input_that_never_ends_meets_the_deadline(pipe: tuple[int, int]) -> None:
-    """A client that forgets to close its end gets an answer all the same."""
-    assert run(Fake(), "get", stdin=pipe[0], before=hurry).out == OVERDUE
+    """A client that forgets to close its end is told so, and no registry is blamed, which nobody has asked."""
+    for verb, way in (
+        ("get", b"echo HOST | docker-credential-fake get"),
+        ("erase", b"echo HOST | docker-credential-fake erase"),
+        ("store", b"docker-credential-fake store <FILE"),
+        ("list", b"docker-credential-fake list </dev/null"),
+    ):
+        done = run(Fake(), verb, stdin=pipe[0], before=hurry)
+        assert done == Result(1, ENDLESS, b"hint: close it, as in `" + way + b"`\n")
 
 
 def test_the_deadline_holds_under_a_blocked_alarm(pipe: tuple[int, int]) -> None:
@@ -343,7 +354,7 @@ def test_the_deadline_holds_under_a_blocked_alarm(pipe: tuple[int, int]) -> None
         hurry()
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
-    assert run(Fake(), "get", stdin=pipe[0], before=before).out == OVERDUE
+    assert run(Fake(), "get", stdin=pipe[0], before=before).out == ENDLESS
 
 
 SAMPLES = (
@@ -670,7 +681,6 @@ def endless() -> None:
         pytest.param(lambda: json.loads("{" + CANARY), "JSONDecodeError", id="what quotes its input"),
         pytest.param(endless, "RecursionError", id="recursion"),
         pytest.param(lambda: sys.exit(CANARY), "SystemExit", id="a library that exits"),
-        pytest.param(lambda: boom(MemoryError(CANARY)), "MemoryError", id="no memory"),
         pytest.param(lambda: boom(BaseExceptionGroup(CANARY, [OSError(CANARY)])), "ExceptionGroup", id="a group"),
     ],
 )
@@ -682,6 +692,107 @@ def test_sh2_a_defect_shows_its_kind_and_place_but_no_text(work: Callable[[], ob
     assert done.out.count(b"\n") == 1
     assert done.err == b"hint: " + done.out.rstrip() + b"; this is a defect of credhelpers, please report it\n"
     assert CANARY.encode() not in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "hint"),
+    [
+        pytest.param(MemoryError(CANARY), b"this system gives no more memory", b"ulimit -v", id="memory"),
+        pytest.param(
+            RuntimeError("can't start new thread"), b"this system gives no more threads", b"ulimit -u", id="threads"
+        ),
+        pytest.param(
+            OSError(errno.EMFILE, CANARY), b"this system gives no more file descriptors", b"ulimit -n", id="descriptors"
+        ),
+        pytest.param(
+            OSError(errno.EIO, "bad disk", CANARY), b"this system failed: bad disk in ", b"dmesg", id="a disk"
+        ),
+        pytest.param(
+            OSError(errno.ENOSPC, "full", CANARY), b"this system failed: full in ", b"df -h", id="a full disk"
+        ),
+        pytest.param(
+            OSError(errno.EROFS, "locked", CANARY), b"this system failed: locked in ", b"mount", id="read-only"
+        ),
+    ],
+)
+def test_what_the_system_refuses_is_no_defect(error: Exception, words: bytes, hint: bytes) -> None:
+    """Too little of something and a disk that fails are said to be that, wherever nobody has foreseen them."""
+    done = run(Slow(lambda: boom(error)), "get", stdin=b"ghcr.io")
+    assert done.code == 1
+    assert done.out.startswith(words)
+    assert hint in done.err
+    assert b"defect" not in done.err
+    assert CANARY.encode() not in done.out + done.err
+
+
+def test_a_sentence_that_was_made_of_a_shortage_is_not_said() -> None:
+    """Who turns it into something else, with or without `from None`, has not said what was the matter."""
+
+    def work() -> None:
+        try:
+            boom(MemoryError())
+        except MemoryError:
+            raise Unavailable("the cloud does not answer", "wait") from None
+
+    done = run(Slow(work), "get", stdin=b"ghcr.io")
+    assert done.out == b"this system gives no more memory\n"
+
+
+def test_without_memory_for_the_words_there_are_some() -> None:
+    """They are there from the start."""
+
+    def before() -> None:
+        def refuse(_error: object) -> None:
+            raise MemoryError
+
+        protocol.__dict__["shortage"] = refuse
+
+    done = run(Fake(), "get", stdin=b"ghcr.io", before=before)
+    assert (done.code, done.out) == (1, b"this system gives no more memory\n")
+    assert b"ulimit -v" in done.err
+
+
+def test_without_a_thread_the_clock_still_ends_the_call() -> None:
+    """The watch is a second one; where it cannot start, the signal does its part, and nobody hears of a thread."""
+
+    def before() -> None:
+        def refuse(*_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        guard.__dict__["_thread"] = SimpleNamespace(start_new_thread=refuse)
+        hurry()
+
+    assert run(Slow(), "get", stdin=b"ghcr.io", before=before).credential
+    assert run(Slow(lambda: time.sleep(20)), "get", stdin=b"ghcr.io", before=before).out == OVERDUE
+
+
+def test_a_failure_of_the_silence_leaves_the_clock_awake() -> None:
+    """Without a descriptor for it the line goes out, and a client that never reads does not hold the call."""
+
+    def before() -> None:
+        def refuse() -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        guard.__dict__["silence"] = refuse
+
+    done = run(Slow(), "get", stdin=b"ghcr.io", before=before)
+    assert done.out == b"this system gives no more file descriptors\n"
+    assert b"ulimit -n" in done.err
+
+
+def test_nothing_that_fails_behind_the_answer_spoils_it() -> None:
+    """No process for a renewal, no memory for the launch file: the answer is out, and the status is a success."""
+
+    def before() -> None:
+        def refuse(*_: object) -> None:
+            raise MemoryError
+
+        guard.__dict__["detach"] = launch.__dict__["prepare"] = refuse
+
+    for is_prepared in (True, False):
+        helper = Quick(soft=-1)
+        done = Running(helper, ("get",), b"ghcr.io", before, is_prepared=is_prepared).result()
+        assert done.credential["Secret"] == "at hand"
 
 
 def test_an_exception_that_was_never_raised_has_no_place() -> None:
@@ -781,7 +892,7 @@ def test_p38_every_call_ends_in_time_with_one_line(verb: str, work: Callable[[],
     call = Running(Stuck(), (verb,), b"ghcr.io", hurry)
     done = call.result()
     assert (done.code, done.out) == (1, OVERDUE)
-    hint = b"see whether `curl -sI https://REGISTRY/v2/` answers, then try again"
+    hint = b"a network, a keyring or a disk keeps it waiting: try `docker-credential-NAME get` with CREDHELPERS_DEBUG=1"
     assert done.err == b"hint: " + OVERDUE.rstrip() + b"; " + hint + b"\n"
     assert call.took < latest
 
@@ -805,7 +916,7 @@ def test_the_word_is_taken_once_wherever_the_alarm_falls(helper: Fake) -> None:
             protocol._INTERRUPT = delay
 
         done = run(helper, "get", stdin=b"ghcr.io", before=before)
-        assert (done.code, done.out) in ((1, OVERDUE), answer)
+        assert (done.code, done.out) in ((1, OVERDUE), (1, ENDLESS), answer)
         delay *= 0.9 if done.code == 0 else 1.12  # stays where either may be first
         seen.add(done.code)
     assert seen == {0, 1}

@@ -21,7 +21,7 @@ from credhelpers.bounded import Late, within
 from credhelpers.clouds import aws_errors, child
 from credhelpers.clouds.fresh import Unknown
 from credhelpers.credential import Credential
-from credhelpers.errors import DeadlinePassed, HelperError, NotFound, Unavailable
+from credhelpers.errors import DeadlinePassed, HelperError, NotFound, Unavailable, shortage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -441,7 +441,10 @@ def _limit(provider: "Any", seconds: float, otherwise: "Callable[[], None]") -> 
     def limited() -> "Any":
         try:
             return within(seconds, load)
-        except (Late, LookupError, OSError, TypeError, ValueError):  # or an answer or a URL that makes no sense
+        # Late, or an answer or a URL that makes no sense.
+        except (Late, LookupError, OSError, TypeError, ValueError) as error:
+            if lacking := shortage(error):
+                raise lacking from None
             return otherwise()
 
     provider.load = limited
@@ -546,8 +549,10 @@ def _credential(data: "dict[str, Any]", now: float) -> Credential:
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
         raise Unavailable(*aws_errors.NOT_A_TOKEN) from None
     username, _, password = pair.partition(":")
-    if not (username and password and pair.isprintable()) or not 0 < end <= now + _LONGEST_LIFE:
+    if not (username and password and pair.isprintable()) or end <= 0:
         raise Unavailable(*aws_errors.NOT_A_TOKEN)
+    if end > now + _LONGEST_LIFE:
+        raise Unavailable(*aws_errors.TOO_LONG_A_LIFE)
     expires = end - _EXPIRY_MARGIN
     half = now + (end - now) / 2
     hard = min(max(end - _HARD_MARGIN, min(half, end - _KEPT_BY_CLIENTS)), expires)

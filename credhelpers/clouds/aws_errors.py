@@ -9,6 +9,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     Cause = tuple[str, str]
@@ -30,7 +31,10 @@ EMPTY_PROFILE = (
     "the AWS profile that config.toml names holds no credentials",
     "run `aws configure list{profile}`: it shows nothing or those of this machine, which are not asked for then",
 )
-EXPIRED = ("the AWS session has expired", f"renew what the profile holds; {WHO} tells whether it works")
+EXPIRED = (
+    "the AWS session has expired",
+    f"renew what the profile holds; {WHO} tells whether it works, `date -u` whether this machine's clock does",
+)
 EXPIRED_ENVIRONMENT = (
     "the AWS session token in the environment has expired",
     "set the three variables anew, or `unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN`",
@@ -46,6 +50,10 @@ MALFORMED = (
 NOT_A_TOKEN = (
     "AWS answered with something that is not a registry token",
     "run `printenv AWS_ENDPOINT_URL AWS_ENDPOINT_URL_ECR`, and check the proxy: something else may have answered",
+)
+TOO_LONG_A_LIFE = (
+    "the registry token lives too long to be true by this machine's clock",
+    "compare `date -u` with the true time, and set the clock, as with `timedatectl set-ntp true`",
 )
 NOT_AN_ANSWER = (
     "AWS {service} answered with something that makes no sense",
@@ -93,6 +101,10 @@ _SIGNED_OUT = ("the sign-in at AWS IAM Identity Center (SSO) has expired", _SIGN
 _NO_VARIANT = (
     "botocore knows no such endpoint of ECR (FIPS or dual-stack) in the registry's partition",
     "check the registry's name, and run `printenv AWS_USE_FIPS_ENDPOINT AWS_USE_DUALSTACK_ENDPOINT`",
+)
+_CERTIFICATE_OF_ANOTHER_TIME = (
+    "the TLS certificate of the AWS endpoint is not valid at this time",
+    "compare `date -u` with the true time, and set the clock, as with `timedatectl set-ntp true`",
 )
 # By the name of botocore's exception, so that an older botocore need not have them all.
 _BY_EXCEPTION = {
@@ -259,6 +271,7 @@ _BY_CODE = {
     "UnrecognizedClientException": _UNKNOWN_KEY,
     "UnsupportedCommandException": _UNSUPPORTED,
 }
+_NOT_NOW = (9, 10)  # a certificate that is not valid yet, or not any more: <openssl/x509_vfy.h>
 _TOO_MANY_REQUESTS = 429  # RFC 6585, 4
 
 
@@ -276,6 +289,8 @@ def of_exception(error: Exception) -> "Cause":
     inner = details.get("error")
     if any(isinstance(part, (FileNotFoundError, PermissionError)) for part in (inner, *getattr(inner, "args", ()))):
         return UNREADABLE_CERTIFICATES
+    if "SSLError" in kinds and any(getattr(part, "verify_code", 0) in _NOT_NOW for part in _causes(inner)):
+        return _CERTIFICATE_OF_ANOTHER_TIME
     return next((_BY_EXCEPTION[kind] for kind in kinds if kind in _BY_EXCEPTION), MALFORMED)
 
 
@@ -302,6 +317,13 @@ def of_refusal(error: "Any", service: str, *, is_environment: bool) -> "tuple[Ca
     else:
         cause = {3: _REDIRECTED, 5: _BROKEN}.get(status // 100, _REFUSED)
     return cause, status
+
+
+def _causes(error: object) -> "Iterator[BaseException]":
+    """The error and what urllib3 keeps as its reason or argument."""
+    while isinstance(error, BaseException):
+        yield error
+        error = getattr(error, "reason", None) or next(iter(error.args), None)
 
 
 def _kinds(error: Exception) -> list[str]:

@@ -11,7 +11,7 @@ from time import monotonic, sleep, time
 from credhelpers import notes
 from credhelpers.clouds.fresh import Unknown
 from credhelpers.credential import Credential
-from credhelpers.errors import HelperError, NotFound, Unavailable
+from credhelpers.errors import HelperError, NotFound, Unavailable, shortage
 from credhelpers.hosts import registry
 
 TYPE_CHECKING = False
@@ -183,7 +183,7 @@ class Mint:
             try:
                 return kind, self._ask(kind)
             except _Absent as absent:
-                if self._is_said:
+                if self._is_said or shortage(absent):
                     raise
                 notes.take(f"acr: {absent.message}")
         if old:  # its key says that whatever selects an identity is as it was: this one may only be away for now
@@ -328,7 +328,9 @@ class Mint:
                 # Without the header `Metadata: true`, which Azure's refuses with 400. Other clouds have theirs at the
                 # same address, and answer otherwise.
                 status, _ = probe.get(base + _IMDS_PATH + "?api-version=2018-02-01", attempts=1)
-        except (Unavailable, OSError):  # the latter from `requests`, for an address that is none
+        except (Unavailable, OSError) as error:  # the latter from `requests`, for an address that is none
+            if lacking := shortage(error):
+                raise lacking from None
             status = 0
         if status not in (200, 400, 410, 429, *_TRANSIENT):
             raise _Absent(
@@ -528,8 +530,8 @@ class _Wire:
                     return answer
                 sleep(pause)
         except Unavailable as trouble:
-            self.trouble = trouble
-            raise
+            self.trouble = shortage(trouble) or trouble
+            raise self.trouble from None
         raise AssertionError
 
     def _try(self, request: "PreparedRequest", verify: "bool | str", proxies: "dict[str, str]") -> "Response":
@@ -590,9 +592,12 @@ class _Wire:
                 "`printenv HTTPS_PROXY NO_PROXY` shows which; ask who runs it, or set NO_PROXY",
             )
         if isinstance(error, exceptions.SSLError):
+            is_untimely = any(getattr(part, "verify_code", 0) in _NOT_NOW for part in _causes(error))
             return Unavailable(
-                f"the certificate of {who} is not trusted",
-                "`export REQUESTS_CA_BUNDLE=FILE` with the certificate of the authority, if it is yours",
+                f"the certificate of {who} is not {'valid at this time' if is_untimely else 'trusted'}",
+                "compare `date -u` with the true time"
+                if is_untimely
+                else "`export REQUESTS_CA_BUNDLE=FILE` with the certificate of the authority, if it is yours",
             )
         if "NameResolutionError" in kinds:
             return Unavailable(
@@ -612,6 +617,7 @@ class _Wire:
         return Unavailable(f"{self._who} gave no answer in time", _NETWORK)
 
 
+_NOT_NOW = (9, 10)  # a certificate that is not valid yet, or not any more: <openssl/x509_vfy.h>
 _LATER = "try again; if it stays, please report it"
 _REPORT = "nothing was sent; please report it"
 _BETWEEN = "nothing more was sent; look at what stands between this machine and Azure"
@@ -716,7 +722,9 @@ def _text_of(path: str, what: str) -> str:
     try:
         with Path(path).open(encoding="ascii") as file:
             text = file.read(_FILE_BYTES + 1).strip()
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if lacking := shortage(error):
+            raise lacking from None
         text = ""
     if not 0 < len(text) <= _FILE_BYTES:
         raise Unavailable(f"{what} is missing, empty or unreadable", "look at it with `ls -l`, as who runs docker")
@@ -768,10 +776,12 @@ def _credential(refresh_token: str) -> Credential:
     except (IndexError, ValueError):
         claims = {}
     end = claims.get("exp")
-    if not isinstance(end, int | float) or not 0 < end <= now + _LIFE_AT_MOST:
+    if not isinstance(end, int | float) or end <= 0:
+        raise Unavailable("the registry's token does not say when it expires", _LATER)
+    if end > now + _LIFE_AT_MOST:
         raise Unavailable(
-            "the registry's token does not say when it expires, or says what cannot be",
-            "compare `date -u` with the true time; if that is right, please report it",
+            "the registry's token lives too long to be true by this machine's clock",
+            "compare `date -u` with the true time, and set the clock",
         )
     return Credential(_USERNAME, refresh_token, soft=now + (end - now) / 2, hard=end - _HARD, expires=end - _SPARE)
 

@@ -22,7 +22,7 @@ from credhelpers import notes
 from credhelpers.bounded import Late, within
 from credhelpers.clouds import child
 from credhelpers.credential import Credential
-from credhelpers.errors import HelperError, NotFound, Unavailable
+from credhelpers.errors import HelperError, NotFound, Unavailable, shortage
 from credhelpers.hosts import GOOGLE_UNIVERSE, endpoint, is_google_service, is_local
 
 if TYPE_CHECKING:
@@ -176,9 +176,9 @@ def _refreshed(network: "_Network", credentials: "Any", kind: str) -> tuple[str,
         OverflowError,
         OSError,
         RecursionError,
-    ):
+    ) as error:
         # Besides its own: what the parsers raise for an answer that is none (texts, lists, NaN, years beyond 9999).
-        problem = network.refusal(kind)
+        problem = shortage(error) or network.refusal(kind)
     raise problem from None
 
 
@@ -445,6 +445,8 @@ def _asked(name: str, seconds: float, work: "Callable[[], _Answer]") -> _Answer:
     except (Late, TimeoutError):
         problem = Unavailable(f"{name} does not answer in time", _NETWORK)
     except (OSError, HTTPException, ValueError) as error:
+        if lacking := shortage(error):
+            raise lacking from None
         if str(error).startswith("Tunnel connection failed"):
             problem = Unavailable(
                 f"the proxy of HTTPS_PROXY does not let us through to {name}", "ask who runs the proxy"

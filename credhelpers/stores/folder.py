@@ -11,7 +11,7 @@ import posix
 from time import monotonic, sleep, time
 
 from credhelpers import private
-from credhelpers.errors import Unavailable
+from credhelpers.errors import Unavailable, reason, remedy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,10 +115,9 @@ class Folder:
         if folder < 0:
             return False
         try:
-            posix.unlink(name, dir_fd=folder)
+            if not private.unlink(folder, name):
+                return False
             posix.fsync(folder)
-        except FileNotFoundError:
-            return False
         except OSError as error:
             raise _unwritable(error) from None
         else:
@@ -225,16 +224,11 @@ def _unreadable(error: OSError | ValueError) -> Unavailable:
             "the directory of the embedded store, or a file in it, is not private to this user",
             f"`ls -la {_SHOWN}` shows it; `chmod -R go= {_SHOWN}` closes it to others",
         )
-    return Unavailable(f"the embedded store cannot be read: {_reason(error)}", f"look at it with `ls -la {_SHOWN}`")
+    return Unavailable(f"the embedded store cannot be read: {reason(error)}", f"look at it with `ls -la {_SHOWN}`")
 
 
 def _unwritable(error: OSError) -> Unavailable:
     return Unavailable(
-        f"the embedded store cannot be written: {_reason(error)}",
-        f"look at it with `df {_SHOWN}` and `ls -la {_SHOWN}`",
+        f"the embedded store cannot be written: {reason(error)}",
+        remedy(error, f"look at it with `df {_SHOWN}` and `ls -la {_SHOWN}`"),
     )
-
-
-def _reason(error: OSError | ValueError) -> str:
-    """The system's words for the error, without the path."""
-    return (error.strerror if isinstance(error, OSError) else None) or "unusable path"
