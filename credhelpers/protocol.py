@@ -77,6 +77,8 @@ def serve(name: str, helper: "Helper", *, is_prepared: bool) -> "NoReturn":
     `is_prepared` is false where `launch` has a file to write for the next call.
     """
     started = monotonic()
+    if _signal.getsignal(_signal.SIGINT) != _signal.SIG_IGN:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # Ctrl-C ends the call without a traceback
     _signal.signal(_signal.SIGALRM, _interrupt)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))  # the mask is the caller's
     _open_standard_streams()
@@ -85,10 +87,12 @@ def serve(name: str, helper: "Helper", *, is_prepared: bool) -> "NoReturn":
         posix._exit(call.run())  # noqa: SLF001 - tearing the interpreter down would cost a seventh of a hit
     modules = tuple(module for module in sys.modules if module.partition(".")[0] == "credhelpers")
     code = call.run()
-    from credhelpers.launch import prepare
+    try:
+        from credhelpers.launch import prepare
 
-    prepare(name, modules)
-    posix._exit(code)  # noqa: SLF001 - as above
+        prepare(name, modules)
+    finally:  # the answer is out, whatever becomes of the file
+        posix._exit(code)  # noqa: SLF001 - as above
 
 
 class _Call:
