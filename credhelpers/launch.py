@@ -6,12 +6,15 @@ and later calls start from that. As with any bytecode, it counts only while ever
 that it had; otherwise the ordinary import system does its work, and the next slow call writes a new file.
 
 The entry point reads the file and runs `_START` with `modules` and its own `packages`, the directory that the package
-is in; paths in the file are below that one, so that a copied installation never starts from the original.
+is in; paths in the file are below that one, so that a copied installation never starts from the original. Whatever
+fails there, it forgets the modules of before and imports them. Eight bytes in front of the bytecode are its hash, the
+one of the system's own `.pyc` files, since Python dies of bytecode that is damaged instead of refusing it.
 """
 
 import marshal
 import posix
 import sys
+from _imp import source_hash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,26 +27,26 @@ _START = """
 import posix
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import SourceFileLoader
-if all(
-    (status := posix.stat(f"{packages}/{path}")).st_mtime_ns == mtime and status.st_size == size
-    for _, path, mtime, size, _ in modules
-):
-    for name_, path, _, _, code in modules:
-        if name_ in sys.modules:
-            continue
-        path = f"{packages}/{path}"
-        is_package = path.endswith("/__init__.py")
-        spec = ModuleSpec(name_, SourceFileLoader(name_, path), origin=path, is_package=is_package)
-        spec.has_location = True
-        module = sys.modules[name_] = type(sys)(name_)
-        module.__spec__, module.__loader__, module.__package__ = spec, spec.loader, spec.parent
-        module.__file__ = path
-        if is_package:
-            spec.submodule_search_locations = module.__path__ = [path.removesuffix("/__init__.py")]
-        parent, _, child = name_.rpartition(".")
-        if parent:
-            setattr(sys.modules[parent], child, module)
-        exec(code, module.__dict__)
+for _, path, mtime, size, _ in modules:
+    status = posix.stat(f"{packages}/{path}")
+    if status.st_mtime_ns != mtime or status.st_size != size:
+        raise ImportError("a source has changed")
+for name_, path, _, _, code in modules:
+    if name_ in sys.modules:
+        continue
+    path = f"{packages}/{path}"
+    is_package = path.endswith("/__init__.py")
+    spec = ModuleSpec(name_, SourceFileLoader(name_, path), origin=path, is_package=is_package)
+    spec.has_location = True
+    module = sys.modules[name_] = type(sys)(name_)
+    module.__spec__, module.__loader__, module.__package__ = spec, spec.loader, spec.parent
+    module.__file__ = path
+    if is_package:
+        spec.submodule_search_locations = module.__path__ = [path.removesuffix("/__init__.py")]
+    parent, _, child = name_.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], child, module)
+    exec(code, module.__dict__)
 """
 
 
@@ -59,12 +62,13 @@ def prepare(name: str, modules: tuple[str, ...]) -> None:
         return
     try:
         content = marshal.dumps((compile(_START, "<start>", "exec"), _compiled(modules)))
+        check = source_hash(0, content)
         descriptor = posix.open(temporary, _CREATE, 0o644)
     except OSError:
         return
     try:
         with open(descriptor, "wb") as file:
-            file.write(content)
+            file.write(check + content)
             file.flush()
             posix.fsync(descriptor)  # else a power cut may leave a file of zeros under the final name
         posix.replace(temporary, target)

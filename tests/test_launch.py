@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from credhelpers.credential import Credential
 from credhelpers.sources.ecr import Ecr
 from tests import forms
 from tests.forms import EXECUTABLES, ROOT, SYSTEM
-from tests.harness import BIN, NOT_FOUND, Result, document, need
+from tests.harness import BIN, NOT_FOUND, Result, document, lacking, need
 from tests.services import until
 
 if TYPE_CHECKING:
@@ -52,6 +53,20 @@ def start(
         start_new_session=session,
     )
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def assert_said(result: Result, command: str) -> str:
+    """That a start which failed said so: one line, and a hint which names a command that mends it; the line."""
+    assert result.code == 1, result
+    assert b"Traceback" not in result.out + result.err, result
+    assert re.fullmatch(rb"[ -~]{1,200}\n", result.out), result
+    hints = [line for line in result.err.splitlines() if line.startswith(b"hint: ")]
+    assert len(hints) == 1, result
+    assert re.fullmatch(rb"[ -~]{1,400}", hints[0]), result
+    assert f"`{command}" in hints[0].decode(), result
+    if b": exec: " not in result.err and b": line " not in result.err:  # a shell's own words on what it cannot start
+        assert result.err == hints[0] + b"\n", result
+    return result.out.decode().rstrip("\n")
 
 
 def is_version(result: Result, name: str) -> bool:
@@ -127,7 +142,7 @@ def installation(template: Path, tmp_path: Path) -> Installation:
 
 def test_executables_start_alike() -> None:
     """Every executable has the same lines but for what it is made of."""
-    end = "\n    from credhelpers.protocol import serve\n\nfrom credhelpers."
+    end = "\n    exec(SLOW_START)\n\nfrom credhelpers."
     heads = {}
     for name in EXECUTABLES:
         text = (ROOT / "entrypoints" / name).read_text()
@@ -191,8 +206,323 @@ def test_without_a_python_it_says_what_to_do(installation: Installation) -> None
 
     done = installation.call("get")
 
-    assert (done.code, done.err) == (1, b"")
+    assert_said(done, "pipx reinstall")
     assert done.out == f"no python3 beside {ECR}: install it again with install.sh, uv tool or pipx\n".encode()
+
+
+SHELLS = [["dash"], ["bash"], ["bash", "--posix"], ["busybox", "sh"]]
+
+
+@pytest.fixture(params=SHELLS, ids="-".join)
+def shell(request: pytest.FixtureRequest) -> list[str]:
+    """A shell that may be a system's `sh`."""
+    need(request.param[0], request.param[0])
+    return list(request.param)
+
+
+def _nowhere(python: Path) -> None:
+    python.symlink_to("/there/is/none")
+
+
+def _no_program(python: Path) -> None:
+    python.touch(mode=0o644)
+
+
+def _no_loader(python: Path) -> None:
+    python.write_text("#!/there/is/none\n")
+    python.chmod(0o755)
+
+
+def _folder(python: Path) -> None:
+    python.mkdir()
+
+
+@pytest.mark.parametrize("put", [_nowhere, _no_program, _no_loader, _folder])
+def test_a_python_that_cannot_run_is_said_to_be_there(
+    installation: Installation, shell: list[str], put: Callable[[Path], None]
+) -> None:
+    """A link to nowhere, a file that is no program, one that nothing loads: there, but not to be run."""
+    python = installation.bin / "python3"
+    python.unlink()
+    put(python)
+
+    line = assert_said(start(*shell, installation.bin / ECR, "get", stdin=b"registry.example"), "pipx reinstall")
+    assert line.startswith(f"python3 beside {ECR} is there and cannot be run by this user")
+
+
+def test_a_python_of_another_user_is_said_to_be_there(installation: Installation, entered: Path) -> None:
+    """The Python of root's uv lies where only root may go."""
+    if os.geteuid() != 0:
+        lacking("only root can become another user; run as root, in a container for example")
+    closed = installation.bin.parent / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "python3").symlink_to(forms.REAL_PYTHON)
+    (installation.bin / "python3").unlink()
+    (installation.bin / "python3").symlink_to(closed / "python3")
+
+    done = start(*as_another(), installation.bin / ECR, "get", stdin=b"registry.example")
+    assert assert_said(done, "pipx reinstall").startswith(f"python3 beside {ECR} is there and cannot be run by this")
+
+
+def as_another() -> list[str]:
+    """The words before a command that make it another user's."""
+    return [need("setpriv", "util-linux"), "--reuid", "54321", "--regid", "54321", "--clear-groups"]
+
+
+def without_readlink(folder: Path, *names: str) -> list[str]:
+    """The words before a command that hide the system's `readlink` from it, with others by `names` in `folder`."""
+    if os.geteuid() != 0:
+        lacking("only root can hide a program; run as root, in a container for example")
+    folder.mkdir()
+    for name in names:
+        shutil.copy(shutil.which("readlink", path=SYSTEM) or "", folder / name)
+    script = 'for p in /bin/readlink /usr/bin/readlink; do [ -x $p ] && mount --bind /dev/null $p; done; exec "$@"'
+    return [need("unshare", "util-linux"), "-m", "sh", "-c", script, "sh"]
+
+
+def test_links_are_followed_by_the_readlink_of_path(
+    installation: Installation, tmp_path: Path, shell: list[str]
+) -> None:
+    """NixOS keeps `readlink` where only PATH knows it."""
+    hidden = without_readlink(tmp_path / "tools", "readlink")
+    (tmp_path / "link").symlink_to(installation.bin / ECR)
+    env = {"PATH": f"{SYSTEM}:{tmp_path}/tools"}
+
+    if shell[0] == "busybox":
+        hidden = []  # it has a readlink of its own
+    assert is_version(start(*hidden, *shell, tmp_path / "link", "version", env=env), ECR)
+
+
+@pytest.mark.parametrize("shell", SHELLS[:3], ids="-".join)  # busybox has a readlink of its own
+@pytest.mark.parametrize("path", ["", ":", ".:"])
+def test_without_readlink_it_says_so(installation: Installation, tmp_path: Path, shell: list[str], path: str) -> None:
+    """Also where the working directory has one and PATH leads there: what lies there never runs."""
+    need(shell[0], shell[0])
+    hidden = without_readlink(tmp_path / "tools", "readlink")
+    (tmp_path / "link").symlink_to(installation.bin / ECR)
+
+    done = start(*hidden, *shell, tmp_path / "link", "get", env={"PATH": f"{path}{SYSTEM}"}, cwd=tmp_path / "tools")
+    assert assert_said(done, "command -v readlink") == "this link needs `readlink` on a PATH of absolute directories"
+
+
+# --- a start that fails -----------------------------------------------------------------------------------------------
+
+
+def _broken(module: str, line: str) -> Callable[[Installation], None]:
+    def put(installation: Installation) -> None:
+        with (installation.package / module).open("a") as file:
+            file.write(f"\n{line}\n")
+
+    return put
+
+
+def _removed(path: str) -> Callable[[Installation], None]:
+    def remove(installation: Installation) -> None:
+        target = installation.package / path
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+
+    return remove
+
+
+def _other_python(installation: Installation) -> None:
+    lib = installation.package.parents[2]
+    (lib / PYTHON).rename(lib / "python3.5")
+
+
+def _nothing(installation: Installation) -> None:
+    shutil.rmtree(installation.package.parents[1])
+
+
+_REINSTALL = "pipx reinstall credhelpers`, or in its checkout `./install.sh` or `uv tool install --reinstall "
+_DAMAGED = "credhelpers or its Python is damaged: "
+_HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+FAILURES = [
+    pytest.param(
+        _other_python, f"this Python is {_HERE}, credhelpers was installed for 3.5", _REINSTALL, id="another Python"
+    ),
+    pytest.param(_nothing, f"{_DAMAGED}ModuleNotFoundError credhelpers", _REINSTALL, id="nothing there"),
+    pytest.param(_removed("."), f"{_DAMAGED}ModuleNotFoundError credhelpers", _REINSTALL, id="no package"),
+    pytest.param(_removed("hosts.py"), f"{_DAMAGED}ModuleNotFoundError credhelpers.hosts", _REINSTALL, id="no module"),
+    pytest.param(
+        _removed("sources"), f"{_DAMAGED}ModuleNotFoundError credhelpers.sources", _REINSTALL, id="no sources"
+    ),
+    pytest.param(_broken("hosts.py", "x = ("), f"{_DAMAGED}SyntaxError /credhelpers/hosts.py", _REINSTALL, id="syntax"),
+    pytest.param(
+        _broken("sources/ecr.py", "x = ("),
+        f"{_DAMAGED}SyntaxError /credhelpers/sources/ecr.py",
+        _REINSTALL,
+        id="source syntax",
+    ),
+    pytest.param(_broken("hosts.py", "\0"), _DAMAGED, _REINSTALL, id="NUL"),
+    pytest.param(_broken("hosts.py", "raise ImportError"), f"{_DAMAGED}ImportError", _REINSTALL, id="import"),
+    pytest.param(
+        _broken("hosts.py", "import none_such"), f"{_DAMAGED}ModuleNotFoundError none_such", _REINSTALL, id="SDK"
+    ),
+    pytest.param(_broken("hosts.py", "raise OSError(5, 'I/O')"), f"{_DAMAGED}OSError I/O", _REINSTALL, id="EIO"),
+    pytest.param(_broken("hosts.py", "del is_dubious"), _DAMAGED, _REINSTALL, id="half a module"),
+    pytest.param(
+        _broken("hosts.py", "raise SystemError('ä\\n' * 999)"), f"{_DAMAGED}SystemError", _REINSTALL, id="text"
+    ),
+    pytest.param(
+        _broken("hosts.py", "def f():\n    f()\nf()"), f"{_DAMAGED}RecursionError", _REINSTALL, id="recursion"
+    ),
+    pytest.param(
+        _broken("hosts.py", "raise MemoryError"), "this system gives no more memory", "ulimit -a", id="memory"
+    ),
+    pytest.param(
+        _broken("hosts.py", "raise OSError(24, 'x')"), "this system gives no more descriptors", "ulimit -a", id="EMFILE"
+    ),
+    pytest.param(
+        _broken("hosts.py", "import os\nraise ImportError('_x.so: ' + os.strerror(24))"),
+        "this system gives no more descriptors",
+        "ulimit -a",
+        id="EMFILE of a library",
+    ),
+]
+
+
+@pytest.mark.parametrize("launch_file", [False, True], ids=["first call", "later call"])
+@pytest.mark.parametrize(("damage", "line", "command"), FAILURES)
+def test_a_start_that_fails_says_why(
+    installation: Installation, damage: Callable[[Installation], None], line: str, command: str, *, launch_file: bool
+) -> None:
+    """Whatever goes wrong before the call is answered is one line and a hint, and the input is read."""
+    if launch_file:
+        assert is_version(installation.call(), ECR)
+    damage(installation)
+
+    for verb in ("get", "version"):
+        done = installation.call(verb, b"x" * (1 << 20))
+        assert assert_said(done, command).startswith(line)
+
+
+@pytest.mark.parametrize("tool", ["uv", "pipx"])
+def test_the_command_of_the_hint_mends(tmp_path: Path, tool: str) -> None:
+    """What is installed for another Python runs again after the command that it names."""
+    index = forms.index(tmp_path / "index")
+    if tool == "uv":
+        bin_ = forms.by_uv_tool(tmp_path, tmp_path / "tools", tmp_path / "bin")
+        command = f'uv tool install --reinstall --python {sys.executable} ".[all]"'
+        env = {"HOME": str(tmp_path), "UV_TOOL_DIR": f"{tmp_path}/tools", "UV_TOOL_BIN_DIR": str(bin_)}
+    else:
+        bin_ = forms.by_pipx(need("pipx", "pipx"), tmp_path, "--python", str(forms.REAL_PYTHON))
+        command = f"pipx reinstall --python {forms.REAL_PYTHON} credhelpers"
+        env = {"HOME": str(tmp_path), "PIPX_HOME": f"{tmp_path}/pipx", "PIPX_BIN_DIR": str(bin_)}
+    lib = (bin_ / ECR).resolve().parents[1] / "lib"
+    (lib / PYTHON).rename(lib / "python3.5")
+    assert_said(start(bin_ / ECR, "version"), "pipx reinstall credhelpers`")
+
+    env |= {"PATH": f"{BIN}:{SYSTEM}", **forms.installers(), **index}
+    done = start("sh", "-c", command, cwd=ROOT, env=env)
+    assert is_version(start(bin_ / ECR, "version"), ECR), done
+
+
+@pytest.mark.parametrize("place", ["..", ".", "protocol.py", "sources", "sources/ecr.py"])
+def test_a_package_that_may_not_be_read_is_said_to_be_closed(
+    installation: Installation, entered: Path, place: str
+) -> None:
+    """An administrator with a strict umask has installed it for himself."""
+    if os.geteuid() != 0:
+        lacking("only root can become another user; run as root, in a container for example")
+    python = installation.bin / "python3"
+    python.unlink()
+    shutil.rmtree(installation.bytecode, ignore_errors=True)
+    python.symlink_to("/usr/bin/python3")
+    (installation.bin.parent / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    need("/usr/bin/" + PYTHON, "python3")
+    (installation.package / place).chmod(0)
+
+    done = start(*as_another(), installation.bin / ECR, "get", stdin=HOST.encode())
+    assert assert_said(done, "chmod -R a+rX`") == "this user may not read the files of credhelpers"
+
+
+def test_a_start_that_fails_does_not_wait_for_input(installation: Installation) -> None:
+    """A client that keeps its end open hears within the time that it gives."""
+    _other_python(installation)
+    with subprocess.Popen(
+        [installation.bin / ECR, "get"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.wait(timeout=9) == 1
+        assert process.stdout
+        assert process.stdout.read().startswith(b"this Python is")
+
+
+def test_an_interrupt_while_it_starts_is_a_line(installation: Installation) -> None:
+    """Ctrl-C while modules are imported shows no traceback."""
+    _broken("hosts.py", "import posix, _signal\nposix.kill(posix.getpid(), _signal.SIGINT)")(installation)
+
+    assert assert_said(start(installation.bin / ECR, "get"), "docker-credential-ecr version") == "interrupted"
+
+
+def test_a_launch_file_that_cannot_be_written_leaves_the_answer(installation: Installation) -> None:
+    """Whatever happens after the answer, also what nobody has thought of."""
+    for line in ("raise ImportError", "x = (", "prepare = None", "import posix\nposix.fsync = None"):
+        source = installation.package / "launch.py"
+        whole = source.read_text()
+        _broken("launch.py", line)(installation)
+        assert is_version(installation.call(), ECR), line
+        source.write_text(whole)
+
+
+def faults(call: str, errors: tuple[str, ...], installation: Installation, trace: Path) -> None:
+    """Fail `call`, once or from then on, at each time from the launch file on: the answer is right, or a line."""
+    strace = need("strace", "strace")
+    command = (installation.bin / ECR, "version")
+    start(strace, "-o", trace, "-e", f"trace=openat,{call}", *command)
+    before, opened, after = trace.read_text().partition(installation.file.name)
+    assert opened
+    first = before.count(f"\n{call}(") + before.startswith(f"{call}(")
+    last = first + after.count(f"\n{call}(")
+    saved = installation.file.read_bytes()
+    recovered = 0
+    for number in range(first + (call != "openat"), last + 1):
+        for error, more in [("EINTR", ""), *product(errors, ("", "+"))]:  # EINTR for ever would be tried for ever
+            installation.file.write_bytes(saved)
+            done = start(strace, "-o", trace, "-e", f"inject={call}:error={error}:when={number}{more}", *command)
+            if done.code:
+                assert_said(done, "")
+            else:
+                assert is_version(done, ECR), (error, number)
+                recovered += 1
+    assert recovered
+
+
+@pytest.mark.parametrize("error", ["EMFILE", "EIO", "ENOMEM"])
+def test_a_fault_while_the_launch_file_runs_is_recovered(
+    installation: Installation, tmp_path: Path, error: str
+) -> None:
+    """One file or library that cannot be opened, once, costs a hit nothing but time."""
+    strace = need("strace", "strace")
+    trace = tmp_path / "trace"
+    env = {"PATH": SYSTEM, **hit(tmp_path)}
+    command = (installation.bin / ECR, "get")
+    assert start(*command, stdin=HOST.encode(), env=env).code == 0
+    saved = installation.file.read_bytes()
+    start(strace, "-o", trace, "-e", "trace=openat", *command, stdin=HOST.encode(), env=env)
+    opened = trace.read_text().splitlines()
+    launched = next(number for number, line in enumerate(opened, 1) if installation.file.name in line)
+    libraries = [number for number, line in enumerate(opened, 1) if "lib-dynload" in line and number > launched]
+    for number in (launched, *libraries):
+        installation.file.write_bytes(saved)
+        injected = f"inject=openat:error={error}:when={number}"
+        done = start(strace, "-o", trace, "-e", injected, *command, stdin=HOST.encode(), env=env)
+        assert "(INJECTED)" in trace.read_text()
+        assert done.credential["ServerURL"] == HOST
+        assert installation.file.read_bytes() == saved
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prepared", [True, False], ids=["launch file", "imports"])
+@pytest.mark.parametrize("call", ["openat", "read", "mmap", "newfstatat", "getdents64"])
+def test_a_fault_anywhere_is_a_line_or_nothing(
+    installation: Installation, tmp_path: Path, call: str, *, prepared: bool
+) -> None:
+    """No failure of one system call of the start leaves a traceback or an empty answer."""
+    assert is_version(installation.call(), ECR)
+    if not prepared:
+        installation.file.write_bytes(b"")
+    faults(call, ("EMFILE", "EIO", "ENOMEM", "EACCES"), installation, tmp_path / "trace")
 
 
 # --- hostile surroundings ---------------------------------------------------------------------------------------------
@@ -483,6 +813,19 @@ def damaged(content: bytes) -> Iterator[tuple[str, bytes]]:
     yield "a text file", b"this is not bytecode\n" * 99
     yield "backwards", content[::-1]
     yield "a number where code belongs", b")\x02i\x01\x00\x00\x00[\x00\x00\x00\x00"
+
+
+def test_no_bit_of_the_file_goes_unseen(installation: Installation) -> None:
+    """A flipped bit costs one slow call, which mends it; some would have killed the interpreter."""
+    assert is_version(installation.call(), ECR)
+    whole = installation.file.read_bytes()
+    chance = random.Random(8)
+    for bit in [0, 63, 64, *(chance.randrange(8 * len(whole)) for _ in range(20)), 8 * len(whole) - 1]:
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        installation.file.write_bytes(content)
+        assert is_version(installation.call(), ECR), bit
+        assert installation.file.read_bytes() == whole, bit
 
 
 def test_a_damaged_file_is_replaced(installation: Installation) -> None:

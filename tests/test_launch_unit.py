@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+from _imp import source_hash
 from pathlib import Path
 from types import ModuleType
 
@@ -36,8 +37,11 @@ prepare({_NAME!r}, tuple(name for name in ours if "launch" not in name))
 _START = f"""{_IMPORTS}
 from marshal import loads
 with open(f"{{packages}}/credhelpers/__pycache__/{_FILE}", "rb") as file:
-    start, modules = loads(file.read())
-exec(start)
+    start, modules = loads(file.read()[8:])
+try:
+    exec(start)
+except ImportError:  # a changed source
+    assert not [name for name in sys.modules if name.startswith("credhelpers")]
 """
 _SHOW = """
 from_file = sorted(name for name in sys.modules if name.startswith("credhelpers"))
@@ -140,14 +144,15 @@ def test_a_removed_source_is_an_error_that_the_entry_point_expects(packages: Pat
     """Not a start with modules of yesterday."""
     _python(_PREPARE, packages)
     (packages / "credhelpers" / "hosts.py").unlink()
-    script = _START.replace("exec(start)", "try:\n    exec(start)\nexcept OSError:\n    print(sorted(sys.modules)[:0])")
+    script = _START.replace("exec(start)", "exec(start)\nexcept OSError:\n    print(sorted(sys.modules)[:0])")
     assert _python(script, packages) == b"[]\n"
 
 
 def test_a_module_that_is_there_is_not_run_twice(packages: Path) -> None:
     """Two copies of one class would not be the same class."""
     _python(_PREPARE, packages)
-    script = _START.replace("exec(start)", "import credhelpers.errors as before\nexec(start)\nimport credhelpers.hosts")
+    script = _START.replace("try:", "import credhelpers.errors as before\ntry:")
+    script += "import credhelpers.hosts\n"
     script += "print(before is sys.modules['credhelpers.errors'], credhelpers.hosts.NotFound is before.NotFound)\n"
     assert _python(script, packages) == b"True True\n"
 
@@ -258,7 +263,9 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_file_holds_what_is_imported_before_what_imports_it(tiny: Path) -> None:
     """In the order in which they must run, below the directory of the package, without docstrings."""
     launch.prepare(_NAME, ("credhelpers.one", "credhelpers.two", "credhelpers"))
-    _, modules = marshal.loads((tiny / "__pycache__" / _FILE).read_bytes())
+    content = (tiny / "__pycache__" / _FILE).read_bytes()
+    assert source_hash(0, content[8:]) == content[:8]
+    _, modules = marshal.loads(content[8:])
     names = [module[0] for module in modules]
     assert set(names) == {"credhelpers", "credhelpers.one", "credhelpers.two"}
     assert names.index("credhelpers") < names.index("credhelpers.one")
