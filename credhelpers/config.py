@@ -8,8 +8,9 @@
 It is optional: without it every source takes the identity that its SDK would find. It is parsed where a token is
 minted and nowhere else; a cache hit looks at the file's stamp only, see `identity.configuration`.
 
-A file that others may write is not trusted, nor is one of another user but root. A link is followed, since people keep
-such files elsewhere and link to them; what it leads to must be trustworthy, and one that leads nowhere is a mistake.
+A file that others may write is not trusted, nor is one of another user but root, see `files`. A link is followed, since
+people keep such files elsewhere and link to them; what it leads to must be trustworthy, and one that leads nowhere is a
+mistake.
 
 The first entry of a source that matches a host counts, and an entry that another one leaves nothing to is a mistake. A
 pattern is a host in which `*` stands for any part of one label, so it never crosses a dot. For a source whose
@@ -20,6 +21,7 @@ port is meant, or with the 443 of `https`, which is the same. Which further keys
 
 import posix
 
+from credhelpers import files
 from credhelpers.errors import Unavailable
 from credhelpers.identity import configuration
 
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 _FILE_BYTES = 1 << 20
 _COMMON = ("match", "source")
 _READ = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
-_OTHERS_MAY_WRITE = 0o022
 _S_IFMT, _S_IFREG = 0o170000, 0o100000  # <sys/stat.h>
 _SHOWN = 24  # letters; no name that we know is longer, and a secret is
 _LABEL = "[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?"
@@ -322,8 +323,8 @@ def trusted(name: bytes, fault: "Callable[[str, str], Unavailable]") -> str | No
         status = posix.fstat(descriptor)
         if status.st_mode & _S_IFMT != _S_IFREG:
             raise fault("not a file", "look at it with `ls -l`")
-        if status.st_mode & _OTHERS_MAY_WRITE or status.st_uid not in (0, posix.geteuid()):
-            raise fault("others may write it, so it is not trusted", "run `chmod go-w` on it, or own it")
+        if mending := files.mending(name, status):
+            raise fault("others may write it, so it is not trusted", f"see what is in it, then run `{mending}`")
         with open(descriptor, "rb", closefd=False) as stream:
             content = stream.read(_FILE_BYTES + 1)
     except OSError:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _GROUP_MAY_WRITE, _ALL_MAY_WRITE = 0o020, 0o002
 _S_IFMT, _S_IFLNK = 0o170000, 0o120000  # <sys/stat.h>
 _LINKS = 40  # that a path may lead through, as on Linux (path_resolution(7))
+_SHOWN = 120  # letters; a hint is cut after 400
 
 
 def is_trusted(status: "posix.stat_result", owners: "Container[int] | None" = None) -> bool:
@@ -27,6 +28,29 @@ def is_trusted(status: "posix.stat_result", owners: "Container[int] | None" = No
     owner = status.st_uid
     is_known = owner == 0 or (owner in owners and not userns.is_anybody(owner))
     return is_known and not others_may_write(status)
+
+
+def mending(path: bytes, status: "posix.stat_result") -> str:
+    """The command that makes the file trusted, see `is_trusted`; "" if it is.
+
+    What names a server, an identity or a command to run must be, whichever program wrote it.
+    """
+    if is_trusted(status):
+        return ""
+    shown = _shown(path)
+    if status.st_uid in (0, posix.geteuid()):
+        return f"chmod go-w {shown}"
+    # Whether a group is its owner's own is another thing when it has another owner.
+    more = f" && chmod go-w {shown}" if status.st_mode & (_GROUP_MAY_WRITE | _ALL_MAY_WRITE) else ""
+    return f"sudo chown {posix.geteuid()} {shown}{more}"
+
+
+def _shown(path: bytes) -> str:
+    """The path as a word for a shell, as far as a line has room for it."""
+    from shlex import quote
+
+    text = path.decode("ascii", "replace")
+    return quote(text) if len(text) <= _SHOWN and text.isprintable() and "\ufffd" not in text else "FILE"
 
 
 def others_may_write(status: "posix.stat_result") -> bool:

@@ -23,12 +23,22 @@ def forbid_dumps() -> None:
 
     The launcher has set the core limit to 0 already; `prctl(PR_SET_DUMPABLE)` also stops core pipes and ptrace.
     """
+    if call := prctl():
+        call(_PR_SET_DUMPABLE, 0)
+
+
+def prctl() -> "Callable[[int, int], None] | None":
+    """`prctl(2)` with an option and its argument, None where there is none: it is Linux's."""
     if not sys.platform.startswith("linux"):
-        return
+        return None
     import _ctypes  # what `ctypes` wraps, for a quarter of its price
 
-    library = _ctypes.dlopen(None, 0)  # type: ignore[arg-type] # None is the program itself
-    _ctypes.call_function(_ctypes.dlsym(library, "prctl"), (_PR_SET_DUMPABLE, 0, 0, 0, 0))
+    function = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type] # None is the program itself
+
+    def call(option: int, argument: int) -> None:
+        _ctypes.call_function(function, (option, argument, 0, 0, 0))
+
+    return call
 
 
 def silence() -> tuple[int, int]:
@@ -75,6 +85,8 @@ def detach(work: "Callable[[], None]", seconds: int) -> None:
     A client waits until every copy of its pipes is closed, so they go first. The kernel ends the process after
     `seconds`; a failure of `work` is its own to report.
     """
+    from credhelpers import environment
+
     if posix.fork():
         return
     try:
@@ -86,6 +98,7 @@ def detach(work: "Callable[[], None]", seconds: int) -> None:
         posix.dup2(nothing, 1)
         posix.dup2(nothing, 2)
         forbid_dumps()
+        environment.drop_relative_code()
         work()
     finally:
         posix._exit(0)  # noqa: SLF001 - the copy of a caller must not run the caller's exit

@@ -226,8 +226,9 @@ class _Call:
 
     def _slow_down(self) -> None:
         """From here on code of others may run."""
-        from credhelpers import guard
+        from credhelpers import environment, guard
 
+        environment.drop_relative_code()
         guard.forbid_dumps()
         _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGALRM,))  # else the clock's line may go into the silence
         try:

@@ -801,6 +801,9 @@ def test_files_that_hold_no_token(user: User, site: Site, content: bytes, mode: 
     """A file that others had their hands on, or that holds something else, is not used."""
     file = user.home / ".vault-token"
     file.write_bytes(content)
+    if mode & 0o020:  # by a group of others: the owner's private one does not count
+        need_root("a file of another group")
+        os.chown(file, -1, 12345)
     file.chmod(mode)
     user.fails(words, VAULT_TOKEN="")
 

@@ -9,7 +9,9 @@ says, and each failure has a sentence of its own, see `aws_errors`.
 
 import base64
 import os
+import posix
 import shlex
+import ssl
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
+from credhelpers import environment, files
 from credhelpers.bounded import Late, within
 from credhelpers.clouds import aws_errors, child
 from credhelpers.clouds.fresh import Unknown
@@ -61,6 +64,7 @@ _DOMAINS = {
 _PAST_PROXIES = "localhost,127.0.0.1,[::1],169.254.169.254,[fd00:ec2::254]"
 # Of botocore's chain: what it asks when no profile holds credentials, whichever was named.
 _OF_THE_MACHINE = ("ec2-credentials-file", "boto-config", "container-role", "iam-role")
+_LAST = 0.3  # seconds in which a late child is ended
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.@+-")
 _PLAIN_LETTERS = 64
 
@@ -114,13 +118,13 @@ def _answered(make: "Callable[[], _Request[Answer]]", seconds: float = _BUDGET) 
     except ImportError:
         raise Unavailable("botocore, which talks to AWS, is not installed", f"run `{_install('botocore')}`") from None
     request = make()
+    request.until = started + seconds
     try:
-        return within(seconds - (time.monotonic() - started), request.send)
+        return within(request.until - time.monotonic(), request.send)
     except Late:
-        request.end_children()
         raise request.late() from None
-    except (DeadlinePassed, KeyboardInterrupt):
-        request.end_children()
+    except DeadlinePassed:
+        child.end_all()
         raise
 
 
@@ -139,7 +143,7 @@ class _Request(ABC, Generic[Answer]):
         self.endpoint: str | None = None
         self.asked = ""  # the AWS service that was asked last, as people call it
         self.method = ""  # how botocore came by the credentials
-        self.children: list[subprocess.Popen[bytes]] = []
+        self.until = time.monotonic() + _BUDGET  # of the monotonic clock
 
     def send(self) -> Answer:
         """The answer. Raises HelperError only."""
@@ -156,8 +160,10 @@ class _Request(ABC, Generic[Answer]):
             raise self._because(cause, status) from None
         except BotoCoreError as error:
             raise self._failed(error) from None
-        except OSError:
-            raise self._because(aws_errors.UNREADABLE_WEB_IDENTITY) from None
+        except ssl.SSLError:
+            raise self._because(aws_errors.NO_TLS) from None
+        except OSError as error:
+            raise self._because(aws_errors.SYSTEM, reason=error.strerror or "no reason given") from None
         # What the SDK lets through of malformed settings and answers; it documents none of them.
         except (
             AttributeError,
@@ -175,12 +181,7 @@ class _Request(ABC, Generic[Answer]):
         """What to say when the time is up."""
         if self.asked:
             return self._because(aws_errors.LATE_ANSWER)
-        return self._because(aws_errors.LATE_PROCESS if self.children else aws_errors.LATE_SEARCH)
-
-    def end_children(self) -> None:
-        """Kill every credential_process with its own children; nobody waits for its answer any more."""
-        for started in self.children:
-            child.end(started.pid)
+        return self._because(aws_errors.LATE_SEARCH)
 
     def _prepare(self) -> None:
         """Settle how and where botocore asks, before anything is signed or any credential is looked for."""
@@ -188,10 +189,12 @@ class _Request(ABC, Generic[Answer]):
         from botocore.exceptions import UnknownRegionError
 
         session = self.session
+        self._file("config_file")
+        self._file("credentials_file")
         # The models and endpoint tables of the installed package alone: not AWS_DATA_PATH, not ~/.aws/models.
         builtin = loaders.Loader([loaders.Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
         session.register_component("data_loader", builtin)
-        os.environ.pop("BOTOCORE_EXPERIMENTAL__PLUGINS", None)  # names modules to import and run
+        environment.show("BOTOCORE_EXPERIMENTAL__PLUGINS", None)  # names modules to import and run
         os.umask(0o077)  # for what botocore writes below ~/.aws
         _keep_from_proxies()
         awsrequest.AWSResponse = _bounded(awsrequest.AWSResponse)
@@ -210,6 +213,43 @@ class _Request(ABC, Generic[Answer]):
         self.endpoint = self._configured_endpoint()
         if self.endpoint and not _is_safe(self.endpoint):
             raise self._because(aws_errors.UNSAFE_ENDPOINT)
+
+    def _file(self, variable: str) -> str:
+        """The path of a file that may name a command to run, as botocore will find it; "" for none.
+
+        Raises Unavailable if it is relative: nobody's command is to run because of where docker was called.
+        """
+        path = os.path.expanduser(os.path.expandvars(self.session.get_config_variable(variable) or ""))  # noqa: PTH111
+        if path and not path.startswith("/"):
+            raise self._because(aws_errors.RELATIVE_FILE)
+        return path
+
+    def run(self, profile: str, command: list[str]) -> tuple[int, bytes, bytes]:
+        """What the credential_process of the profile comes to. Raises Unavailable if others could have written it."""
+        from botocore.configloader import raw_config_parse
+        from botocore.exceptions import ConfigNotFound
+
+        place = self._file("credentials_file")  # what it says counts before what the other one says
+        try:
+            is_there = "credential_process" in raw_config_parse(place).get(profile, {})
+        except ConfigNotFound:
+            is_there = False
+        if not is_there:
+            place = self._file("config_file")
+        if mending := files.mending(os.fsencode(place), posix.stat(place)):
+            raise self._because(aws_errors.UNTRUSTED_FILE, mending=mending)
+        try:
+            return child.run_command(command, posix.environ, {}, self.until - _LAST - time.monotonic())
+        except subprocess.TimeoutExpired:
+            raise self._because(aws_errors.LATE_PROCESS) from None
+
+    def read_web_identity(self, path: str) -> str:
+        """The text of the file with the web identity token. Raises Unavailable."""
+        try:
+            with open(path, encoding="utf-8") as file:  # noqa: PTH123 - as the user named it
+                return file.read()
+        except (OSError, ValueError):
+            raise self._because(aws_errors.UNREADABLE_WEB_IDENTITY) from None
 
     def _configured_endpoint(self) -> str | None:
         """The URL that the user set for this service: in the entry, else looked up as botocore documents it."""
@@ -240,7 +280,8 @@ class _Request(ABC, Generic[Answer]):
     def _credentials(self) -> "Any":
         from botocore import credentials
 
-        credentials.ProcessProvider = _process_provider(credentials.ProcessProvider, self.children)
+        credentials.ProcessProvider = _process_provider(credentials.ProcessProvider, self)
+        credentials.FileWebIdentityTokenLoader = _token_loader(self)
         resolver = credentials.create_credential_resolver(self.session, cache=_shared_cache(), region_name=self.region)
         resolver.get_provider("assume-role")._prompter = self._ask_for_mfa  # noqa: SLF001 - there is no public way
         _limit(resolver.get_provider("iam-role"), _METADATA, lambda: None)
@@ -283,9 +324,10 @@ class _Request(ABC, Generic[Answer]):
             return self._because(aws_errors.EMPTY_PROFILE)
         return Unavailable(*aws_errors.NO_CREDENTIALS)
 
-    def _because(self, cause: "Cause", status: int = 0) -> Unavailable:
+    def _because(self, cause: "Cause", status: int = 0, **more: str) -> Unavailable:
         message, hint = cause
         names = {
+            **more,
             "crt": _install("botocore[crt]"),
             "profile": _option(self.session.get_config_variable("profile")),
             "service": self.asked or "credentials",
@@ -396,8 +438,8 @@ class _TokenRequestBy(_TokenRequest):
         access, secret, session = self._keys
         self.session.set_credentials(access, secret, session or None)
 
-    def _because(self, cause: "Cause", status: int = 0) -> Unavailable:
-        because = super()._because(cause, status)
+    def _because(self, cause: "Cause", status: int = 0, **more: str) -> Unavailable:
+        because = super()._because(cause, status, **more)
         return Unknown(because.message, because.hint) if cause in aws_errors.UNKNOWN else because
 
 
@@ -484,17 +526,15 @@ def _shared_cache() -> "Any":
     return Shared(str(Path("~/.aws/cli/cache").expanduser()))
 
 
-def _process_provider(base: "Any", children: "list[subprocess.Popen[bytes]]") -> "Any":
-    """`base` with children in a session of their own: without a terminal to prompt on, and killed as one."""
-
-    def start(command: list[str], **options: "Any") -> "subprocess.Popen[bytes]":
-        child = subprocess.Popen(command, start_new_session=True, **options)  # noqa: S603 - the command of the profile
-        children.append(child)
-        return child
+def _process_provider(base: "Any", request: "_Request[Any]") -> "Any":
+    """`base` that starts no process itself: `child` does, and ends it."""
 
     class Process(base):  # type: ignore[misc] # botocore has no types
-        def __init__(self, profile_name: str, load_config: "Any", popen: "Any" = start) -> None:
-            super().__init__(profile_name, load_config, popen)
+        def __init__(self, profile_name: str, load_config: "Any", popen: "Any" = None) -> None:
+            super().__init__(profile_name, load_config, popen or self._start)
+
+        def _start(self, command: list[str], **_: object) -> _Started:
+            return _Started(request, self._profile_name, command)
 
         def load(self) -> "Any":
             from botocore.exceptions import CredentialRetrievalError
@@ -506,6 +546,35 @@ def _process_provider(base: "Any", children: "list[subprocess.Popen[bytes]]") ->
                 raise CredentialRetrievalError(provider=self.METHOD, error_msg="") from None
 
     return Process
+
+
+class _Started:
+    """What botocore knows of a process (`subprocess.Popen`): it starts when its output is asked for."""
+
+    returncode = 0
+
+    def __init__(self, request: "_Request[Any]", profile: str, command: list[str]) -> None:
+        self._request = request
+        self._profile = profile
+        self._command = command
+
+    def communicate(self) -> tuple[bytes, bytes]:
+        """Output and errors of the process, which has ended."""
+        self.returncode, output, errors = self._request.run(self._profile, self._command)
+        return output, errors
+
+
+def _token_loader(request: "_Request[Any]") -> "Any":
+    """A `FileWebIdentityTokenLoader` of botocore's whose failures are told from all others."""
+
+    class Loader:
+        def __init__(self, web_identity_token_path: str) -> None:
+            self._path = web_identity_token_path
+
+        def __call__(self) -> str:
+            return request.read_web_identity(self._path)
+
+    return Loader
 
 
 def _bounded(base: "Any") -> "Any":
@@ -530,7 +599,7 @@ def _keep_from_proxies() -> None:
     """Lead requests to this machine and its metadata service past any proxy, which would see their credentials."""
     names = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY", ""), _PAST_PROXIES]
     metadata = urlsplit(os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "")).hostname
-    os.environ["no_proxy"] = ",".join(filter(None, (*names, metadata)))
+    environment.show("no_proxy", ",".join(filter(None, (*names, metadata))))
 
 
 def _is_safe(url: str) -> bool:

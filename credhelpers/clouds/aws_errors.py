@@ -2,7 +2,8 @@
 
 Nothing that AWS, a child process or a file said is ever quoted: it may hold a secret. In the texts stand
 `{service}` for what was asked last, `{profile}` for the AWS CLI's option that selects the same profile, `{source}` for
-that of the profile that signs in, `{status}` for the HTTP status, `{crt}` for a command that installs.
+that of the profile that signs in, `{status}` for the HTTP status, `{crt}` for a command that installs, `{reason}` for
+the system's words, `{mending}` for the command that makes a file trusted.
 """
 
 import time
@@ -66,6 +67,22 @@ UNREADABLE_CERTIFICATES = (
 UNREADABLE_WEB_IDENTITY = (
     "the web identity token file cannot be read",
     "run `printenv AWS_WEB_IDENTITY_TOKEN_FILE`, or see web_identity_token_file of the profile",
+)
+RELATIVE_FILE = (
+    "the AWS config or credentials file has a relative path, so it is another one in each directory",
+    "it may name a program: `printenv AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE HOME`, and set the absolute path",
+)
+UNTRUSTED_FILE = (
+    "others may write the AWS file that names the credential_process, so it is not trusted",
+    "see what is in it, then run `{mending}`",
+)
+NO_TLS = (
+    "TLS cannot be set up on this machine",
+    "see whether `openssl version -a` works, and `printenv OPENSSL_CONF OPENSSL_MODULES AWS_CA_BUNDLE`",
+)
+SYSTEM = (
+    "the system does not let the AWS SDK do its work: {reason}",
+    f"run {WHO} to see whether it meets the same, then look at the disk and at `ulimit -a`",
 )
 UNKNOWN_REGION = (
     "the installed botocore does not know the registry's region",

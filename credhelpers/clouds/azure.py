@@ -8,7 +8,7 @@ it never chooses a destination.
 import posix
 from time import monotonic, sleep, time
 
-from credhelpers import notes
+from credhelpers import environment, notes
 from credhelpers.clouds.fresh import Unknown
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable, shortage
@@ -61,6 +61,10 @@ _INSTANCE = {
     "vm_name": "name",
     "vmss_name": "vmScaleSetName",
 }
+
+# What they load code from: azure-cli's `azure/cli/core/extension`, azd's
+# `config.json` names its own.
+_EXTENDED = (b"AZURE_CONFIG_DIR", b"AZURE_EXTENSION_DIR", b"AZURE_EXTENSION_SYS_DIR", b"AZD_CONFIG_DIR")
 
 _OF_APPLICATIONS = ("client-secret", "certificate", "workload-identity")
 _DEPLOYED = (*_OF_APPLICATIONS, "managed-identity")
@@ -364,10 +368,13 @@ class Mint:
         path = child.find(name.encode(), self._environ)
         if path is None:
             raise _Absent(f"{name} is not on PATH", f"install it and run `{login}`, or choose another `credential`")
-        plain = {**self._environ, b"AZURE_CORE_NO_COLOR": b"true", b"NO_COLOR": b"true"}
+        self._check_directories(name)
+        plain = {b"AZURE_CORE_NO_COLOR": b"true", b"NO_COLOR": b"true"}
         words = [path, *(word.encode() for word in command[1:])]
         try:
-            status, output, errors = child.run(words, plain, self._until - _LAST_STEP - monotonic())
+            status, output, errors = child.run_program(
+                words, self._environ, plain, self._until - _LAST_STEP - monotonic()
+            )
         except OSError:  # its interpreter is gone, say
             raise _Absent(f"{name} cannot be started", f"run `{name} version` to see why") from None
         except TimeoutExpired:
@@ -380,6 +387,16 @@ class Mint:
         if absence in output + errors:
             raise _Absent(f"nobody is logged in to {name}", f"run `{login}`")
         raise Unavailable(f"{name} failed with exit status {status}", f"run `{' '.join(command[:3])}`")
+
+    def _check_directories(self, name: str) -> None:
+        """Raise if a directory from which az or azd load extensions, which are code, has a relative path."""
+        for variable in _EXTENDED:
+            # As azure-cli has it: `~` is expanded in the first one.
+            if self._environ.get(variable, b"/")[:1] not in (b"/", b"", b"~"):
+                raise Unavailable(
+                    f"{variable.decode()} is a relative path, so {name} would run extensions of each directory",
+                    f"set {variable.decode()} to an absolute path, or unset it",
+                )
 
     def _acquire(
         self, wire: "_Wire", make: "Callable[[], TokenCredential]", explain: "Callable[[_Wire], Unavailable]"
@@ -695,17 +712,15 @@ def _sdk() -> "Any":
     AZURE_FEDERATED_TOKEN_FILE makes a workload identity of a managed one, a regional authority has another host, and
     an empty address of a metadata service is none.
     """
-    import os
-
     try:
         import azure.identity
     except ModuleNotFoundError:
         raise _missing() from None
     hidden = ["AZURE_FEDERATED_TOKEN_FILE", "AZURE_REGIONAL_AUTHORITY_NAME", "MSAL_FORCE_REGION"]
-    if not os.environ.get("AZURE_POD_IDENTITY_AUTHORITY_HOST"):
+    if not posix.environ.get(b"AZURE_POD_IDENTITY_AUTHORITY_HOST"):
         hidden += ["AZURE_POD_IDENTITY_AUTHORITY_HOST"]
     for name in hidden:
-        os.environ.pop(name, None)
+        environment.show(name, None)
     return azure.identity
 
 

@@ -1,14 +1,32 @@
-"""Programs of the clouds, az, azd and gcloud: found where not everybody can put one, run without a terminal, ended."""
+"""Children: the programs of the clouds and the user's own commands. Here they are started, and here they are ended.
+
+Each is started without a terminal, in a session and a process group of its own, and none outlives the call that waits
+for it. If its time is over, its whole group is killed and waited for. If this process ends first, by whatever signal,
+SIGKILL too, its guardian does that: a shell that waits for a pipe of ours to close.
+"""
 
 import posix
+from contextlib import suppress
 from signal import SIGKILL
-from subprocess import DEVNULL, PIPE, Popen
+from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
+from time import monotonic, sleep
+
+from credhelpers import environment, guard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from typing import Self
 
     from credhelpers.identity import Environment
+
+# The first line that it reads is the group, a second one lets it go. What else is sent to it, it does not hear.
+_GUARDIAN = 'trap "" HUP INT QUIT TERM; read -r group && { read -r word || kill -9 "-$group"; }'
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
+_LAST = 1.0  # seconds for the killed to be gone: one that waits for a dead disk goes when the disk comes back
+_POLL = 0.005  # seconds
+
+_running: "set[Popen[bytes]]" = set()
 
 
 def find(name: bytes, environ: "Environment") -> bytes | None:
@@ -24,27 +42,124 @@ def find(name: bytes, environ: "Environment") -> bytes | None:
     return None
 
 
-def run(command: list[bytes], environ: "Mapping[bytes, bytes]", seconds: float) -> tuple[int, bytes, bytes]:
-    """Exit status, output and errors. No shell, nothing to read, in a session and a directory of its own.
+def run_program(
+    command: "Sequence[bytes]", environ: "Environment", more: "Mapping[bytes, bytes]", seconds: float
+) -> tuple[int, bytes, bytes]:
+    """Exit status, output and errors of az, azd or gcloud. No shell, nothing to read.
 
-    Its children end with it if this call has to end first: az and gcloud are scripts around a Python. Raises OSError if
-    it does not start, `subprocess.TimeoutExpired` after `seconds`.
+    It belongs to a cloud, and not to who set variables for a Python of his own: it gets none that begins with `PYTHON`,
+    else the caller's, and `more`. It runs in `/`, so that no relative path in them means the working directory.
+    Raises OSError if it does not start, `subprocess.TimeoutExpired` after `seconds`.
     """
-    child = Popen(  # noqa: S603 - an absolute path, and words of ours or of a strict grammar
-        command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=environ, cwd="/", start_new_session=True
-    )
-    try:
-        output, errors = child.communicate(timeout=max(seconds, 0.1))
-    except BaseException:  # the clock of the call too
-        end(child.pid)
-        child.wait()
-        raise
-    return child.returncode, output, errors
+    mine = {name: value for name, value in environment.of_caller(environ).items() if not name.startswith(b"PYTHON")}
+    return _run(command, {**mine, **more}, seconds, b"/")
 
 
-def end(group: int) -> None:
-    """Kill the process group, if it is still there."""
+def run_command(  # noqa: PLR0913 - what a command gets
+    command: "Sequence[str | bytes]",
+    environ: "Environment",
+    more: "Mapping[bytes, bytes]",
+    seconds: float,
+    folder: bytes | None = None,
+    *,
+    is_one_stream: bool = False,
+) -> tuple[int, bytes, bytes]:
+    """The same for a command that the user wrote: AWS's `credential_process`, Google's `executable`, a token helper.
+
+    It belongs to the user and gets the caller's whole environment, as the cloud's own tool would give it, and `more`.
+    It runs in `folder`, else where the caller is. With one stream its errors are in its output.
+    """
+    return _run(command, {**environment.of_caller(environ), **more}, seconds, folder, STDOUT if is_one_stream else PIPE)
+
+
+def end_all() -> None:
+    """Kill and wait for all that still runs, with their own children."""
+    for child in list(_running):
+        _end(child)
+
+
+def _run(
+    command: "Sequence[str | bytes]",
+    environ: "Mapping[bytes, bytes]",
+    seconds: float,
+    folder: bytes | None,
+    errors_to: int = PIPE,
+) -> tuple[int, bytes, bytes]:
+    prctl = guard.prctl()
+    if prctl:  # orphans of a killed group come to us, and not to a PID 1 that may not wait for them
+        prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    with _Guardian() as guardian:
+
+        def begin() -> None:
+            """In the child, before it is the command: there is no moment in which nobody would end it."""
+            guardian.tell(posix.getpid())
+            if prctl:  # should somebody kill us and the guardian
+                prctl(_PR_SET_PDEATHSIG, SIGKILL)
+
+        child = Popen(  # noqa: S603 - an absolute path and words of ours, or what the user wrote for this
+            command,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=errors_to,
+            env=environ,
+            cwd=folder,
+            start_new_session=True,
+            preexec_fn=begin,  # noqa: PLW1509 - it calls the system and takes no lock
+        )
+        _running.add(child)
+        try:
+            output, errors = child.communicate(timeout=max(seconds, 0.1))
+        except BaseException:  # the clock of the call too
+            _end(child)
+            raise
+        finally:
+            _running.discard(child)
+    return child.returncode, output, errors or b""
+
+
+class _Guardian:
+    """Ends a group of processes if this process ends before it says that all is well."""
+
+    def __init__(self) -> None:
+        reading, self._line = posix.pipe()
+        try:
+            self._shell = Popen(  # noqa: S603 - words of ours
+                (b"/bin/sh", b"-c", _GUARDIAN),
+                stdin=reading,
+                stdout=DEVNULL,
+                stderr=DEVNULL,
+                env={},
+                cwd=b"/",
+                start_new_session=True,
+            )
+        except BaseException:
+            posix.close(self._line)
+            raise
+        finally:
+            posix.close(reading)
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(BrokenPipeError):  # somebody has killed it
+            posix.write(self._line, b"\n\n")  # where no group was told, the first one is that: an empty one
+        posix.close(self._line)
+        self._shell.wait()
+
+    def tell(self, group: int) -> None:
+        """Say whom to end."""
+        posix.write(self._line, b"%d\n" % group)
+
+
+def _end(child: "Popen[bytes]") -> None:
+    """Kill the process with its whole group, and wait for those of them that are ours to wait for."""
+    with suppress(ProcessLookupError, PermissionError):  # gone; on macOS the latter if all of them are dead
+        posix.killpg(child.pid, SIGKILL)
+    until = monotonic() + _LAST
     try:
-        posix.killpg(group, SIGKILL)
-    except (ProcessLookupError, PermissionError):  # gone, or another user's by now
-        return
+        child.wait(_LAST)
+        while posix.waitpid(-child.pid, posix.WNOHANG)[0] or monotonic() < until:
+            sleep(_POLL)
+    except (ChildProcessError, TimeoutExpired):
+        return  # nobody is left; or somebody cannot die yet

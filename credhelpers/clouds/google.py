@@ -13,12 +13,12 @@ from base64 import b64encode
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from socket import gaierror
-from subprocess import SubprocessError, TimeoutExpired
+from subprocess import PIPE, STDOUT, CompletedProcess, SubprocessError, TimeoutExpired
 from time import monotonic, sleep, time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from credhelpers import notes
+from credhelpers import environment, files, notes
 from credhelpers.bounded import Late, within
 from credhelpers.clouds import child
 from credhelpers.credential import Credential
@@ -93,7 +93,8 @@ class Mint:
         """The token for the identity in a file."""
         _prepare()
         notes.take(f"google identity: {what}")
-        file = _File(what, _read(path, what), self._universe, network)
+        info, status = _read(path, what)
+        file = _File(_Origin(path, what, status), info, self._universe, network)
         return _refreshed(network, self._on_behalf(file.credentials()), file.kind)
 
     def _impersonated(self, network: "_Network", found: tuple[str, float]) -> tuple[str, float]:
@@ -149,7 +150,7 @@ def _missing() -> Unavailable:
 
 def _prepare() -> None:
     """Tell google-auth, before it is imported, not to impersonate at a host that wants a client certificate."""
-    os.environ["GOOGLE_API_USE_CLIENT_CERTIFICATE"] = "false"
+    environment.show("GOOGLE_API_USE_CLIENT_CERTIFICATE", "false")
     import google.auth  # noqa: F401 - whoever lacks it hears of that before anything else
 
 
@@ -182,12 +183,23 @@ def _refreshed(network: "_Network", credentials: "Any", kind: str) -> tuple[str,
     raise problem from None
 
 
+class _Origin:
+    """Where a credential file is, what people call it, and whose it is."""
+
+    __slots__ = ("path", "status", "what")
+
+    def __init__(self, path: bytes, what: str, status: os.stat_result) -> None:
+        self.path = path
+        self.what = what
+        self.status = status
+
+
 class _File:
     """The content of a credential file, checked before google-auth gets it, and what kind it is."""
 
-    def __init__(self, what: str, info: "dict[str, Any]", universe: str, network: "_Network") -> None:
+    def __init__(self, origin: _Origin, info: "dict[str, Any]", universe: str, network: "_Network") -> None:
         self.kind = str(info.get("type"))
-        self._what = what
+        self._origin = origin
         self._info = info
         self._universe = universe
         self._network = network
@@ -219,7 +231,7 @@ class _File:
             self._refuse("is incomplete or damaged", _ANOTHER_FILE)
 
     def _refuse(self, message: str, hint: str) -> "Never":
-        raise Unavailable(f"{self._what} {message}", hint) from None
+        raise Unavailable(f"{self._origin.what} {message}", hint) from None
 
     def _service_account(self) -> "Any":
         from google.oauth2.service_account import Credentials
@@ -244,7 +256,7 @@ class _File:
     def _impersonated(self) -> "Any":
         from google.auth.impersonated_credentials import Credentials
 
-        source = _File(self._what, self._info["source_credentials"], self._universe, self._network)
+        source = _File(self._origin, self._info["source_credentials"], self._universe, self._network)
         if source.kind == self.kind:
             self._refuse("impersonates in a circle", "write the chain into `delegates`")
         url = self._send_to("service_account_impersonation_url")
@@ -265,10 +277,13 @@ class _File:
                 if name in source:
                     self._ask(source[name], is_metadata=True)
         elif "executable" in source:
+            from google.auth import pluggable
             from google.auth.pluggable import Credentials as External
 
             if self._network.environ.get(b"GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES") != b"1":
                 self._refuse("wants to run a program", "allow that with GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1")
+            self._check_that_it_may_name_a_program()
+            pluggable.subprocess = _Subprocess(self._network)
             milliseconds = int(_BUDGET * 1000)
             program = dict(source["executable"])
             program["timeout_millis"] = min(program.get("timeout_millis") or milliseconds, milliseconds)
@@ -281,6 +296,19 @@ class _File:
             if "url" in source:
                 self._ask(source["url"], is_metadata=False)
         return External.from_info(info, scopes=[_SCOPE])
+
+    def _check_that_it_may_name_a_program(self) -> None:
+        path = self._origin.path
+        if not path.startswith(b"/"):
+            self._refuse(
+                "names a program, and has a relative path, so it is another one in each directory",
+                "`printenv GOOGLE_APPLICATION_CREDENTIALS CLOUDSDK_CONFIG HOME`, and set the absolute path",
+            )
+        if mending := files.mending(path, self._origin.status):
+            self._refuse(
+                "names a program, and others may write it, so it is not trusted",
+                f"see what is in it, then run `{mending}`",
+            )
 
     def _send_to(self, name: str) -> str:
         """The URL under this name, if it is one of Google's: a secret goes there."""
@@ -304,10 +332,30 @@ class _File:
         self._network.allowed.append(url)
 
 
-def _read(path: bytes, what: str) -> "dict[str, Any]":
-    """The object in a JSON file."""
+class _Subprocess:
+    """What google-auth's `pluggable` knows of `subprocess`: it starts no process itself, `child` does, and ends it."""
+
+    PIPE, STDOUT = PIPE, STDOUT
+
+    def __init__(self, network: "_Network") -> None:
+        self._network = network
+
+    def run(
+        self, command: list[str], timeout: float, env: "Mapping[str, str]", **_streams: object
+    ) -> "CompletedProcess[bytes]":
+        """As `subprocess.run`, with errors in the output, and the caller's environment besides what is new in `env`."""
+        new = {name: value for name, value in env.items() if os.environ.get(name) != value}
+        more = {os.fsencode(name): os.fsencode(value) for name, value in new.items()}
+        seconds = min(timeout, self._network.until - monotonic())
+        status, output, _ = child.run_command(command, self._network.environ, more, seconds, is_one_stream=True)
+        return CompletedProcess(command, status, output)
+
+
+def _read(path: bytes, what: str) -> "tuple[dict[str, Any], os.stat_result]":
+    """The object in a JSON file, and whose that is."""
     try:
         with open(posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC), "rb") as file:  # noqa: PTH123 - a FIFO must not hold the call
+            status = os.fstat(file.fileno())
             content = file.read(_FILE_BYTES + 1)
         info = json.loads(content) if len(content) <= _FILE_BYTES else None
     except (FileNotFoundError, NotADirectoryError):
@@ -318,7 +366,7 @@ def _read(path: bytes, what: str) -> "dict[str, Any]":
         raise Unavailable(f"{what} is not JSON", _ANOTHER_FILE) from None
     if not isinstance(info, dict):
         raise Unavailable(f"{what} is not a credential of Google's", _ANOTHER_FILE)
-    return info
+    return info, status
 
 
 # --- the network ------------------------------------------------------------------------------------------------------
@@ -459,6 +507,14 @@ def _asked(name: str, seconds: float, work: "Callable[[], _Answer]") -> _Answer:
 def _trust(environ: "Environment") -> ssl.SSLContext:
     """The certificates that are trusted: those of `requests`' own variables, else the system's, else certifi's."""
     bundle = environ.get(b"REQUESTS_CA_BUNDLE") or environ.get(b"CURL_CA_BUNDLE")
+    no_tls = Unavailable(
+        "TLS cannot be set up on this machine",
+        "see whether `openssl version -a` works, and `printenv OPENSSL_CONF OPENSSL_MODULES SSL_CERT_FILE`",
+    )
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # whether the library works, before any file is blamed
+    except OSError:
+        raise no_tls from None
     try:
         if not bundle:
             system = ssl.get_default_verify_paths()
@@ -472,6 +528,8 @@ def _trust(environ: "Environment") -> ssl.SSLContext:
             return ssl.create_default_context(capath=path)
         return ssl.create_default_context(cafile=path)
     except OSError:
+        if not bundle:
+            raise no_tls from None
         raise Unavailable(
             "the file of REQUESTS_CA_BUNDLE cannot be read as certificates",
             "`printenv REQUESTS_CA_BUNDLE CURL_CA_BUNDLE` shows it; correct or unset it",
@@ -712,7 +770,7 @@ def signed_assertion(path: bytes, what: str, audience: str, seconds: int) -> str
         from google.auth import crypt, jwt
     except ImportError:
         raise _missing() from None
-    info = _read(path, what)
+    info, _ = _read(path, what)
     if info.get("type") != "service_account":
         raise Unavailable(f"{what} is not the key of a service account", _ANOTHER_FILE)
     now = int(time())
@@ -786,9 +844,14 @@ def _gcloud(environ: "Environment", settings: "dict[str, Any]", universe: str, u
         b"--quiet",
     ]
     command += [f"--{name}={settings[name]}".encode() for name in ("account", "configuration") if name in settings]
-    asking = {**environ, b"CLOUDSDK_CORE_DISABLE_PROMPTS": b"1"}
+    if environ.get(b"CLOUDSDK_CONFIG", b"/")[:1] not in (b"/", b""):  # gcloud starts the Python in its `virtenv`
+        raise Unavailable(
+            "CLOUDSDK_CONFIG is a relative path, so gcloud would run what is in each directory",
+            "set CLOUDSDK_CONFIG to an absolute path, or unset it",
+        )
+    asking = {b"CLOUDSDK_CORE_DISABLE_PROMPTS": b"1"}
     try:
-        status, output, errors = child.run(command, asking, until - monotonic())
+        status, output, errors = child.run_program(command, environ, asking, until - monotonic())
     except OSError:
         raise Unavailable("gcloud cannot be started", "run `gcloud version` to see why") from None
     except TimeoutExpired:

@@ -5,6 +5,7 @@ import posix
 import re
 import stat
 
+from credhelpers import files as trust
 from credhelpers.clouds import child
 from credhelpers.errors import Unavailable
 from credhelpers.identity import home
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 _TOKEN_BYTES = 1 << 16  # a batch token holds its policies
 _FILE_BYTES = 1 << 16
-_OTHERS_MAY_WRITE = 0o022
 _OTHERS_MAY_READ = 0o004  # the group may: an agent writes 0640 by default, for the user in its group
+_CONFIGURATION = "the configuration file of `vault`"
 _HELPER = re.compile(r'^\s*\{?\s*"?token_helper"?\s*[=:]\s*"([^"\\\n]*)"', re.MULTILINE)  # HCL, or JSON
 
 
@@ -55,13 +56,24 @@ def _configurations(environ: "Environment") -> list[bytes]:
 def _helper(environ: "Environment") -> str:
     """The path of the token helper, "" for none. Raises Unavailable if others could have named it or written it."""
     for path in _configurations(environ):
-        content = _content(path, "the configuration file of `vault`", _OTHERS_MAY_WRITE, owners=(0, os.geteuid()))
-        if content is not None:
-            found = _HELPER.search(content.decode("utf-8", "surrogateescape"))
-            if not found or not found[1]:
-                return ""
-            _check_program(found[1])
-            return found[1]
+        if not path.startswith(b"/"):
+            raise Unavailable(
+                "the configuration file of `vault` has a relative path, so it is another one in each directory",
+                "it may name a program: `printenv VAULT_CONFIG_PATH BAO_CONFIG_PATH HOME`, and set the absolute path",
+            )
+        opened = _opened(path, _CONFIGURATION)
+        if opened is None:
+            continue
+        content, status = opened
+        if mending := trust.mending(path, status):
+            raise Unavailable(
+                f"{_CONFIGURATION} is open to others, who may write it", f"see what is in it, then run `{mending}`"
+            )
+        found = _HELPER.search(content.decode("utf-8", "surrogateescape"))
+        if not found or not found[1]:
+            return ""
+        _check_program(found[1])
+        return found[1]
     return ""
 
 
@@ -72,8 +84,7 @@ def _check_program(path: str) -> None:
         is_safe = (
             path.startswith("/")
             and stat.S_ISREG(of_file.st_mode)
-            and not of_file.st_mode & _OTHERS_MAY_WRITE
-            and of_file.st_uid in (0, os.geteuid())
+            and trust.is_trusted(of_file)
             and not of_folder.st_mode & 0o002
         )
     except (OSError, ValueError):
@@ -89,7 +100,7 @@ def _ask(helper: str, environ: "Environment", seconds: float) -> str:
     from subprocess import TimeoutExpired
 
     try:
-        code, output, _ = child.run([os.fsencode(helper), b"get"], environ, seconds)
+        code, output, _ = child.run_command([helper, "get"], environ, {}, seconds, b"/")
     except TimeoutExpired:
         raise Unavailable("the token helper of Vault did not end in time", "`vault token lookup` runs it too") from None
     except OSError:
@@ -100,36 +111,38 @@ def _ask(helper: str, environ: "Environment", seconds: float) -> str:
 
 
 def _file(path: bytes) -> str:
-    content = _content(path, "the token's file", _OTHERS_MAY_WRITE | _OTHERS_MAY_READ)
-    return (content or b"").decode("utf-8", "replace").strip()
+    """The token in a file. It may be anybody's: an agent in a container of its own writes it for another one's user."""
+    what = "the token's file"
+    opened = _opened(path, what)
+    if opened is None:
+        return ""
+    content, status = opened
+    if status.st_mode & _OTHERS_MAY_READ or trust.others_may_write(status):
+        raise Unavailable(
+            f"{what} is open to others",
+            f"run `chmod go-w,o-r` on it ({path.decode('ascii', 'replace')}); `vault login` makes it so",
+        )
+    return content.decode("utf-8", "replace").strip()
 
 
-def _content(path: bytes, what: str, forbidden: int, owners: tuple[int, ...] = ()) -> bytes | None:
-    """What a regular file holds, None if it is not there.
-
-    Raises Unavailable for one with a bit of `forbidden`, or of somebody who is none of the owners, if there are any. A
-    token may be anybody's: an agent in a container of its own writes it for the user of another one.
-    """
+def _opened(path: bytes, what: str) -> "tuple[bytes, os.stat_result] | None":
+    """What a regular file holds, and whose it is; None if it is not there. Raises Unavailable for what is none."""
     name = path.decode("ascii", "replace")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
             status = os.fstat(descriptor)
-            mode = status.st_mode
-            content = stream.read(_FILE_BYTES + 1) if stat.S_ISREG(mode) else b""
+            is_file = stat.S_ISREG(status.st_mode)
+            content = stream.read(_FILE_BYTES + 1) if is_file else b""
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError):
         raise Unavailable(f"{what} cannot be read", f"look at it with `ls -l` ({name})") from None
-    if not stat.S_ISREG(mode) or len(content) > _FILE_BYTES:
+    if not is_file or len(content) > _FILE_BYTES:
         raise Unavailable(
             f"{what} is not one", f"look at it with `ls -l` ({name}); `vault login` writes ~/.vault-token"
         )
-    if mode & forbidden or (owners and status.st_uid not in owners):
-        raise Unavailable(
-            f"{what} is open to others", f"run `chmod go-w,o-r` on it ({name}); `vault login` makes it so"
-        )
-    return content
+    return content, status
 
 
 def _checked(token: str, what: str) -> str:
