@@ -19,7 +19,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -222,6 +222,17 @@ class Session(Stack):
         """Lock the keyring; there is nobody who could be asked to unlock it."""
         asked = "org.freedesktop.secrets /org/freedesktop/secrets org.freedesktop.Secret.Service.Lock"
         assert "/collection/" in self._ask(asked + " array:objpath:/org/freedesktop/secrets/collection/login")
+
+    def clear(self) -> None:
+        """Remove what docker's helpers have put into it."""
+        import secretstorage
+        from jeepney.io.blocking import open_dbus_connection
+
+        with closing(open_dbus_connection(self.env["DBUS_SESSION_BUS_ADDRESS"])) as connection:
+            while found := list(secretstorage.search_items(connection, {"docker_cli": "1"})):
+                for item in found:
+                    with suppress(secretstorage.ItemNotFoundException):  # the daemon tells of some for a while
+                        item.delete()
 
     def _ask(self, question: str) -> str:
         destination, *rest = question.split()

@@ -51,7 +51,8 @@ from tests.fakes.azure import (
     entra_error,
 )
 from tests.fakes.tls import Request, Response, Site
-from tests.harness import NOT_FOUND, Result, call, environment, lacking, need
+from tests.harness import NOT_FOUND, Result, environment, lacking, need
+from tests.harness import loaded_call as call
 from tests.test_hosts import _LOOK_ALIKES
 
 if TYPE_CHECKING:

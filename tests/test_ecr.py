@@ -31,7 +31,8 @@ from credhelpers.entry import Entry
 from credhelpers.sources.ecr import _VARIABLES, Ecr
 from tests.fakes.aws import HOSTS, KEY_ID, SECRET, SECRET_IN_ERRORS, FakeAws
 from tests.fakes.tls import Authority, Request, Response, Site
-from tests.harness import BIN, NOT_FOUND, Result, call, environment, need
+from tests.harness import BIN, NOT_FOUND, Result, environment, need
+from tests.harness import loaded_call as call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

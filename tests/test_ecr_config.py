@@ -20,7 +20,8 @@ import pytest
 from credhelpers.sources.ecr import _VARIABLES, SETTINGS, Ecr
 from tests.fakes.aws import HOSTS, KEY_ID, SECRET, FakeAws, Key, signer
 from tests.fakes.tls import Request, Response, Site
-from tests.harness import BIN, NOT_FOUND, Result, call, document, environment, need
+from tests.harness import BIN, NOT_FOUND, Result, document, environment, need
+from tests.harness import loaded_call as call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -41,7 +41,8 @@ from tests.fakes.google import (
     write,
 )
 from tests.fakes.tls import Response, Site
-from tests.harness import NOT_FOUND, Result, call, environment, need
+from tests.harness import NOT_FOUND, Result, environment, need
+from tests.harness import loaded_call as call
 from tests.test_hosts import _LOOK_ALIKES
 
 if TYPE_CHECKING:

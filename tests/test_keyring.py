@@ -20,7 +20,8 @@ from credhelpers.stores.folder import Folder
 from credhelpers.stores.index import Index
 from credhelpers.stores.keyring import Keyring as Helper
 from tests.fakes.secretservice import DOCKERS, Bus, Keyring, Service, silent_socket
-from tests.harness import NOT_FOUND, Result, call, document, environment, need
+from tests.harness import NOT_FOUND, Result, document, environment, need
+from tests.harness import loaded_call as call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

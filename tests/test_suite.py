@@ -8,11 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import conftest, environment, proofs
+from tests import conftest, harness, proofs
+from tests import environment as environments
+from tests.fakes.azure import HOST
+from tests.harness import BIN, Result, environment, execute, fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +34,8 @@ class Checkout:
             shutil.copytree(ROOT / name, self.root / name)
         for name in ("pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, self.root)
-        monkeypatch.setattr(environment, "ROOT", self.root)
-        monkeypatch.setattr(environment, "_pip", self.pip)
+        monkeypatch.setattr(environments, "ROOT", self.root)
+        monkeypatch.setattr(environments, "_pip", self.pip)
 
     def pip(self, folder: Path, *arguments: str) -> None:
         self.made.append(" ".join(arguments))
@@ -47,7 +50,7 @@ class Checkout:
     def run(self) -> int:
         """How often pip had something to do."""
         before = len(self.made)
-        environment.main(self.folder)
+        environments.main(self.folder)
         return len(self.made) - before
 
 
@@ -234,3 +237,135 @@ def test_each_worker_begins_with_sweeps(workers: int, slow: int, quick: int) -> 
         assert [item.name for part in parts for item in part if item.name.startswith("quick")] == [
             f"quick-{n}" for n in range(quick)
         ]
+
+
+# --- a call in the fork of a process that has everything loaded ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin"),
+    [
+        pytest.param(("version",), b"", id="version"),
+        pytest.param(("--help",), b"", id="help"),
+        pytest.param((), b"", id="no arguments"),
+        pytest.param(("get",), b"ghcr.io", id="not found"),
+        pytest.param(("get",), HOST.encode(), id="a hint"),
+        pytest.param(("list",), b"unused", id="list"),
+        pytest.param(("store",), b"{", id="no document"),
+    ],
+)
+@pytest.mark.parametrize("name", ["ecr", "gcr", "acr", "vault"])
+def test_a_fork_says_what_the_executable_says(name: str, arguments: tuple[str, ...], stdin: bytes, home: Path) -> None:
+    """Every time: the first call imports what the others find."""
+    program = BIN / f"docker-credential-{name}"
+    expected = execute(program, *arguments, stdin=stdin, env=environment(home))
+    for _ in range(3):
+        assert fork(program, *arguments, stdin=stdin, env=environment(home)) == expected
+
+
+_CALL = """
+import os, sys
+print(sorted(os.environ), os.environ.get("HOME"), os.getcwd(), sys.argv[1:], sys.stdin.read(), os.listdir("/dev/fd"))
+print(os.environ.get("SEEN"), file=sys.stderr)
+sys.path.append({packages!r})
+{imports}
+sys.stdout.flush()
+os._exit({code})
+"""
+
+
+class Toy:
+    """An executable that shows what it has got."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "bin"
+        self.folder.mkdir()
+        self.program = self.folder / "docker-credential-toy"
+        self.env = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(self.folder)}
+        self.started: list[Path] = []
+        self.packages = folder / f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+        (self.folder / "python3").symlink_to(sys.executable)
+
+    def write(self, imports: str = "", code: int = 0) -> None:
+        self.program.write_text(
+            f"#!{sys.executable} -ISs\n" + _CALL.format(imports=imports, code=code, packages=str(self.packages))
+        )
+        self.program.chmod(0o755)
+
+    def library(self, text: str) -> None:
+        """What the executable imports, where a process that has it loaded looks for it too."""
+        self.packages.mkdir(parents=True)
+        (self.packages / "library.py").write_text(text)
+
+    def fork(self, stdin: bytes = b"", **more: str) -> Result:
+        return fork(self.program, "a", "b c", stdin=stdin, env=self.env | more, cwd=self.folder)
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
+    """Written; `started` is what was executed instead."""
+    toy = Toy(tmp_path)
+    toy.write()
+    really = harness.execute
+
+    def note(program: Path, *arguments: str, **more: Any) -> Result:
+        toy.started.append(program)
+        return really(program, *arguments, **more)
+
+    monkeypatch.setattr(harness, "execute", note)
+    return toy
+
+
+def test_a_fork_has_what_its_caller_gives(toy: Toy) -> None:
+    """Environment, directory, arguments and streams, and no descriptor besides, but that by which it tells."""
+    done = toy.fork(b"input", ANOTHER="1")
+    assert done.code == 0
+    said = done.out.decode()
+    assert said.startswith(
+        f"['ANOTHER', 'HOME', 'LANG', 'PATH'] {toy.folder} {toy.folder} ['a', 'b c'] input ['0', '1', '2', "
+    ), said
+    assert done.err == b"None\n"
+    assert not toy.started
+
+
+def test_the_exit_code_of_a_fork(toy: Toy) -> None:
+    """Is the executable's."""
+    toy.write(code=7)
+    assert toy.fork().code == 7
+
+
+def test_a_fork_that_takes_too_long_is_killed(toy: Toy) -> None:
+    """As `subprocess.run` does it."""
+    toy.write("import time; time.sleep(60)")
+    with pytest.raises(subprocess.TimeoutExpired):
+        fork(toy.program, env=toy.env, deadline=1)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"PYTHONHASHSEED": "1"}, {"LD_PRELOAD": ""}, {"LC_ALL": "C"}, {"LANG": "C"}, {"TZ": "UTC"}],
+    ids=lambda more: next(iter(more)),
+)
+def test_what_changes_the_start_is_executed(toy: Toy, more: dict[str, str]) -> None:
+    """A fork has been started before."""
+    assert toy.fork(b"", **more).code == 0
+    assert toy.started == [toy.program]
+
+
+def test_a_variable_that_was_looked_at_too_early_is_executed(toy: Toy) -> None:
+    """A library that asks while it is imported would go on with the answer of another call."""
+    toy.library("import os\nFOUND = os.environ.get('EARLY')\n")
+    toy.write("import library; print(library.FOUND)")
+    for turn in range(3):
+        assert toy.fork(EARLY=str(turn)).out.decode().splitlines()[-1] == str(turn)
+        assert toy.fork().out.decode().splitlines()[-1] == "None"
+    assert 1 <= len(toy.started) <= 3
+
+
+def test_a_home_that_was_looked_at_too_early_is_put_right(toy: Toy) -> None:
+    """botocore does so in four places, and every test has a home of its own."""
+    toy.library("import os\nFOUND = os.path.expanduser('~/x')\nclass Class:\n    FOUND = os.path.expanduser('~/y')\n")
+    toy.write("import library; print(library.FOUND, library.Class.FOUND)")
+    for home in ("/a", "/b", "/c"):
+        assert toy.fork(HOME=home).out.decode().splitlines()[-1] == f"{home}/x {home}/y"
+    assert not toy.started

@@ -18,7 +18,8 @@ from credhelpers.errors import Unavailable
 from credhelpers.sources import vault as source
 from credhelpers.vault import agentfile
 from tests.forms import ROOT
-from tests.harness import NOT_FOUND, Result, call, document, environment
+from tests.harness import NOT_FOUND, Result, document, environment
+from tests.harness import loaded_call as call
 from tests.services import need_root
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from credhelpers.vault import login as logins
 from tests.fakes import google
 from tests.fakes.azure import CLIENT, ENTRA_TOKEN, FakeAzure
 from tests.fakes.tls import Request, Response, Site
-from tests.harness import BIN, Result, call, document, environment
+from tests.harness import BIN, Result, document, environment
+from tests.harness import loaded_call as call
 from tests.services import Vault, until
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ import pytest
 import trustme
 
 from tests.fakes.tls import Authority, Proxy, Request, Response, Site
-from tests.harness import Result, call, environment
+from tests.harness import Result, environment
+from tests.harness import loaded_call as call
 from tests.services import Stack, Vault, need_root, until
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from tests.fakes.azure import HOST as ACR
 from tests.fakes.google import ACCOUNT as ACCOUNT_OF_GOOGLE
 from tests.fakes.google import SCOPE, FakeGoogle, service_account
 from tests.fakes.tls import Proxy, Request, Response, Site
-from tests.harness import NOT_FOUND, Result, call, document, environment
+from tests.harness import NOT_FOUND, Result, document, environment
+from tests.harness import loaded_call as call
 from tests.services import Audit, Redis, Stack, Vault, until
 
 if TYPE_CHECKING:
