@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from tests.harness import BIN, NOT_FOUND, Result, document, environment, execute, fork, need
+from tests.harness import BIN, NOT_FOUND, Result, document, environment, execute, fork, need, patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -146,7 +146,7 @@ class HelperContract:
         for content in (b"", b" \t\r\n", b"\n", b"https://"):
             started = time.monotonic()
             assert self.call(env, verb, stdin=content) == Result(1, b"no credentials server URL\n", b""), content
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < patience(2)
         assert self.call(env, "get", stdin=present).credential
 
     def test_p06_a_letter_that_no_server_has_gives_no_credential(self, env: dict[str, str], present: str) -> None:
@@ -393,12 +393,12 @@ class HelperContract:
             pytest.param({"LANG": "tr_TR.UTF-8", "LC_ALL": "xx_YY"}, id="a locale that is not here"),
             pytest.param({"PYTHONWARNINGS": "default", "PYTHONDEVMODE": "1", "PYTHONVERBOSE": "1"}, id="a loud Python"),
             pytest.param({"PYTHONIOENCODING": "utf-16", "PYTHONUTF8": "0", "PYTHONUNBUFFERED": "1"}, id="encodings"),
-            pytest.param({"PYTHONHOME": "/nowhere"}, id="hostile: another Python's home"),
+            pytest.param({"PYTHONHOME": "{}/nowhere"}, id="hostile: another Python's home"),
             pytest.param(
                 {"PYTHONPATH": "{}", "PYTHONSTARTUP": "{}/json.py", "PYTHONUSERBASE": "{}"}, id="hostile: modules"
             ),
             pytest.param(
-                {"LD_LIBRARY_PATH": "{}", "TMPDIR": "/nowhere", "IFS": "/", "ENV": "{}/json.py"}, id="hostile: sh"
+                {"LD_LIBRARY_PATH": "{}", "TMPDIR": "{}/nowhere", "IFS": "/", "ENV": "{}/json.py"}, id="hostile: sh"
             ),
             pytest.param({"TERM": "dumb", "COLUMNS": "1", "NO_COLOR": "1"}, id="a small terminal"),
         ],
@@ -442,19 +442,7 @@ class HelperContract:
             started = time.monotonic()
             assert execute(Path(self.command()[0]), "get", stdin=present, env=env).credential
             times.append(time.monotonic() - started)
-        assert min(times) < 1
-
-    @pytest.mark.slow
-    def test_p38_input_that_never_ends(self, env: dict[str, str]) -> None:
-        """Every verb ends before the ten seconds are over after which Bazel kills it."""
-        started = time.monotonic()
-        calls = {verb: self.start(env, verb) for verb in ("get", "store", "erase", "list")}
-        for verb, process in calls.items():
-            with process:
-                assert process.wait(timeout=20) == 1, verb
-                assert process.stdout
-                assert process.stdout.read() == OVERDUE
-                assert time.monotonic() - started < 10.5
+        assert min(times) < patience(1)
 
     @pytest.mark.parametrize("verb", ["get", "store", "erase", "list"])
     def test_p16_pi6_long_input_is_read_and_refused(self, env: dict[str, str], verb: str) -> None:

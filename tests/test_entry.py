@@ -18,7 +18,7 @@ from credhelpers import entry as entries
 from credhelpers import private
 from credhelpers.cache import TokenCache
 from credhelpers.credential import Credential
-from tests.harness import lacking, need
+from tests.harness import NOWHERE, lacking, need
 
 if TYPE_CHECKING:
     from tests.fakes.source import Clock
@@ -73,7 +73,7 @@ def test_the_directory_that_is_chosen_wins(tmp_path: Path) -> None:
         pytest.param({b"HOME": b"/h", b"XDG_CACHE_HOME": b"/c"}, b"/c/credhelpers", id="cache home"),
         pytest.param({b"HOME": b"/h", b"XDG_CACHE_HOME": b"c"}, b"/h/.cache/credhelpers", id="relative cache home"),
         pytest.param(
-            {b"HOME": b"/h", b"XDG_RUNTIME_DIR": b"/nonexistent"}, b"/h/.cache/credhelpers", id="ended session"
+            {b"HOME": b"/h", b"XDG_RUNTIME_DIR": os.fsencode(NOWHERE)}, b"/h/.cache/credhelpers", id="ended session"
         ),
         pytest.param({b"HOME": b"/h", b"XDG_RUNTIME_DIR": b"/tmp"}, b"/h/.cache/credhelpers", id="shared runtime"),
         pytest.param({b"HOME": b"/h", b"XDG_RUNTIME_DIR": b"/a\0b"}, b"/h/.cache/credhelpers", id="NUL in a path"),
