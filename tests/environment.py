@@ -1,14 +1,15 @@
 """Makes the environment of the tests, once, and keeps it: `tests/run` calls this with the folder to make it in.
 
 What an environment is made of is written down in it. While that is what the checkout asks for, nothing is installed;
-another Python, another `pyproject.toml` or a folder that was moved costs a new one. The package itself is compared
-file by file with the checkout, so that no test ever meets an installation that is older than what it tests.
+another Python, other dependencies in `pyproject.toml` or a folder that was moved costs a new one. The package itself is
+compared file by file with the checkout, so that no test ever meets an installation that is older than what it tests.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -30,8 +31,9 @@ def main(folder: Path) -> None:
 def _make(folder: Path) -> None:
     """An environment of this Python with what tests and builds need, made anew where it is of something else."""
     stamp = folder / "made-of"
-    project = (ROOT / "pyproject.toml").read_bytes()
-    made_of = f"{folder}\n{sys.base_prefix}\n{sys.version}\n{hashlib.sha256(project).hexdigest()}\n"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = json.dumps([project[table] for table in ("build-system", "project", "dependency-groups")])
+    made_of = f"{folder}\n{sys.base_prefix}\n{sys.version}\n{wanted}\n"
     if _text(stamp) == made_of:
         return
     if folder.exists():
@@ -41,7 +43,7 @@ def _make(folder: Path) -> None:
     _say(f"making {folder}, once, in two minutes or more")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     _pip(folder, "--upgrade", _PIP)
-    _pip(folder, *tomllib.loads(project.decode())["build-system"]["requires"], "--group", "test", ".[all]")
+    _pip(folder, *project["build-system"]["requires"], "--group", "test", ".[all]")
     stamp.write_text(made_of)
 
 
