@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 pytest.register_assert_rewrite("tests.contract", "tests.harness")
+pytest_plugins = ["tests.proofs"]
 
 from tests.fakes.source import Clock  # noqa: E402 - what a test asserts must be rewritten before it is imported
 from tests.fakes.tls import Authority  # noqa: E402 - as above
@@ -16,6 +15,28 @@ from tests.services import Vault  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the sweeps where workers share the tests, lest one of them is left to the end.
+
+    Each worker begins with a part of the list, cut as xdist cuts it, and takes from the ends of others when it is done.
+    """
+    workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
+    if workers == 1:
+        return
+    sweeps = [item for item in items if item.get_closest_marker("slow")]
+    others = [item for item in items if not item.get_closest_marker("slow")]
+    total = len(items)
+    items.clear()
+    for worker in range(workers):
+        part = sweeps[worker::workers]
+        size = max((total - len(items)) // (workers - worker) - len(part), 0)
+        items += part + others[:size]
+        del others[:size]
+    items += others
 
 
 @pytest.fixture(scope="session")
@@ -68,10 +89,20 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def _base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of this process's tests; those above it, which other workers share, can be entered from now on."""
+    base = tmp_path_factory.getbasetemp()
+    for place in base.parents:
+        if not place.stat().st_mode & 0o001:
+            place.chmod(place.stat().st_mode | 0o011)
+    return base
+
+
 @pytest.fixture
-def entered(tmp_path: Path) -> Iterator[Path]:
+def entered(tmp_path: Path, _base: Path) -> Iterator[Path]:
     """A directory of the test that other users can enter, too."""
-    places = [place for place in (tmp_path, *tmp_path.parents) if Path(tempfile.gettempdir()) in place.parents]
+    places = [place for place in (tmp_path, *tmp_path.parents) if place.is_relative_to(_base)]
     modes = {place: place.stat().st_mode for place in places}
     for place, mode in modes.items():
         place.chmod(mode | 0o011)

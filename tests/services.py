@@ -6,7 +6,6 @@ be had, its tests are skipped with the command that gets it.
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
@@ -19,13 +18,14 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import pytest
 
+from tests import vault_build
 from tests.harness import lacking, need
 
 if TYPE_CHECKING:
@@ -223,6 +223,17 @@ class Session(Stack):
         asked = "org.freedesktop.secrets /org/freedesktop/secrets org.freedesktop.Secret.Service.Lock"
         assert "/collection/" in self._ask(asked + " array:objpath:/org/freedesktop/secrets/collection/login")
 
+    def clear(self) -> None:
+        """Remove what docker's helpers have put into it."""
+        import secretstorage
+        from jeepney.io.blocking import open_dbus_connection
+
+        with closing(open_dbus_connection(self.env["DBUS_SESSION_BUS_ADDRESS"])) as connection:
+            while found := list(secretstorage.search_items(connection, {"docker_cli": "1"})):
+                for item in found:
+                    with suppress(secretstorage.ItemNotFoundException):  # the daemon tells of some for a while
+                        item.delete()
+
     def _ask(self, question: str) -> str:
         destination, *rest = question.split()
         command = [self._send, "--session", "--print-reply=literal", f"--dest={destination}", *rest]
@@ -232,57 +243,15 @@ class Session(Stack):
         return done.stdout
 
 
-_VAULT = "1.13.0"  # of the releases, the newest that builds from its published modules
-_BUILD = 40 * 60  # seconds for two slow cores that have to fetch and compile it
-
-
 def vault_program() -> str:
-    """Vault's or OpenBao's program on PATH, else what `build_vault` has built."""
-    for name in ("vault", "bao"):
-        if path := shutil.which(name):
-            return path
-    program = _built_vault()
+    """Vault's or OpenBao's program on PATH, else what `tests/run` has built."""
+    program = vault_build.found() or vault_build.built()
     if not program.exists():
         lacking(
-            "neither vault nor bao is here: get one from https://developer.hashicorp.com/vault/install, or Go 1.24, "
-            "with which `tests/run` builds it"
+            "neither vault nor bao is here: get one from https://developer.hashicorp.com/vault/install, or let "
+            f"`tests/run` build it, {vault_build.missing() or 'for which everything is here'}"
         )
     return str(program)
-
-
-def build_vault() -> None:
-    """Build Vault with Go where neither is on PATH: once, since it takes minutes that no test has.
-
-    What cannot be done is said and is no failure: `vault_program` says whether it matters.
-    """
-    program = _built_vault()
-    go = shutil.which("go", path=os.environ.get("PATH", "") + ":/usr/local/go/bin")
-    if program.exists() or shutil.which("vault") or shutil.which("bao") or not go:
-        return
-    program.parent.mkdir(parents=True, exist_ok=True)
-    with (program.parent / "lock").open("w") as lock, tempfile.TemporaryDirectory() as folder:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if program.exists():
-            return
-        print(f"building Vault {_VAULT}, once, in ten minutes or more: {program}", flush=True)  # noqa: T201 - for tests/run
-        for command in (
-            ("mod", "init", "scratch"),
-            ("get", "-tool", f"github.com/hashicorp/vault@v{_VAULT}"),
-            ("build", "-ldflags=-s -w", "-o", f"{folder}/vault", "github.com/hashicorp/vault"),
-        ):
-            done = subprocess.run(
-                [go, *command], cwd=folder, capture_output=True, text=True, timeout=_BUILD, check=False
-            )
-            if done.returncode:
-                print(f"`go {command[0]}` failed, so there is no Vault:\n{done.stderr[-2000:]}")  # noqa: T201 - as above
-                return
-        shutil.copy(f"{folder}/vault", f"{program}.new")  # which may be a move to another disk, and be killed
-        Path(f"{program}.new").replace(program)
-
-
-def _built_vault() -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / f"credhelpers-tests/vault-{_VAULT}"
 
 
 # What Vault has built in, and OpenBao has not: github.com/openbao/openbao, helper/builtinplugins/registry.go.

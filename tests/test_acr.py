@@ -51,7 +51,8 @@ from tests.fakes.azure import (
     entra_error,
 )
 from tests.fakes.tls import Request, Response, Site
-from tests.harness import NOT_FOUND, Result, call, environment, lacking, need
+from tests.harness import NOT_FOUND, NOWHERE, Result, environment, lacking, need, patience
+from tests.harness import loaded_call as call
 from tests.test_hosts import _LOOK_ALIKES
 
 if TYPE_CHECKING:
@@ -453,7 +454,7 @@ def test_fa6_a_silent_metadata_service_costs_less_than_a_second(azure: FakeAzure
     with pytest.raises(NotFound):
         mint(env)
 
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 0.9 + patience(0.6)
 
 
 def test_fa6_that_nobody_is_there_is_remembered_for_the_registry(azure: FakeAzure, get: Callable[..., Result]) -> None:
@@ -594,7 +595,7 @@ def test_an_az_that_does_not_start_is_passed_over(azure: FakeAzure, get: Callabl
     """Its interpreter may be gone since an upgrade; that is no defect of ours, and no identity."""
     broken = tmp_path / "bin/az"
     broken.parent.mkdir()
-    broken.write_text("#!/nonexistent/python3\n")
+    broken.write_text(f"#!{NOWHERE}/python3\n")
     broken.chmod(0o755)
     result = get(azure.environment(PATH=f"{tmp_path}/bin:/usr/bin:/bin"))
     assert (result.code, result.out) == (1, NOT_FOUND)
@@ -623,7 +624,7 @@ def test_a_hanging_az_is_ended_with_its_children(azure: FakeAzure, get: Callable
     started = time.monotonic()
     result = get(azure.environment(PATH=f"{tmp_path}/bin:/usr/bin:/bin"))
 
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 9.8 + patience(0.2)
     assert result.out == b"az gave no answer in time\n"
     for name in ("az", "child"):
         status = Path("/proc") / (tmp_path / name).read_text().strip() / "status"
@@ -788,7 +789,7 @@ def arc(azure: FakeAzure) -> dict[str, str]:
             id="odd tenant",
         ),
         pytest.param(
-            lambda azure: azure.principal(AZURE_CLIENT_SECRET="", AZURE_CLIENT_CERTIFICATE_PATH="/nowhere"),
+            lambda azure: azure.principal(AZURE_CLIENT_SECRET="", AZURE_CLIENT_CERTIFICATE_PATH=NOWHERE),
             "certificate cannot be read",
             "mode",
             id="no certificate",
@@ -800,7 +801,7 @@ def arc(azure: FakeAzure) -> dict[str, str]:
             id="rubbish for a certificate",
         ),
         pytest.param(
-            lambda azure: azure.principal(AZURE_CLIENT_SECRET="", AZURE_FEDERATED_TOKEN_FILE="/nowhere"),
+            lambda azure: azure.principal(AZURE_CLIENT_SECRET="", AZURE_FEDERATED_TOKEN_FILE=NOWHERE),
             "federated token's file is missing",
             "ls -l",
             id="no token file",
@@ -853,7 +854,7 @@ def test_fa8_a_passing_trouble_is_tried_three_times(
         mint(azure.principal())
 
     assert [request.path for request in azure.requests].count(step[1]) == 3
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < patience(3)
 
 
 def test_fa8_a_trouble_that_has_passed_is_forgotten(azure: FakeAzure, mint: Mint) -> None:
@@ -1120,7 +1121,7 @@ def test_ht1_look_alikes_are_not_ours(azure: FakeAzure, monkeypatch: pytest.Monk
     """Nobody who merely resembles a registry is answered, or even looked at."""
     hosts = foreign_hosts()
     assert len(set(hosts)) >= 200
-    source = Acr({b"HOME": b"/nowhere"})
+    source = Acr({b"HOME": os.fsencode(NOWHERE)})
     for host in hosts:
         with pytest.raises(NotFound):
             source.key(host)
@@ -1206,7 +1207,7 @@ def test_ht1_a_foreign_host_loads_no_sdk(azure: FakeAzure, get: Callable[..., Re
 )
 def test_ht2_genuine_hosts_are_ours(host: str) -> None:
     """Every documented form of a login server is accepted."""
-    assert Acr({b"HOME": b"/nowhere"}).key(host)
+    assert Acr({b"HOME": os.fsencode(NOWHERE)}).key(host)
 
 
 def test_ht7_netrc_is_not_read(azure: FakeAzure, mint: Mint, home: Path) -> None:
@@ -1309,7 +1310,7 @@ def test_ht8_a_certificate_that_is_not_right(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"SSL_CERT_FILE": "/nowhere"}, "CA certificates cannot be read"),
+        ({"SSL_CERT_FILE": NOWHERE}, "CA certificates cannot be read"),
         ({"HTTPS_PROXY": "http://127.0.0.1:9"}, "proxy does not lead to the registry"),
         ({"HTTPS_PROXY": "", "NO_PROXY": "*"}, "the name of the registry cannot be resolved|cannot be reached|in time"),
     ],
@@ -1462,7 +1463,7 @@ def test_fa5_silence_ends(azure: FakeAzure, get: Callable[..., Result], where: s
     result = get(azure.principal())
 
     assert result.out == (b"Microsoft Entra" if host == LOGIN else b"the registry") + b" gave no answer in time\n"
-    assert time.monotonic() - started < 9
+    assert time.monotonic() - started < 8.5 + patience(0.5)
 
 
 # --- which identity --------------------------------------------------------------------------------------------------
@@ -1510,9 +1511,9 @@ def test_ci7_every_setting_that_selects_an_identity_is_a_miss(tmp_path: Path) ->
         ['credential = "managed-identity"', f'object_id = "{CLIENT}"'],
         ['credential = "managed-identity"', 'resource_id = "/subscriptions/a"'],
         ['credential = "client-secret"'],
-        ['credential = "client-secret"', 'client_secret_file = "/nowhere"'],
-        ['credential = "certificate"', 'certificate_file = "/nowhere"'],
-        ['credential = "workload-identity"', 'token_file = "/nowhere"'],
+        ['credential = "client-secret"', "client_secret_file = NOWHERE"],
+        ['credential = "certificate"', "certificate_file = NOWHERE"],
+        ['credential = "workload-identity"', "token_file = NOWHERE"],
         ['credential = "workload-identity"', 'authority_host = "login.example.com"'],
         ['credential = "azure-cli"'],
         ['credential = "azure-cli"', 'tenant_id = "a.example"'],
@@ -1570,7 +1571,7 @@ NO_IDENTITY_OF_OURS = {
 def test_a_renewed_token_file_is_the_same_identity(tmp_path: Path) -> None:
     """The kubelet writes it anew every hour; a token minted with the last one stays good."""
     path = tmp_path / "token"
-    environ = {b"HOME": b"/nowhere", b"AZURE_FEDERATED_TOKEN_FILE": str(path).encode()}
+    environ = {b"HOME": os.fsencode(NOWHERE), b"AZURE_FEDERATED_TOKEN_FILE": str(path).encode()}
     path.write_text("one")
     keys = (Acr(environ).key(HOST), Acr(environ).order(HOST).key)
     path.write_text("another")
@@ -1676,7 +1677,7 @@ def test_one_of_several_managed_identities(
         AZURE_CLIENT_ID="other",
         AZURE_TENANT_ID=TENANT,
         AZURE_AUTHORITY_HOST=f"https://{LOGIN}",
-        AZURE_FEDERATED_TOKEN_FILE="/nowhere",  # what makes of azure-identity's managed identity another one
+        AZURE_FEDERATED_TOKEN_FILE=NOWHERE,  # what makes of azure-identity's managed identity another one
     )
     mint(env)
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness import BIN, NOT_FOUND, Result, call, document, environment, lacking, need
+from tests.harness import BIN, NOT_FOUND, Result, document, environment, lacking, need
+from tests.harness import loaded_call as call
 
 if TYPE_CHECKING:
     from collections.abc import Callable

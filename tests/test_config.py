@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from credhelpers import config
 from credhelpers.errors import Unavailable
 from credhelpers.identity import configuration, fingerprint, is_configured
-from tests.harness import lacking
+from tests.harness import NOWHERE, lacking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +106,7 @@ def test_it_is_optional(file: File, tmp_path: Path) -> None:
     """No file, no folder, something else in the folder's place, no place at all: no entry and no error."""
     assert not is_configured({b"XDG_CONFIG_HOME": os.fsencode(tmp_path)})
     (tmp_path / "credhelpers").touch()
-    for folder in (b"/nonexistent/x", os.fsencode(tmp_path)):
+    for folder in (os.fsencode(f"{NOWHERE}/x"), os.fsencode(tmp_path)):
         assert config.load({b"XDG_CONFIG_HOME": folder}, "ecr", SETTINGS) == []
     assert config.load({b"CREDHELPERS_CONFIG": b""}, "ecr", SETTINGS) == []
     assert config.load({}, "ecr", SETTINGS) == []
@@ -116,7 +116,7 @@ def test_it_is_optional(file: File, tmp_path: Path) -> None:
     assert file.load("registry = []\n") == []
 
 
-@pytest.mark.parametrize("path", [b"/nonexistent/x", b"config.toml", b"~/config.toml"])
+@pytest.mark.parametrize("path", [os.fsencode(f"{NOWHERE}/x"), b"config.toml", b"~/config.toml"])
 def test_a_named_file_must_be_there(path: bytes) -> None:
     """Who names a file means another identity than the one that mints without any."""
     with pytest.raises(Unavailable) as caught:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 class TestGcr(contract.SourceContract):
-    """Against the fake Google, with the key of a service account."""
+    """Against the fake Google, with an account's key: the one source for which every row starts the executable."""
 
     name = "gcr"
+    forks = False
     own = ("europe-docker.pkg.dev", "gcr.io", "eu.gcr.io", "docker.us-central1.rep.pkg.dev")
     foreign = (
         *("ghcr.io", "acme.azurecr.io", "111122223333.dkr.ecr.eu-west-1.amazonaws.com", "public.ecr.aws"),

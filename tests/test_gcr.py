@@ -41,7 +41,8 @@ from tests.fakes.google import (
     write,
 )
 from tests.fakes.tls import Response, Site
-from tests.harness import NOT_FOUND, Result, call, environment, need
+from tests.harness import NOT_FOUND, NOWHERE, Result, environment, need, patience
+from tests.harness import loaded_call as call
 from tests.test_hosts import _LOOK_ALIKES
 
 if TYPE_CHECKING:
@@ -303,7 +304,7 @@ def test_a_program_that_hangs_is_given_up(machine: Machine) -> None:
     result = machine.get(GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES="1")
 
     fails(result, b"the program of the credential file gave no token in time\n")
-    assert time.monotonic() - started < 7
+    assert time.monotonic() - started < 6.5 + patience(0.5)
 
 
 def test_the_order_of_identities(machine: Machine, metadata: FakeMetadata) -> None:
@@ -391,7 +392,7 @@ def test_ten_hosts_one_mint(machine: Machine) -> None:
 def test_twenty_calls_at_once_mint_once(machine: Machine) -> None:
     """One process mints while the others wait."""
     machine.file(service_account())
-    machine.google.delay = 0.3
+    machine.google.delay = patience(1)  # longer than twenty calls take
     with ThreadPoolExecutor(20) as pool:
         secrets = set(pool.map(lambda _: machine.secret(), range(20)))
 
@@ -418,7 +419,7 @@ def test_twenty_calls_at_the_soft_expiry_mint_once(machine: Machine) -> None:
     machine.file(service_account())
     old = machine.secret()
     age(machine, "soft")
-    machine.google.delay = 0.3
+    machine.google.delay = patience(1)  # longer than twenty calls take
     with ThreadPoolExecutor(20) as pool:
         assert set(pool.map(lambda _: machine.secret(), range(20))) == {old}
 
@@ -749,11 +750,11 @@ def test_a_slow_metadata_server_costs_a_second(machine: Machine, metadata: FakeM
     metadata.delay = 3
     started = time.monotonic()
     fails(machine.get(GCE_METADATA_HOST=metadata.host), b"the metadata server does not answer in time\n")
-    assert time.monotonic() - started < 1.7
+    assert time.monotonic() - started < 1 + patience(0.7)
 
     started = time.monotonic()
     fails(machine.get(GCE_METADATA_HOST=metadata.host), b"the metadata server does not answer in time\n")
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < patience(0.5)
 
 
 # A network of its own, in which the metadata server's true address is whatever the test wants.
@@ -834,8 +835,8 @@ def test_the_metadata_server_at_its_true_address(kind: str, answer: str, seconds
 
     assert answer in first[1]
     assert answer in second[1]
-    assert first[0] < seconds
-    assert second[0] < 0.5
+    assert first[0] < seconds - 0.7 + patience(0.7)
+    assert second[0] < patience(0.5)
 
 
 @pytest.mark.parametrize("kind", ["absent", "silent", "slow", "foreign", "without account"])
@@ -953,7 +954,7 @@ def test_gcloud_that_hangs_is_killed_with_its_children(machine: Machine) -> None
 
     fails(machine.get(), b"gcloud does not answer in time\n")
 
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 9.8 + patience(0.2)
     state = Path(f"/proc/{(machine.home / 'child').read_text().strip()}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"
 
@@ -1199,7 +1200,7 @@ def test_a_bad_certificate_is_an_error(
     assert machine.google.proxy.asked.count(f"{host}:443") == 1
 
 
-@pytest.mark.parametrize("variables", [{"SSL_CERT_FILE": "/nonexistent", "SSL_CERT_DIR": "/nonexistent"}, {}])
+@pytest.mark.parametrize("variables", [{"SSL_CERT_FILE": NOWHERE, "SSL_CERT_DIR": NOWHERE}, {}])
 def test_google_is_not_trusted_by_the_system_s_authorities(variables: dict[str, str], machine: Machine) -> None:
     """Without a CA variable the system's authorities count, or certifi's: neither knows the tests' own."""
     machine.file(user())
@@ -1242,7 +1243,7 @@ def test_a_missing_bundle_is_an_error(machine: Machine) -> None:
     """A CA variable that leads nowhere is said, and nothing else is trusted instead."""
     machine.file(user())
 
-    fails(machine.get(REQUESTS_CA_BUNDLE="/nonexistent"), b"the file of REQUESTS_CA_BUNDLE cannot be read")
+    fails(machine.get(REQUESTS_CA_BUNDLE=NOWHERE), b"the file of REQUESTS_CA_BUNDLE cannot be read")
 
 
 @pytest.mark.parametrize("name", ["GOOGLE_API_USE_CLIENT_CERTIFICATE", "GOOGLE_API_CERTIFICATE_CONFIG"])
@@ -1250,7 +1251,7 @@ def test_nobody_is_asked_who_wants_a_client_certificate(name: str, machine: Mach
     """Where google-auth would show one, it would also impersonate at another host, which takes nothing without it."""
     machine.file(user())
     machine.config(f'impersonate = "{ACCOUNT}"')
-    path = write(machine.home / "certificate.json", {"cert_configs": {"workload": {"cert_path": "/nonexistent"}}})
+    path = write(machine.home / "certificate.json", {"cert_configs": {"workload": {"cert_path": NOWHERE}}})
 
     value = path if name.endswith("CONFIG") else "true"
     assert machine.whose(**{name: value}) == f"user {fakes.REFRESH_TOKEN} > {ACCOUNT}"
@@ -1491,7 +1492,7 @@ def test_a_broken_service_is_asked_three_times_at_most(machine: Machine) -> None
 
 def test_a_subject_token_that_cannot_be_had(machine: Machine) -> None:
     """The file is missing, or the URL refuses."""
-    machine.file(external({"file": "/nonexistent"}))
+    machine.file(external({"file": NOWHERE}))
     fails(machine.get(), b"the token that the credential file refers to cannot be had\n")
 
     machine.file(external(BY_URL | {"headers": {"Authorization": "made-up"}}))
@@ -1552,7 +1553,7 @@ def test_a_service_that_hangs_ends_the_call(machine: Machine) -> None:
 
     fails(machine.get(), b"oauth2.googleapis.com does not answer in time\n")
 
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 9.8 + patience(0.2)
 
 
 def test_without_the_sdk(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from credhelpers import guard
 from tests.fakes import source as fakes
-from tests.harness import environment, lacking, need
+from tests.harness import environment, lacking, need, patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +133,7 @@ open(sys.argv[1], "w").write(f"{child.pid}\\n")
 """
     started = time.monotonic()
     done = _run(script, str(tmp_path / "pid"))
-    assert time.monotonic() - started < 5, "the pipes were closed at the end of the parent"
+    assert time.monotonic() - started < patience(5), "the pipes were closed at the end of the parent"
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     child = int(_written(tmp_path / "pid"))
     try:
@@ -166,7 +166,7 @@ def test_the_watch_ends_a_process_whatever_it_hangs_in(hang: str) -> None:
     started = time.monotonic()
     done = _run(f"guard.watch(time.monotonic() + 0.5, lambda: os._exit(7))\n{hang}")
     assert done.returncode == 7
-    assert 0.4 < time.monotonic() - started < 2.9
+    assert 0.4 < time.monotonic() - started < 0.5 + patience(2.4)
 
 
 def test_signals_go_to_the_main_thread() -> None:
@@ -181,7 +181,7 @@ started = time.monotonic()
 try:
     time.sleep(5)
 except KeyError:
-    print(time.monotonic() - started < 1, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    print(time.monotonic() - started < 4, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 """
     assert _run(script).stdout == b"True set()\n"
 
@@ -191,7 +191,7 @@ def test_a_process_that_is_in_time_is_not_hurt() -> None:
     started = time.monotonic()
     done = _run("guard.watch(time.monotonic() + 30, lambda: os._exit(7))\nprint('done', flush=True)\nos._exit(0)")
     assert (done.returncode, done.stdout) == (0, b"done\n")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < patience(5)
 
 
 # --- the process in the background -----------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ print("answer", flush=True)
     started = time.monotonic()
     done = _run(script, str(tmp_path / "report"))
     assert (done.returncode, done.stdout, done.stderr) == (0, b"answer\n", b"")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < patience(5)
     process, session, folder, dumpable = _written(tmp_path / "report").split()
     try:
         assert session == process, "no signal of the caller's terminal reaches it"
@@ -241,7 +241,7 @@ guard.detach(work, 1)
     assert _run(script, str(tmp_path / "pid")).returncode == 0
     process = int(_written(tmp_path / "pid"))
     _wait_for(lambda: _is_gone(process))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < patience(5)
 
 
 def test_a_renewal_has_a_minute(tmp_path: Path) -> None:

@@ -12,18 +12,21 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from credhelpers.identity import configured, fingerprint, home
+from tests.harness import NOWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_NOWHERE = os.fsencode(NOWHERE)
 _VARIABLES = (b"FAKE_KEY", b"FAKE_SECRET", b"FAKE_PROFILE")
 _VALUES = st.dictionaries(st.sampled_from(_VARIABLES), st.binary(max_size=6))
 
 
 def test_the_key_is_a_known_digest() -> None:
     """Forty digits that do not change from one release to the next by accident: everybody would mint again."""
-    key = fingerprint("ecr eu-west-1", {b"FAKE_KEY": b"A", b"OTHER": b"x"}, _VARIABLES, (b"/nonexistent/config",))
-    parts = b"13:ecr eu-west-1" + b"1:A" + b"-" + b"-" + b"19:/nonexistent/config" + b"-"
+    path = _NOWHERE + b"/config"
+    key = fingerprint("ecr eu-west-1", {b"FAKE_KEY": b"A", b"OTHER": b"x"}, _VARIABLES, (path,))
+    parts = b"13:ecr eu-west-1" + b"1:A" + b"-" + b"-" + b"%d:%s" % (len(path), path) + b"-"
     assert key == hashlib.blake2b(parts, digest_size=20).hexdigest()
 
 
@@ -119,10 +122,10 @@ def test_a_link_counts_as_what_it_leads_to(tmp_path: Path) -> None:
     assert fingerprint("x", {}, (), (os.fsencode(link),)) != after
 
 
-@pytest.mark.parametrize("path", [b"", b"/nonexistent/x", b"a\0b", b"/etc/passwd/x", b"/" + b"x" * 300, b"\xff"])
+@pytest.mark.parametrize("path", [b"", _NOWHERE + b"/x", b"a\0b", b"/etc/passwd/x", b"/" + b"x" * 300, b"\xff"])
 def test_a_path_that_cannot_be_read_is_an_absent_file(path: bytes) -> None:
     """Broken settings give a key of their own, never an error."""
-    assert fingerprint("x", {}, (), (path,)) != fingerprint("x", {}, (), (b"/nonexistent/other",))
+    assert fingerprint("x", {}, (), (path,)) != fingerprint("x", {}, (), (_NOWHERE + b"/other",))
 
 
 def test_the_home_comes_from_the_environment_or_the_password_database(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.services import build_vault, vault_program
+from tests import vault_build
+from tests.services import vault_program
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _GO = """\
 #!/bin/sh
+[ "$1" = version ] && {{ echo go version go{version} linux/amd64; exit; }}
 echo "$1" >> {folder}/asked
 while [ $# -gt 0 ]; do
     if [ "$1" = -o ]; then printf '#!/bin/sh\\n' > "$2"; chmod +x "$2"; fi
@@ -53,28 +55,43 @@ def test_without_vault(bare: Path, monkeypatch: pytest.MonkeyPatch, ci: str, out
 def test_what_is_there_is_taken(bare: Path, name: str) -> None:
     """A program on PATH is taken, and none is built."""
     program(bare / name, "#!/bin/sh\n")
-    program(bare / "go", _GO.format(folder=bare))
-    build_vault()
+    program(bare / "go", _GO.format(folder=bare, version="1.24.1"))
+    vault_build.build()
     assert vault_program() == str(bare / name)
     assert not (bare / "asked").exists()
 
 
 def test_vault_is_built_once(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With Go alone it is built, with a line that says so, and kept for the next run."""
-    program(bare / "go", _GO.format(folder=bare))
-    build_vault()
+    program(bare / "go", _GO.format(folder=bare, version="1.24.1"))
+    vault_build.build()
     said = capsys.readouterr().out
     assert said.startswith("building Vault ")
     assert vault_program().startswith(str(bare / "cache/credhelpers-tests/vault-"))
-    build_vault()
+    vault_build.build()
     assert capsys.readouterr().out == ""
     assert (bare / "asked").read_text().split() == ["mod", "get", "build"]
 
 
+@pytest.mark.parametrize("version", ["1.19.8", "1.23", "of nobody"])
+def test_a_go_that_is_too_old_is_named(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], version: str
+) -> None:
+    """At once, instead of by a build that fails late, and by each test that is skipped."""
+    monkeypatch.setenv("CI", "")
+    program(bare / "go", _GO.format(folder=bare, version=version))
+    vault_build.build()
+    what = f"needs Go 1.24 or newer, and {bare}/go is {version if version[0] == '1' else 'none'}"
+    assert what.removesuffix(".8") in capsys.readouterr().out
+    assert not (bare / "asked").exists()
+    with pytest.raises(pytest.skip.Exception, match=r"get it from https://go\.dev/dl"):
+        vault_program()
+
+
 def test_a_build_that_fails_leaves_nothing(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What Go says is passed on, and no half a program is taken for one."""
-    program(bare / "go", "#!/bin/sh\necho no network >&2\nexit 1\n")
-    build_vault()
+    program(bare / "go", "#!/bin/sh\necho no network, go1.30 >&2\n[ $1 = version ] && echo go1.30 || exit 1\n")
+    vault_build.build()
     assert "no network" in capsys.readouterr().out
     with pytest.raises((pytest.skip.Exception, pytest.fail.Exception)):
         vault_program()

@@ -26,7 +26,8 @@ from credhelpers.vault import login as logins
 from tests.fakes import google
 from tests.fakes.azure import CLIENT, ENTRA_TOKEN, FakeAzure
 from tests.fakes.tls import Request, Response, Site
-from tests.harness import BIN, Result, call, document, environment
+from tests.harness import BIN, NOWHERE, Result, document, environment
+from tests.harness import loaded_call as call
 from tests.services import Vault, until
 
 if TYPE_CHECKING:
@@ -340,7 +341,7 @@ def test_a_wrapped_something_else(place: Place, user: User) -> None:
         pytest.param(
             {"auth_mount": "nowhere"}, {"VAULT_SECRET_ID": "x"}, "is not mounted", "vault auth list", id="not-mounted"
         ),
-        pytest.param({"secret_id_file": "/nonexistent"}, {}, "does not exist", "ls -l", id="no-file"),
+        pytest.param({"secret_id_file": NOWHERE}, {}, "does not exist", "ls -l", id="no-file"),
         pytest.param({"secret_id_file": "/etc"}, {}, "cannot be read", "ls -l", id="directory"),
         pytest.param({"secret_id_file": "/dev/null"}, {}, "empty or not one line", "wc", id="empty"),
         pytest.param({"secret_id_file": "/dev/zero"}, {}, "empty or not one line", "wc", id="endless"),

@@ -18,7 +18,8 @@ import pytest
 import trustme
 
 from tests.fakes.tls import Authority, Proxy, Request, Response, Site
-from tests.harness import Result, call, environment
+from tests.harness import NOWHERE, Result, environment, patience
+from tests.harness import loaded_call as call
 from tests.services import Stack, Vault, need_root, until
 
 if TYPE_CHECKING:
@@ -309,11 +310,11 @@ def test_authority_by_file_folder_bytes_and_configuration(far: User, authority: 
     stranger = trustme.CA().cert_pem.bytes().decode()
 
     far.finds(VAULT_CACERT=str(authority.pem), VAULT_CACERT_BYTES=stranger)
-    far.finds(VAULT_CACERT_BYTES=f"# ours\n{pem}", VAULT_CAPATH="/nowhere")
+    far.finds(VAULT_CACERT_BYTES=f"# ours\n{pem}", VAULT_CAPATH=NOWHERE)
     far.finds(VAULT_CAPATH=str(folder))
     far.finds(SSL_CERT_FILE=str(authority.pem))
     far.configure('engine = "kv-v2"', f'ca_file = "{authority.pem}"')
-    far.finds(VAULT_CACERT="/nowhere")
+    far.finds(VAULT_CACERT=NOWHERE)
 
 
 def test_named_authorities_replace_the_systems(far: User, authority: Authority, tmp_path: Path) -> None:
@@ -404,7 +405,7 @@ def test_client_certificate(far: User, authority: Authority, strict: Proxy, tmp_
     far.finds(**pair)
     far.finds(BAO_CLIENT_CERT_BYTES=certificate.read_text(), BAO_CLIENT_KEY_BYTES=key.read_text())
     far.configure('engine = "kv-v2"', f'certificate_file = "{certificate}"', f'key_file = "{key}"')
-    far.finds(VAULT_CLIENT_CERT="/nowhere", VAULT_CLIENT_KEY="/nowhere")
+    far.finds(VAULT_CLIENT_CERT=NOWHERE, VAULT_CLIENT_KEY=NOWHERE)
 
 
 def test_client_certificate_that_is_wrong(far: User, authority: Authority, strict: Proxy, tmp_path: Path) -> None:
@@ -419,7 +420,7 @@ def test_client_certificate_that_is_wrong(far: User, authority: Authority, stric
     far.fails("certificate needs its key", VAULT_CLIENT_KEY=str(key))
     far.fails("belong together", VAULT_CLIENT_CERT=str(certificate), VAULT_CLIENT_KEY=str(other))
     far.fails("belong together", VAULT_CLIENT_CERT=str(certificate), VAULT_CLIENT_KEY=str(secret))
-    far.fails("cannot be read", VAULT_CLIENT_CERT="/nowhere", VAULT_CLIENT_KEY=str(key))
+    far.fails("cannot be read", VAULT_CLIENT_CERT=NOWHERE, VAULT_CLIENT_KEY=str(key))
 
 
 # --- proxies ----------------------------------------------------------------------------------------------------------
@@ -548,7 +549,7 @@ def test_retries(home: Path, status: int, env: dict[str, str], requests: int) ->
         User(home, VAULT_ADDR=f"http://127.0.0.1:{site.port}", VAULT_TOKEN=TOKEN).fails("", **env)
 
         assert len(site.requests) == requests or ("VAULT_CLIENT_TIMEOUT" in env and 1 < len(site.requests) <= requests)
-        assert time.monotonic() - start < 8
+        assert time.monotonic() - start < 7.5 + patience(0.5)
 
 
 @pytest.mark.parametrize(("status", "wait"), [(500, ""), (429, "1"), (503, "soon"), (429, "")])
@@ -575,7 +576,7 @@ def test_a_long_wait_is_not_waited(home: Path) -> None:
         User(home, VAULT_ADDR=f"http://127.0.0.1:{site.port}", VAULT_TOKEN=TOKEN).fails("limits the rate of requests")
 
         assert len(site.requests) == 1
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < patience(3)
 
 
 @contextlib.contextmanager
@@ -620,7 +621,7 @@ def test_a_slow_server_ends_in_time(home: Path, pieces: tuple[bytes, ...]) -> No
             "vault did not answer in time", VAULT_CLIENT_TIMEOUT="1"
         )
 
-        assert time.monotonic() - start < 4
+        assert time.monotonic() - start < 1 + patience(3)
 
 
 def test_no_time_out_is_longer_than_the_call(home: Path) -> None:
@@ -631,7 +632,7 @@ def test_no_time_out_is_longer_than_the_call(home: Path) -> None:
             "vault did not answer in time", VAULT_CLIENT_TIMEOUT="1h"
         )
 
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 9.8 + patience(0.2)
 
 
 def test_a_resolver_that_hangs() -> None:
@@ -851,7 +852,7 @@ def test_token_helper(user: User, site: Site, helper: Path, tmp_path: Path) -> N
     (tmp_path / "config").rename(user.home / ".bao")
     user.finds()
     (user.home / ".bao").rename(user.home / "elsewhere")
-    user.finds(BAO_CONFIG_PATH="~/elsewhere", VAULT_CONFIG_PATH="/nowhere")
+    user.finds(BAO_CONFIG_PATH="~/elsewhere", VAULT_CONFIG_PATH=NOWHERE)
     user.finds(VAULT_TOKEN=TOKEN, VAULT_CONFIG_PATH="~/elsewhere")
     assert site.requests[-1].headers["x-vault-token"] == TOKEN
 
@@ -889,7 +890,7 @@ def test_a_token_helper_that_hangs(user: User, helper: Path, tmp_path: Path) -> 
     start = time.monotonic()
     user.fails("did not end in time")
 
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 9.8 + patience(0.2)
     child = int((tmp_path / "child").read_text())
     until(lambda: not os.path.exists(f"/proc/{child}/cmdline") or _is_dead(child), "the helper's child")  # noqa: PTH110
 
@@ -941,7 +942,7 @@ def test_a_token_helper_named_by_another_user(user: User, site: Site, helper: Pa
 
 def test_an_empty_variable_that_counts_is_another_identity(user: User, site: Site) -> None:
     """Whoever unsets the token of the environment for `bao` is not answered with what that token could read."""
-    user.env |= {"CREDHELPERS_CACHE_DIR": str(user.home / "cache"), "VAULT_CONFIG_PATH": "/nowhere"}
+    user.env |= {"CREDHELPERS_CACHE_DIR": str(user.home / "cache"), "VAULT_CONFIG_PATH": NOWHERE}
     file = user.home / ".vault-token"
     file.write_text("token-of-the-file")
     file.chmod(0o600)
@@ -953,7 +954,7 @@ def test_an_empty_variable_that_counts_is_another_identity(user: User, site: Sit
 
 def test_another_token_is_another_identity(user: User, site: Site, helper: Path) -> None:
     """What one token could read is not answered to another one out of the cache."""
-    user.env |= {"CREDHELPERS_CACHE_DIR": str(user.home / "cache"), "VAULT_CONFIG_PATH": "/nowhere"}
+    user.env |= {"CREDHELPERS_CACHE_DIR": str(user.home / "cache"), "VAULT_CONFIG_PATH": NOWHERE}
     file = user.home / ".vault-token"
     for number in range(2):
         file.write_text(f"token-{number}")

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.fakes.tls import Request, Response, Site
-from tests.harness import BIN, NOT_FOUND, Result, call, document, environment
+from tests.harness import BIN, NOT_FOUND, Result, document, environment
+from tests.harness import loaded_call as call
 from tests.services import until
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ import pytest
 
 from tests.fakes import google
 from tests.fakes.tls import Request, Response, Site
-from tests.harness import call, environment
+from tests.harness import environment
+from tests.harness import loaded_call as call
 from tests.services import Vault, vault_program
 
 if TYPE_CHECKING:

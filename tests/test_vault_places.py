@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness import NOT_FOUND, Result, call, document, environment
+from tests.harness import NOT_FOUND, Result, document, environment
+from tests.harness import loaded_call as call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

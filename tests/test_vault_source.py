@@ -11,7 +11,8 @@ import pytest
 from credhelpers.errors import NotFound
 from credhelpers.sources.vault import Vault
 from credhelpers.tokens import Tokens
-from tests.harness import BIN, NOT_FOUND, Result, call, environment, need
+from tests.harness import BIN, NOT_FOUND, Result, environment, need
+from tests.harness import loaded_call as call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
