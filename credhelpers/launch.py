@@ -47,6 +47,9 @@ for name_, path, _, _, code in modules:
     if parent:
         setattr(sys.modules[parent], child, module)
     exec(code, module.__dict__)
+import _signal
+if _signal.getsignal(_signal.SIGINT) != _signal.SIG_IGN:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # from here on Ctrl-C ends the call at once
 """
 
 

@@ -80,8 +80,6 @@ def serve(name: str, helper: "Helper", *, is_prepared: bool) -> "NoReturn":
     `is_prepared` is false where `launch` has a file to write for the next call.
     """
     started = monotonic()
-    if _signal.getsignal(_signal.SIGINT) != _signal.SIG_IGN:
-        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # Ctrl-C ends the call without a traceback
     _signal.signal(_signal.SIGALRM, _interrupt)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))  # the mask is the caller's
     _open_standard_streams()
