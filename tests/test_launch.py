@@ -468,8 +468,13 @@ def test_a_launch_file_that_cannot_be_written_leaves_the_answer(installation: In
         source.write_text(whole)
 
 
-def faults(call: str, errors: tuple[str, ...], installation: Installation, trace: Path) -> None:
-    """Fail `call`, once or from then on, at each time from the launch file on: the answer is right, or a line."""
+def faults(
+    call: str, errors: tuple[str, ...], installation: Installation, trace: Path, sample: int | None = None
+) -> tuple[int, int]:
+    """Fail `call`, once or from then on, at each time from the launch file on: the answer is right, or a line.
+
+    That is at a sample of these times if it is said how many. Returns how many runs there were and how many answered.
+    """
     strace = need("strace", "strace")
     command = (installation.bin / ECR, "version")
     start(strace, "-o", trace, "-e", f"trace=openat,{call}", *command)
@@ -479,16 +484,20 @@ def faults(call: str, errors: tuple[str, ...], installation: Installation, trace
     last = first + after.count(f"\n{call}(")
     saved = installation.file.read_bytes()
     recovered = 0
-    for number in range(first + (call != "openat"), last + 1):
-        for error, more in [("EINTR", ""), *product(errors, ("", "+"))]:  # EINTR for ever would be tried for ever
-            installation.file.write_bytes(saved)
-            done = start(strace, "-o", trace, "-e", f"inject={call}:error={error}:when={number}{more}", *command)
-            if done.code:
-                assert_said(done, "")
-            else:
-                assert is_version(done, ECR), (error, number)
-                recovered += 1
+    ways = [("EINTR", ""), *product(errors, ("", "+"))]  # EINTR for ever would be tried for ever
+    runs = list(product(range(first + (call != "openat"), last + 1), ways))
+    if sample is not None:
+        runs = random.Random(5).sample(runs, min(sample, len(runs)))
+    for number, (error, more) in runs:
+        installation.file.write_bytes(saved)
+        done = start(strace, "-o", trace, "-e", f"inject={call}:error={error}:when={number}{more}", *command)
+        if done.code:
+            assert_said(done, "")
+        else:
+            assert is_version(done, ECR), (error, number)
+            recovered += 1
     assert recovered
+    return len(runs), recovered
 
 
 @pytest.mark.parametrize("error", ["EMFILE", "EIO", "ENOMEM"])
@@ -515,17 +524,40 @@ def test_a_fault_while_the_launch_file_runs_is_recovered(
         assert installation.file.read_bytes() == saved
 
 
+_FAULTS = ("EMFILE", "EIO", "ENOMEM", "EACCES")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("prepared", [True, False], ids=["launch file", "imports"])
 @pytest.mark.parametrize("call", ["openat", "read", "mmap", "newfstatat", "getdents64"])
-def test_a_fault_anywhere_is_a_line_or_nothing(
+def test_a_fault_anywhere_is_a_line_or_nothing_sample(
     installation: Installation, tmp_path: Path, call: str, *, prepared: bool
 ) -> None:
     """No failure of one system call of the start leaves a traceback or an empty answer."""
+    _prepare(installation, prepared=prepared)
+    faults(call, _FAULTS, installation, tmp_path / "trace", 20)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("prepared", [True, False], ids=["launch file", "imports"])
+@pytest.mark.parametrize("call", ["openat", "read", "mmap", "newfstatat", "getdents64"])
+def test_a_fault_anywhere_is_a_line_or_nothing_whole(
+    installation: Installation, tmp_path: Path, proof: Callable[[str, str], None], call: str, *, prepared: bool
+) -> None:
+    """The same at every call."""
+    _prepare(installation, prepared=prepared)
+    runs, recovered = faults(call, _FAULTS, installation, tmp_path / "trace")
+    proof(
+        f"launch: a failing `{call}` of the start ({'launch file' if prepared else 'imports'}) is a line, or nothing",
+        f"{runs} runs: {recovered} right answers, {runs - recovered} lines, 0 else",
+    )
+
+
+def _prepare(installation: Installation, *, prepared: bool) -> None:
     assert is_version(installation.call(), ECR)
     if not prepared:
         installation.file.write_bytes(b"")
-    faults(call, ("EMFILE", "EIO", "ENOMEM", "EACCES"), installation, tmp_path / "trace")
 
 
 # --- hostile surroundings ---------------------------------------------------------------------------------------------
