@@ -41,6 +41,18 @@ def show(name: str, value: str | None) -> None:
         os.environ[name] = value
 
 
+def restore() -> None:
+    """Take back what `show` has changed: whoever looks now which identity is chosen sees what the caller gave."""
+    import os
+
+    for name, value in _before.items():
+        if value is None:
+            os.environb.pop(name, None)
+        else:
+            os.environb[name] = value
+    _before.clear()
+
+
 def of_caller(environ: "Environment") -> dict[bytes, bytes]:
     """A copy of the environment as the caller gave it, without what `show` has changed since."""
     found = dict(environ)

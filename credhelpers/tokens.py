@@ -153,9 +153,14 @@ class Tokens:
     def _mint(
         self, cache: "TokenCache", wanted: Wanted, old: Entry | None, refused: Credential | None = None
     ) -> Credential:
+        from credhelpers import environment  # what a hit does not need
+
         started = time()
         try:
-            credential = wanted.order.mint(old.credential if old else None)
+            try:
+                credential = wanted.order.mint(old.credential if old else None)
+            finally:
+                environment.restore()  # else `is_still` would see what a library was shown
             if credential.expires <= time():
                 raise Unavailable(
                     f"{self._kind} issued a token that has already expired by this machine's clock",

@@ -58,6 +58,12 @@ def _no_notes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("credhelpers.notes._taken", [])
 
 
+@pytest.fixture(autouse=True)
+def _nothing_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a library was shown of the environment in one test is not taken back in another."""
+    monkeypatch.setattr("credhelpers.environment._before", {})
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An empty home directory."""

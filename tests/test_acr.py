@@ -275,6 +275,19 @@ def test_each_kind_of_identity(azure: FakeAzure, get: Callable[..., Result], tmp
     assert azure.proxy.refused == []
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_identity_is_asked_once(
+    azure: FakeAzure, get: Callable[..., Result], tmp_path: Path, kind: str
+) -> None:
+    """What its library is shown of the environment otherwise is no other identity."""
+    env = identity(kind, tmp_path, azure)
+    first = get(env, cached=True).credential
+    asked = len(azure.seen)
+
+    assert get(env, cached=True).credential == first
+    assert len(azure.seen) == asked
+
+
 @pytest.mark.parametrize(
     ("host", "login"),
     [

@@ -38,7 +38,7 @@ ARROWS = {
     "config": {"errors", "files", "identity"},
     "entry": {"credential", "errors", "identity", "private"},
     "cache": {"credential", "entry", "errors", "notes", "private"},
-    "tokens": {"cache", "credential", "entry", "errors", "identity"},
+    "tokens": {"cache", "credential", "entry", "environment", "errors", "identity"},
     "minted": {"credential", "errors", "identity", "tokens"},
     "kept": {"credential", "errors", "hosts", "identity", "minted", "tokens"},
     "protocol": {"", "credential", "document", "environment", "errors", "guard", "hosts", "launch", "notes"},
