@@ -95,20 +95,17 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def _base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of this process's tests; those above it, which other workers share, can be entered from now on."""
+@pytest.fixture
+def entered(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory of the test that other users can enter, too.
+
+    Directories that other workers share stay open, since each of them may need that; every start of pytest closes them.
+    """
     base = tmp_path_factory.getbasetemp()
     for place in base.parents:
         if not place.stat().st_mode & 0o001:
             place.chmod(place.stat().st_mode | 0o011)
-    return base
-
-
-@pytest.fixture
-def entered(tmp_path: Path, _base: Path) -> Iterator[Path]:
-    """A directory of the test that other users can enter, too."""
-    places = [place for place in (tmp_path, *tmp_path.parents) if place.is_relative_to(_base)]
+    places = [place for place in (tmp_path, *tmp_path.parents) if place.is_relative_to(base)]
     modes = {place: place.stat().st_mode for place in places}
     for place, mode in modes.items():
         place.chmod(mode | 0o011)
