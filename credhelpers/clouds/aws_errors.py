@@ -77,7 +77,7 @@ UNTRUSTED_FILE = (
     "see what is in it, then run `{mending}`",
 )
 NO_TLS = (
-    "TLS cannot be set up on this machine",
+    "the TLS library of this machine does not work",
     "see whether `openssl version -a` works, and `printenv OPENSSL_CONF OPENSSL_MODULES AWS_CA_BUNDLE`",
 )
 SYSTEM = (

@@ -508,7 +508,7 @@ def _trust(environ: "Environment") -> ssl.SSLContext:
     """The certificates that are trusted: those of `requests`' own variables, else the system's, else certifi's."""
     bundle = environ.get(b"REQUESTS_CA_BUNDLE") or environ.get(b"CURL_CA_BUNDLE")
     no_tls = Unavailable(
-        "TLS cannot be set up on this machine",
+        "the TLS library of this machine does not work",
         "see whether `openssl version -a` works, and `printenv OPENSSL_CONF OPENSSL_MODULES SSL_CERT_FILE`",
     )
     try:
