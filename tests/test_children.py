@@ -171,6 +171,11 @@ def sleeping(home: Path) -> str:
     )
 
 
+def _hear() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(command: Command) -> subprocess.Popen[bytes]:
     helper = subprocess.Popen(
         [str(BIN / f"docker-credential-{command.name}"), "get"],
@@ -179,6 +184,7 @@ def start(command: Command) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         env=command.env,
         start_new_session=True,
+        preexec_fn=_hear,  # noqa: PLW1509 - tests in the background do not
     )
     assert helper.stdin
     helper.stdin.write(command.server.encode())
