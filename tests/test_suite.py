@@ -140,12 +140,12 @@ def test_a_folder_that_is_no_environment_is_left_alone(checkout: Checkout, tmp_p
 
 def test_a_row_of_the_page_is_written_anew() -> None:
     """What ran has today's figures, and what did not run keeps its own."""
-    page = proofs.page(proofs.PAGE.read_text(), {"b": "1 of 1", "a": "2 of 2"}, "abc", dt.date(2026, 1, 2))
+    page = proofs.page(proofs.PAGE.read_text(), {"b": "older figures", "a": "2 of 2"}, "abc", dt.date(2026, 1, 2))
     page = proofs.page(page, {"b": "3 of 3"}, "def", dt.date(2026, 1, 3))
     assert page.startswith("# Long proofs\n")
     assert "| a | 2 of 2 | 2026-01-02 | abc |\n" in page
     assert "| b | 3 of 3 | 2026-01-03 | def |\n" in page
-    assert "1 of 1" not in page
+    assert "older figures" not in page
 
 
 _LONG = """
