@@ -84,6 +84,19 @@ class User:
         self.before: list[str] = []
         self.env = environment(home, DOCKER_CONFIG=str(self.folder), DOCKER_HOST=engine.host) | env
 
+    def runs(self, *names: str) -> bool:
+        """Whether a process of this user runs one of the executables; those that have ended do not count."""
+        paths = {os.fsencode(BIN / name) for name in names}
+        home = b"HOME=%b" % os.fsencode(self.home)
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                if paths & set(words) and home in (process / "environ").read_bytes().split(b"\0"):
+                    return True
+            except OSError:
+                continue  # it has ended meanwhile
+        return False
+
     @property
     def config(self) -> Any:
         """docker's configuration as it is now."""
@@ -367,21 +380,9 @@ class Later:
 
     def by(self, hours: float) -> None:
         """Let this much time pass, once nothing that was started before is under way."""
-        until(lambda: not _is_running("docker-credential-ecr"), "the renewal in the background")
+        until(lambda: not self._user.runs("docker-credential-ecr"), "the renewal in the background")
         self._aws.ahead += hours * 3600
         self._user.before = [self._faketime, "-m", "-f", f"{self._aws.ahead:+.0f}s"]
-
-
-def _is_running(name: str) -> bool:
-    """Whether a process runs this executable of the tests' environment, but for those that have ended."""
-    path = os.fsencode(BIN / name)
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if path in (process / "cmdline").read_bytes().split(b"\0"):
-                return True
-        except OSError:
-            continue  # it has ended meanwhile
-    return False
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.fakes.google import ACCOUNT, FakeGoogle, service_account, write
 from tests.fakes.tls import Proxy
 from tests.harness import BIN, need
 from tests.services import Engine, Registry, layer, until
-from tests.test_docker import CLIENTS, User, _is_running
+from tests.test_docker import CLIENTS, User
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -199,7 +199,7 @@ class Day:
     def settle(self) -> None:
         """Wait for the renewals in the background."""
         names = [f"docker-credential-{name}" for name in HELPERS.values()]
-        until(lambda: not any(map(_is_running, names)), "the renewals in the background")
+        until(lambda: not self._user.runs(*names), "the renewals in the background")
 
 
 # When clients pull, in minutes; which helpers have a token for it then; and how many tokens there were in the end, with
