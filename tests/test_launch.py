@@ -240,11 +240,15 @@ def _folder(python: Path) -> None:
     python.mkdir()
 
 
-@pytest.mark.parametrize("put", [_nowhere, _no_program, _no_loader, _folder])
+def _empty(python: Path) -> None:
+    python.touch(mode=0o755)
+
+
+@pytest.mark.parametrize("put", [_nowhere, _no_program, _no_loader, _folder, _empty])
 def test_a_python_that_cannot_run_is_said_to_be_there(
     installation: Installation, shell: list[str], put: Callable[[Path], None]
 ) -> None:
-    """A link to nowhere, a file that is no program, one that nothing loads: there, but not to be run."""
+    """A link to nowhere, a file that is no program, one that nothing loads, an empty one: there, but not to be run."""
     python = installation.bin / "python3"
     python.unlink()
     put(python)
