@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import ssl
+from http.client import RemoteDisconnected
 
 import pytest
 
@@ -30,6 +31,12 @@ from credhelpers.errors import NotFound, Shortage, Unavailable, reason, remedy, 
             id="mapping",
         ),
         pytest.param(ImportError("x.so: Cannot allocate memory"), "no more memory", "ulimit -v", id="linker"),
+        pytest.param(
+            OSError("libx.so: cannot open shared object file: Too many open files"),
+            "no more file descriptors",
+            "ulimit -n",
+            id="a library that ctypes wants",
+        ),
         pytest.param(
             ImportError("x.so: Too many open files"), "no more file descriptors", "ulimit -n", id="linker's file"
         ),
@@ -83,7 +90,10 @@ def test_no_process_is_told_apart_from_a_lock_that_is_held() -> None:
         None,
         NotFound(),
         RuntimeError("of a library"),
+        RuntimeError("the server says Too many open files"),
         ImportError("No module named 'x'"),
+        OSError("Tunnel connection failed: 503 Too many open files"),
+        ConnectionError("x", RemoteDisconnected("HTTP/1.1 503 Cannot allocate memory: Too many open files")),
         OSError(errno.EIO, "x"),
         OSError("no number"),
         FileNotFoundError(errno.ENOENT, "x"),
