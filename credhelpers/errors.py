@@ -130,7 +130,7 @@ def shortage(error: BaseException | None) -> Shortage | None:
 
 
 def _lacking(error: BaseException) -> tuple[str, str] | None:
-    if isinstance(error, MemoryError) or (isinstance(error, SystemError) and _is_memory_short()):
+    if isinstance(error, MemoryError) or (_is_of_what_was_lost(error) and _is_memory_short()):
         return _MEMORY
     if isinstance(error, ImportError) or type(error).__name__ in _SPEAKERS:
         text = str(error)
@@ -144,8 +144,13 @@ def _lacking(error: BaseException) -> tuple[str, str] | None:
     return {_ENOMEM: _MEMORY, _ENFILE: _SYSTEM_WIDE, _EMFILE: _DESCRIPTORS}.get(error.errno or 0)
 
 
+def _is_of_what_was_lost(error: BaseException) -> bool:
+    """Whether the interpreter, in C, has dropped another error for this one, as it may without memory."""
+    return isinstance(error, SystemError) or (isinstance(error, ImportError) and "PyCapsule_Import" in str(error))
+
+
 def _is_memory_short() -> bool:
-    """Whether much is not to be had. Without memory the interpreter itself may lose the error, a SystemError then."""
+    """Whether much is not to be had."""
     try:
         bytes(_MUCH)
     except MemoryError:

@@ -54,6 +54,22 @@ def test_a_shortage_is_said_with_its_limit(error: Exception, words: str, command
         assert len(found.message.encode()) + len(found.hint.encode()) < 380
 
 
+@pytest.mark.parametrize(
+    "error",
+    [SystemError("error return without exception set"), ImportError('PyCapsule_Import could not import "_socket"')],
+)
+def test_an_error_that_the_interpreter_lost_is_one_of_memory_if_there_is_none(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with `ulimit -v 20480` while `ssl` is loaded; else it is what it says."""
+    assert shortage(error) is None
+    monkeypatch.setattr(errors, "_is_memory_short", lambda: True)
+    found = shortage(error)
+    assert found
+    assert "memory" in found.message
+    assert shortage(ImportError("No module named 'x'")) is None
+
+
 class ExceptionWithReason(Exception):
     """As urllib3's: the cause is an attribute."""
 
