@@ -754,6 +754,7 @@ def test_a_socket_without_an_agent(user: User, tmp_path: Path) -> None:
 
     user.fails("no agent of Vault at the socket", VAULT_ADDR=f"unix://{left}")
     user.fails("no agent of Vault at the socket", VAULT_ADDR=f"unix://{tmp_path}/nothing")
+    user.fails("longer than a socket's may be", VAULT_ADDR=f"unix:///run/{'x' * 103}")
 
 
 # --- the token that is there ------------------------------------------------------------------------------------------
