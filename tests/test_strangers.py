@@ -422,3 +422,21 @@ def test_a_path_that_leads_nowhere(tmp_path: Path, path: str) -> None:
 
     with pytest.raises(OSError, match=r"links|No such file|Not a directory"):
         list(files._directories(os.fsencode(tmp_path / path)))
+
+
+def test_a_link_of_proc_that_leads_elsewhere_than_it_says(place: Path) -> None:
+    """`/proc/PID/root` is another process's `/`, and reads like ours: what was looked at would not be what is meant."""
+    make(place)
+    (place / "agent").touch()
+    script = 'mount -t tmpfs -o mode=1777 none "$1" && touch "$1/agent" && echo && read -r _'
+    with subprocess.Popen(
+        [need("unshare", "util-linux"), "-m", "sh", "-c", script, "sh", place],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"\n"
+        with pytest.raises(OSError, match="leads elsewhere"):
+            files.is_reserved(os.fsencode(f"/proc/{other.pid}/root{place}/agent"), STRANGER)
+        assert files.is_reserved(os.fsencode(f"/proc/self/root{place}/agent"), STRANGER)
+        other.kill()
