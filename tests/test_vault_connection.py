@@ -858,6 +858,33 @@ def test_token_helper(user: User, site: Site, helper: Path, tmp_path: Path) -> N
     assert site.requests[-1].headers["x-vault-token"] == TOKEN
 
 
+@pytest.mark.parametrize(
+    ("text", "is_run"),
+    [
+        ('/*\ntoken_helper = "PROGRAM"\n*/\n', False),
+        ('# token_helper = "PROGRAM"\n', False),
+        ('other = "x"\ntoken_helper = "PROGRAM" # the one\n', True),
+        ('{"other": 1, "token_helper": "PROGRAM"}', True),
+        ('token_helper = ""\n', False),
+        ("", False),
+    ],
+)
+def test_where_a_token_helper_is_named(user: User, helper: Path, text: str, *, is_run: bool) -> None:
+    """It is read as `vault` reads it: what stands in a comment is not run, and nothing that is named is passed over."""
+    helper.write_text("#!/bin/sh\nexit 3\n")
+    (user.home / ".vault").write_text(text.replace("PROGRAM", str(helper)))
+
+    said = user.get().out
+    assert (b"token helper of Vault failed" in said) is is_run, said
+
+
+def test_a_configuration_of_vault_that_is_not_hcl(user: User, helper: Path) -> None:
+    """`vault` does not go on without its helper, nor do we with another identity."""
+    (user.home / ".vault").write_text('\ntoken_helper = "/x\n')
+
+    user.fails("configuration file of `vault` is not HCL: line 2")
+
+
 def test_a_token_helper_without_a_token(user: User, helper: Path) -> None:
     """A helper that has no token stands for having none, and the file is not looked at."""
     helper.write_text("#!/bin/sh\n")
