@@ -95,15 +95,17 @@ _MEMORY = (
 _DESCRIPTORS = ("this system gives no more file descriptors", "`ulimit -n` shows how many: raise it, or close others")
 _SYSTEM_WIDE = (_DESCRIPTORS[0], "`ulimit -n` is not the limit, the whole system's is: `sysctl -a | grep maxfiles`")
 
-# Of the interpreter; of the linker for a library that it could not load, an ImportError; of OpenSSL; of the resolver.
+# Of the interpreter; of the linker for a library that it could not load, behind the library's name, in an ImportError
+# or OSError; of OpenSSL; of the resolver. What a server or a proxy says of itself stands in other places.
 _WORDS = (
     ("can't start new thread", _THREADS),
-    ("Cannot allocate memory", _MEMORY),
-    ("failed to map segment", _MEMORY),
+    (": Cannot allocate memory", _MEMORY),
+    (": failed to map segment", _MEMORY),
     ("malloc failure", _MEMORY),
     ("Memory allocation failure", _MEMORY),
-    ("Too many open files", _DESCRIPTORS),
+    (": Too many open files", _DESCRIPTORS),
 )
+_SPEAKERS = ("RuntimeError", "OSError", "SSLError", "gaierror")  # and any ImportError; `ssl` may not be loaded
 
 
 def shortage(error: BaseException | None) -> Shortage | None:
@@ -128,9 +130,9 @@ def shortage(error: BaseException | None) -> Shortage | None:
 
 
 def _lacking(error: BaseException) -> tuple[str, str] | None:
-    if isinstance(error, MemoryError) or (isinstance(error, SystemError) and _is_memory_short()):
+    if isinstance(error, MemoryError) or (_is_of_what_was_lost(error) and _is_memory_short()):
         return _MEMORY
-    if isinstance(error, (RuntimeError, ImportError, OSError)):
+    if isinstance(error, ImportError) or type(error).__name__ in _SPEAKERS:
         text = str(error)
         for words, lacking in _WORDS:
             if words in text:
@@ -142,8 +144,13 @@ def _lacking(error: BaseException) -> tuple[str, str] | None:
     return {_ENOMEM: _MEMORY, _ENFILE: _SYSTEM_WIDE, _EMFILE: _DESCRIPTORS}.get(error.errno or 0)
 
 
+def _is_of_what_was_lost(error: BaseException) -> bool:
+    """Whether the interpreter, in C, has dropped another error for this one, as it may without memory."""
+    return isinstance(error, SystemError) or (isinstance(error, ImportError) and "PyCapsule_Import" in str(error))
+
+
 def _is_memory_short() -> bool:
-    """Whether much is not to be had. Without memory the interpreter itself may lose the error, a SystemError then."""
+    """Whether much is not to be had."""
     try:
         bytes(_MUCH)
     except MemoryError:

@@ -68,7 +68,7 @@ def is_reserved(path: bytes, owner: int | None) -> bool:
 
     That is so if they alone may write every directory on the way to it, links followed. Where root has no number in a
     user namespace its directories cannot be told from those of others: only their modes count there, since above each
-    of them is one that its owner was let into. Raises OSError for a path that leads nowhere.
+    of them is one that its owner was let into. Raises OSError for a path that leads nowhere, or where nobody can look.
     """
     users = {0, posix.geteuid(), owner}
     return all(
@@ -101,6 +101,9 @@ def _directories(path: bytes) -> "Iterator[posix.stat_result]":
         if target.startswith(b"/"):
             place.clear()
         rest += target.split(b"/")[::-1]
+    found, meant = posix.stat(b"/" + b"/".join(place)), posix.stat(path)
+    if (found.st_dev, found.st_ino) != (meant.st_dev, meant.st_ino):
+        raise OSError(40, "a link of /proc leads elsewhere than it says")  # ELOOP, as of openat2(2)
 
 
 def is_private_group(group: int, user: int) -> bool:

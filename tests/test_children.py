@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from credhelpers.clouds import child
 from tests import commands
 from tests.commands import KINDS, OF_CLOUDS, OF_USERS, Command
 from tests.harness import BIN, need
@@ -275,6 +276,32 @@ def test_a_program_that_is_ended_leaves_nobody(command: Command, home: Path) -> 
     answer, *others = left(command)
     assert "in time" in answer
     assert others == []
+
+
+@of_kinds("credential_process")
+def test_a_program_that_does_not_stop_talking_is_ended_in_time(command: Command) -> None:
+    """What it says is not kept, since that would be gigabytes, and more time to put them together than is left."""
+    command.write("exec yes")
+
+    started = time.monotonic()
+    done = command.get()
+    assert time.monotonic() - started < 10
+    assert b"in time" in done.out, done
+
+
+def test_no_more_is_kept_of_a_stream_than_an_answer_can_have() -> None:
+    """The rest is heard, so that the program ends as it would."""
+    talking = "head -c 3000000 /dev/zero; head -c 3000000 /dev/zero >&2; echo end >&2; exit 3"
+    status, output, errors = child.run_command(["/bin/sh", "-c", talking], os.environb, {}, 10)
+
+    assert (status, len(output), len(errors)) == (3, 1 << 20, 1 << 20)
+    assert child.run_command(["/bin/sh", "-c", "echo out; echo err >&2"], os.environb, {}, 10) == (
+        0,
+        b"out\n",
+        b"err\n",
+    )
+    one = child.run_command(["/bin/sh", "-c", "echo a; echo b >&2"], os.environb, {}, 10, is_one_stream=True)
+    assert one == (0, b"a\nb\n", b"")
 
 
 @of_kinds("credential_process", "gcloud")

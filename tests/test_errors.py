@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import ssl
+from http.client import RemoteDisconnected
 
 import pytest
 
@@ -31,6 +32,12 @@ from credhelpers.errors import NotFound, Shortage, Unavailable, reason, remedy, 
         ),
         pytest.param(ImportError("x.so: Cannot allocate memory"), "no more memory", "ulimit -v", id="linker"),
         pytest.param(
+            OSError("libx.so: cannot open shared object file: Too many open files"),
+            "no more file descriptors",
+            "ulimit -n",
+            id="a library that ctypes wants",
+        ),
+        pytest.param(
             ImportError("x.so: Too many open files"), "no more file descriptors", "ulimit -n", id="linker's file"
         ),
     ],
@@ -45,6 +52,22 @@ def test_a_shortage_is_said_with_its_limit(error: Exception, words: str, command
         assert command in found.hint
         assert "defect" not in found.hint
         assert len(found.message.encode()) + len(found.hint.encode()) < 380
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SystemError("error return without exception set"), ImportError('PyCapsule_Import could not import "_socket"')],
+)
+def test_an_error_that_the_interpreter_lost_is_one_of_memory_if_there_is_none(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with `ulimit -v 20480` while `ssl` is loaded; else it is what it says."""
+    assert shortage(error) is None
+    monkeypatch.setattr(errors, "_is_memory_short", lambda: True)
+    found = shortage(error)
+    assert found
+    assert "memory" in found.message
+    assert shortage(ImportError("No module named 'x'")) is None
 
 
 class ExceptionWithReason(Exception):
@@ -83,7 +106,10 @@ def test_no_process_is_told_apart_from_a_lock_that_is_held() -> None:
         None,
         NotFound(),
         RuntimeError("of a library"),
+        RuntimeError("the server says Too many open files"),
         ImportError("No module named 'x'"),
+        OSError("Tunnel connection failed: 503 Too many open files"),
+        ConnectionError("x", RemoteDisconnected("HTTP/1.1 503 Cannot allocate memory: Too many open files")),
         OSError(errno.EIO, "x"),
         OSError("no number"),
         FileNotFoundError(errno.ENOENT, "x"),

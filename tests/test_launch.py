@@ -240,11 +240,15 @@ def _folder(python: Path) -> None:
     python.mkdir()
 
 
-@pytest.mark.parametrize("put", [_nowhere, _no_program, _no_loader, _folder])
+def _empty(python: Path) -> None:
+    python.touch(mode=0o755)
+
+
+@pytest.mark.parametrize("put", [_nowhere, _no_program, _no_loader, _folder, _empty])
 def test_a_python_that_cannot_run_is_said_to_be_there(
     installation: Installation, shell: list[str], put: Callable[[Path], None]
 ) -> None:
-    """A link to nowhere, a file that is no program, one that nothing loads: there, but not to be run."""
+    """A link to nowhere, a file that is no program, one that nothing loads, an empty one: there, but not to be run."""
     python = installation.bin / "python3"
     python.unlink()
     put(python)
@@ -265,6 +269,22 @@ def test_a_python_of_another_user_is_said_to_be_there(installation: Installation
 
     done = start(*as_another(), installation.bin / ECR, "get", stdin=b"registry.example")
     assert assert_said(done, "pipx reinstall").startswith(f"python3 beside {ECR} is there and cannot be run by this")
+
+
+@pytest.mark.parametrize("shell", [["dash"], ["busybox", "sh"]], ids="-".join)  # bash tries again for 15 seconds
+def test_a_start_that_fails_where_there_are_no_processes_fails_as_ever(
+    installation: Installation, entered: Path, shell: list[str]
+) -> None:
+    """The shell finds none for what takes the input out of the client's hands; a client reads the exit status, too."""
+    need(shell[0], shell[0])
+    if os.geteuid() != 0:
+        lacking("only root can become another user; run as root, in a container for example")
+    (installation.bin / "python3").unlink()
+
+    limit = [need("prlimit", "util-linux"), "--nproc=0"]
+    done = start(*limit, *as_another(), *shell, installation.bin / ECR, "get", stdin=b"registry.example")
+    assert done.code == 1, done
+    assert done.out == f"no python3 beside {ECR}: install it again with install.sh, uv tool or pipx\n".encode()
 
 
 def as_another() -> list[str]:

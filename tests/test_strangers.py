@@ -12,6 +12,7 @@ import posix
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from time import monotonic
@@ -171,14 +172,17 @@ def test_a_runtime_directory_without_a_bus_leads_to_the_embedded_store(place: Pa
 # --- a bus of root's --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("owner", "is_believed"), [(VICTIM, True), (0, True), (STRANGER, False)])
-def test_on_roots_bus_the_keyring_must_be_ours(place: Path, owner: int, *, is_believed: bool) -> None:
-    """Root's bus may have many users; whoever took the keyring's name there is asked for."""
+@pytest.mark.parametrize("user", [VICTIM, 0])
+@pytest.mark.parametrize("who", ["we", "root", "a stranger"])
+def test_on_roots_bus_the_keyring_must_be_ours(place: Path, user: int, who: str) -> None:
+    """Root's bus may have many users; whoever took the keyring's name there is asked for, also if we are root."""
+    owner = {"we": user, "root": 0, "a stranger": STRANGER}[who]
+    is_believed = who != "a stranger"
     with Bus(everybody=True) as bus:
         bus.folder.chmod(0o755)
         environ = {b"DBUS_SESSION_BUS_ADDRESS": bus.address.encode()}
         with named_on(bus.address, owner):
-            said = as_user(VICTIM, lambda: keyring.find(environ, Folder(None)))
+            said = as_user(user, lambda: keyring.find(environ, Folder(None)))
 
     assert ("SecretService object" in said) is is_believed, said
     assert ("the keyring on the session bus is another user's" in said) is not is_believed
@@ -202,11 +206,10 @@ def test_the_keyring_from_inside_a_user_namespace(place: Path) -> None:
 
         def find() -> object:
             _enter(b"0 %d 1" % VICTIM)
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(keyring, "_is_offered", lambda connection: connection.unique_name)
-                return posix.geteuid(), keyring.find(environ, Folder(None))
+            return posix.geteuid(), keyring.find(environ, Folder(None))
 
-        said = as_user(VICTIM, find)
+        with named_on(bus.address, VICTIM):
+            said = as_user(VICTIM, find)
 
     assert said.startswith("(0, <credhelpers.stores.secretservice.SecretService object"), said
 
@@ -388,6 +391,29 @@ def test_an_agent_of_our_own_or_roots_may_be_anywhere(place: Path, tmp_path: Pat
     assert said == "{'sealed': False}"
 
 
+def test_the_socket_that_was_looked_at_is_the_one_that_is_asked(place: Path, tmp_path: Path) -> None:
+    """In whichever encoding the locale writes file names: the bytes of the path are those that were given."""
+    make(place)
+    name = place / "\u00e9"
+    script = """if True:
+        import sys
+        from time import monotonic
+        from credhelpers.stores import secretservice
+        from credhelpers.vault.connection import Connection
+        path = sys.argv[1].encode(sys.getfilesystemencoding(), "surrogateescape").decode()
+        Connection({}, {"address": f"unix://{path}", "auth": "agent"}, monotonic() + 10).request("GET", "sys/health")
+        secretservice._authenticated(path.encode())
+    """
+    env = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PATH": os.environ["PATH"]}
+    with Stranger(str(name), tmp_path, 0, _HEALTHY) as listener:
+        command = [sys.executable, "-X", "utf8=0", "-c", script, str(name)]
+        done = subprocess.run(command, env=env, cwd=Path(__file__).parents[1], check=False, capture_output=True)
+        heard = listener.heard
+
+    assert b"GET /v1/sys/health" in heard, done
+    assert b"\0AUTH EXTERNAL" in heard, done
+
+
 @pytest.mark.parametrize("path", ["loop/agent", "gone/agent", "file/agent"])
 def test_a_path_that_leads_nowhere(tmp_path: Path, path: str) -> None:
     """It is an error of the system's, as it would be for `connect`."""
@@ -396,3 +422,21 @@ def test_a_path_that_leads_nowhere(tmp_path: Path, path: str) -> None:
 
     with pytest.raises(OSError, match=r"links|No such file|Not a directory"):
         list(files._directories(os.fsencode(tmp_path / path)))
+
+
+def test_a_link_of_proc_that_leads_elsewhere_than_it_says(place: Path) -> None:
+    """`/proc/PID/root` is another process's `/`, and reads like ours: what was looked at would not be what is meant."""
+    make(place)
+    (place / "agent").touch()
+    script = 'mount -t tmpfs -o mode=1777 none "$1" && touch "$1/agent" && echo && read -r _'
+    with subprocess.Popen(
+        [need("unshare", "util-linux"), "-m", "sh", "-c", script, "sh", place],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"\n"
+        with pytest.raises(OSError, match="leads elsewhere"):
+            files.is_reserved(os.fsencode(f"/proc/{other.pid}/root{place}/agent"), STRANGER)
+        assert files.is_reserved(os.fsencode(f"/proc/self/root{place}/agent"), STRANGER)
+        other.kill()

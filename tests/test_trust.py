@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -459,6 +460,28 @@ def test_which_of_aws_s_files_counts(command: Command, home: Path) -> None:
     other.chmod(0o600)
     assert command.get().credential
     assert command.get(**KEYS).credential
+
+
+def test_what_runs_stands_in_the_file_that_was_looked_at(
+    env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may write the directory, as of a shared one, puts another file there for the moment in which it is read."""
+    file = tmp_path / "config"
+    for name in ("AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", env["HOME"])
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    file.write_text(f"[default]\ncredential_process = touch {tmp_path}/ran\n")
+    file.chmod(0o666)
+    request = source._TokenRequest(ecr(PRIVATE), {})
+    command = shlex.split(request.session.get_scoped_config()["credential_process"])
+    file.unlink()
+    file.write_text("[profile w]\ncredential_process = echo '\n[profile x]\ncredential_process = echo 'a b'\n")
+
+    with pytest.raises(Unavailable, match="has changed since it was read"):
+        request.run("default", command)
+    assert not (tmp_path / "ran").exists()
+    assert request.run("x", ["echo", "a b"]) == (0, b"a b\n", b"")
 
 
 @pytest.mark.parametrize("command", ["credential_process"], indirect=True)

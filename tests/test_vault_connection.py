@@ -754,6 +754,7 @@ def test_a_socket_without_an_agent(user: User, tmp_path: Path) -> None:
 
     user.fails("no agent of Vault at the socket", VAULT_ADDR=f"unix://{left}")
     user.fails("no agent of Vault at the socket", VAULT_ADDR=f"unix://{tmp_path}/nothing")
+    user.fails("longer than a socket's may be", VAULT_ADDR=f"unix:///run/{'x' * 103}")
 
 
 # --- the token that is there ------------------------------------------------------------------------------------------
@@ -855,6 +856,33 @@ def test_token_helper(user: User, site: Site, helper: Path, tmp_path: Path) -> N
     user.finds(BAO_CONFIG_PATH="~/elsewhere", VAULT_CONFIG_PATH=NOWHERE)
     user.finds(VAULT_TOKEN=TOKEN, VAULT_CONFIG_PATH="~/elsewhere")
     assert site.requests[-1].headers["x-vault-token"] == TOKEN
+
+
+@pytest.mark.parametrize(
+    ("text", "is_run"),
+    [
+        ('/*\ntoken_helper = "PROGRAM"\n*/\n', False),
+        ('# token_helper = "PROGRAM"\n', False),
+        ('other = "x"\ntoken_helper = "PROGRAM" # the one\n', True),
+        ('{"other": 1, "token_helper": "PROGRAM"}', True),
+        ('token_helper = ""\n', False),
+        ("", False),
+    ],
+)
+def test_where_a_token_helper_is_named(user: User, helper: Path, text: str, *, is_run: bool) -> None:
+    """It is read as `vault` reads it: what stands in a comment is not run, and nothing that is named is passed over."""
+    helper.write_text("#!/bin/sh\nexit 3\n")
+    (user.home / ".vault").write_text(text.replace("PROGRAM", str(helper)))
+
+    said = user.get().out
+    assert (b"token helper of Vault failed" in said) is is_run, said
+
+
+def test_a_configuration_of_vault_that_is_not_hcl(user: User, helper: Path) -> None:
+    """`vault` does not go on without its helper, nor do we with another identity."""
+    (user.home / ".vault").write_text('\ntoken_helper = "/x\n')
+
+    user.fails("configuration file of `vault` is not HCL: line 2")
 
 
 def test_a_token_helper_without_a_token(user: User, helper: Path) -> None:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -236,12 +237,32 @@ class _Request(ABC, Generic[Answer]):
             is_there = False
         if not is_there:
             place = self._file("config_file")
-        if mending := files.mending(os.fsencode(place), posix.stat(place)):
-            raise self._because(aws_errors.UNTRUSTED_FILE, mending=mending)
+        self._check_command(place, command)
         try:
             return child.run_command(command, posix.environ, {}, self.until - _LAST - time.monotonic())
         except subprocess.TimeoutExpired:
             raise self._because(aws_errors.LATE_PROCESS) from None
+
+    def _check_command(self, place: str, command: list[str]) -> None:
+        """Raise unless the command stands in the file, and nobody else may write that.
+
+        It is read once more: at the path there may be another file than the one that botocore has read.
+        """
+        from configparser import Error, RawConfigParser
+
+        from botocore.compat import compat_shell_split
+
+        parser = RawConfigParser()
+        with open(place) as file:  # noqa: PTH123 - in the encoding in which botocore reads it
+            if mending := files.mending(os.fsencode(place), os.fstat(file.fileno())):
+                raise self._because(aws_errors.UNTRUSTED_FILE, mending=mending)
+            with suppress(Error, UnicodeDecodeError):  # botocore has read one without; what has no command is refused
+                parser.read_file(file)
+        for section in parser.sections():
+            with suppress(ValueError):  # a quotation mark without its fellow, in another profile
+                if compat_shell_split(parser.get(section, "credential_process", fallback="")) == command:
+                    return
+        raise self._because(aws_errors.CHANGED_FILE)
 
     def read_web_identity(self, path: str) -> str:
         """The text of the file with the web identity token. Raises Unavailable."""

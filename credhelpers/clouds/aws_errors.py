@@ -72,6 +72,10 @@ RELATIVE_FILE = (
     "the AWS config or credentials file has a relative path, so it is another one in each directory",
     "it may name a program: `printenv AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE HOME`, and set the absolute path",
 )
+CHANGED_FILE = (
+    "the file with the profile's credential_process has changed since it was read",
+    "look who may write its directory: `ls -ld ~/.aws`, or that of AWS_CONFIG_FILE; then try again",
+)
 UNTRUSTED_FILE = (
     "others may write the AWS file that names the credential_process, so it is not trusted",
     "see what is in it, then run `{mending}`",

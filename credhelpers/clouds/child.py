@@ -6,6 +6,7 @@ SIGKILL too, its guardian does that: a shell that waits for a pipe of ours to cl
 """
 
 import posix
+import select
 from contextlib import suppress
 from signal import SIGKILL
 from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
@@ -25,6 +26,7 @@ _GUARDIAN = 'trap "" HUP INT QUIT TERM; read -r group && { read -r word || kill 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 _LAST = 1.0  # seconds for the killed to be gone: one that waits for a dead disk goes when the disk comes back
 _POLL = 0.005  # seconds
+_HEARD_BYTES = 1 << 20  # of a stream, many times what any answer has; what comes after that is read and dropped
 
 _running: "set[Popen[bytes]]" = set()
 
@@ -108,13 +110,43 @@ def _run(
         )
         _running.add(child)
         try:
-            output, errors = child.communicate(timeout=max(seconds, 0.1))
+            output, errors = _heard(child, max(seconds, 0.1))
         except BaseException:  # the clock of the call too
             _end(child)
             raise
         finally:
             _running.discard(child)
-    return child.returncode, output, errors or b""
+            for stream in (child.stdout, child.stderr):
+                if stream:
+                    stream.close()
+    return child.returncode, output, errors
+
+
+def _heard(child: "Popen[bytes]", seconds: float) -> tuple[bytes, bytes]:
+    """What the process says until it has ended and its streams have. Raises TimeoutExpired.
+
+    `Popen.communicate` keeps all of it: a command that does not stop talking took gigabytes, and then more time to put
+    them together than the call has.
+    """
+    until = monotonic() + seconds
+    heard = {stream.fileno(): bytearray() for stream in (child.stdout, child.stderr) if stream}
+    talking = select.poll()
+    for descriptor in heard:
+        talking.register(descriptor, select.POLLIN)
+    left = len(heard)
+    while left:
+        rest = until - monotonic()
+        if rest <= 0:
+            raise TimeoutExpired(child.args, seconds)
+        for descriptor, _ in talking.poll(rest * 1000 + 1):
+            said = posix.read(descriptor, 1 << 16)
+            if not said:
+                talking.unregister(descriptor)
+                left -= 1
+            heard[descriptor] += said[: _HEARD_BYTES - len(heard[descriptor])]
+    child.wait(max(until - monotonic(), 0))
+    output, errors = (*heard.values(), b"")[:2]
+    return bytes(output), bytes(errors)
 
 
 class _Guardian:

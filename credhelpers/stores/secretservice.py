@@ -341,7 +341,7 @@ def _connect(socket: bytes) -> "Any":
 
 
 def _authenticated(address: bytes) -> "tuple[socket.socket, bool]":
-    """A connection to the bus at which it knows us, and whether the bus is root's while we are not.
+    """A connection to the bus at which it knows us, and whether the bus is root's.
 
     The mechanism is EXTERNAL without a name ("Authentication Protocol" of the D-Bus specification): who we are tells
     the kernel, which knows it also from inside a user namespace, where our number is another one than outside.
@@ -355,7 +355,7 @@ def _authenticated(address: bytes) -> "tuple[socket.socket, bool]":
     bus = socket.socket(socket.AF_UNIX)
     try:
         bus.settimeout(_PATIENCE)
-        bus.connect(address.decode("utf-8", "surrogateescape"))
+        bus.connect(address)  # bytes: a text would be written in the locale's encoding
         owner = peer.user(bus)
         if owner not in (posix.geteuid(), 0):
             raise _foreign(_ANOTHERS if owner is not None else _UNKNOWN)
@@ -368,7 +368,7 @@ def _authenticated(address: bytes) -> "tuple[socket.socket, bool]":
             raise PermissionError
         bus.sendall(b"BEGIN\r\n")
         bus.settimeout(_PATIENCE)  # for sending, should the bus stop reading
-        return bus, owner != posix.geteuid()
+        return bus, owner == 0
     except BaseException:
         bus.close()
         raise
@@ -404,9 +404,12 @@ def _is_offered(connection: "Any") -> bool:
                 if error.name.removeprefix("org.freedesktop.DBus.Error.") in _NOBODY:
                     return False
                 raise
-        # Our own bus lets nobody else in. Root's may have many users, one of whom may have taken the name.
-        if connection.is_roots and bus.GetConnectionUnixUser(_SERVICE)[0] not in (posix.geteuid(), 0):
-            raise _foreign("the keyring on the session bus is another user's, and no password goes there")
+        # Our own bus lets nobody else in. Root's may have many users, one of whom may have taken the name, also if we
+        # are root. Our number is the one that the bus knows: in a user namespace we have another one.
+        if connection.is_roots:
+            ours = bus.GetConnectionUnixUser(connection.unique_name)[0]
+            if bus.GetConnectionUnixUser(_SERVICE)[0] not in (ours, 0):
+                raise _foreign("the keyring on the session bus is another user's, and no password goes there")
     return True
 
 

@@ -9,6 +9,7 @@ from credhelpers import files as trust
 from credhelpers.clouds import child
 from credhelpers.errors import Unavailable
 from credhelpers.identity import home
+from credhelpers.vault import hcl
 from credhelpers.vault.connection import variable
 
 TYPE_CHECKING = False
@@ -19,7 +20,6 @@ _TOKEN_BYTES = 1 << 16  # a batch token holds its policies
 _FILE_BYTES = 1 << 16
 _OTHERS_MAY_READ = 0o004  # the group may: an agent writes 0640 by default, for the user in its group
 _CONFIGURATION = "the configuration file of `vault`"
-_HELPER = re.compile(r'^\s*\{?\s*"?token_helper"?\s*[=:]\s*"([^"\\\n]*)"', re.MULTILINE)  # HCL, or JSON
 
 
 def present(environ: "Environment", seconds: float) -> str:
@@ -69,12 +69,22 @@ def _helper(environ: "Environment") -> str:
             raise Unavailable(
                 f"{_CONFIGURATION} is open to others, who may write it", f"see what is in it, then run `{mending}`"
             )
-        found = _HELPER.search(content.decode("utf-8", "surrogateescape"))
-        if not found or not found[1]:
-            return ""
-        _check_program(found[1])
-        return found[1]
+        found = _named(content.decode("utf-8", "surrogateescape"), path)
+        if found:
+            _check_program(found)
+        return found
     return ""
+
+
+def _named(text: str, path: bytes) -> str:
+    """The token helper that a configuration file names, "" for none. Raises Unavailable for what is not HCL."""
+    try:
+        found = [value for words, value in hcl.read(text) if words == ("token_helper",)]
+    except hcl.Malformed as malformed:
+        raise Unavailable(
+            f"{_CONFIGURATION} is not HCL: line {malformed.line}", f"mend the line ({path.decode('ascii', 'replace')})"
+        ) from None
+    return found[0] if found and isinstance(found[0], str) else ""
 
 
 def _check_program(path: str) -> None:

@@ -58,6 +58,10 @@ _SENTENCES = {
         "start Vault, or correct VAULT_ADDR or `address`; `vault status` tries VAULT_ADDR",
     ),
     "socket": ("there is no agent of Vault at the socket", "start `vault agent`, or correct the path after `unix://`"),
+    "long": (
+        "the path of the agent's socket is longer than a socket's may be",
+        "have `vault agent` listen at one of 100 letters",
+    ),
     "proxy": ("the proxy does not lead to Vault", PROXY),
     "cut": ("the connection to Vault broke off", _STATUS),
 }
@@ -83,6 +87,8 @@ def reason(error: Exception) -> Final:
         cause = "unresolved"
     elif "NewConnectionError" in kinds:
         cause = "refused"
+    elif any(type(part) is OSError and "AF_UNIX" in str(part) for part in parts):  # it has no number
+        cause = "long"
     elif kinds & {"FileNotFoundError", "ConnectionRefusedError", "PermissionError"}:
         cause = "socket"
     else:

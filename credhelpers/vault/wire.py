@@ -238,18 +238,21 @@ class _ForwardPool:
 
 
 def _unix_pool(path: str) -> "Any":
+    """Connections to the socket, as bytes: a text would be written in the locale's encoding, and another one asked."""
     import socket
 
     from urllib3 import HTTPConnectionPool
     from urllib3.connection import HTTPConnection
+
+    place = path.encode("utf-8", "surrogateescape")
 
     class Connection(HTTPConnection):
         def _new_conn(self) -> socket.socket:
             found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 found.settimeout(_CONNECT)
-                found.connect(path)
-                if not peer.is_meant(found, path.encode("utf-8", "surrogateescape")):
+                found.connect(place)
+                if not peer.is_meant(found, place):
                     raise Final(*FOREIGN)
             except BaseException:
                 found.close()
