@@ -1,6 +1,6 @@
-"""The token cache: who writes entries, who may mint, what is remembered and what is forgotten.
+"""The token cache: who writes cached tokens, who may mint, what is remembered and what is forgotten.
 
-`entry` is the form of one token; here is the directory of them. It is an optimisation: no method but `erase` raises for
+`cached token` is the form of one token; here is the directory of them. It is an optimisation: no method but `erase` raises for
 what the file system does. Trouble costs time, never the answer, and is told to `notes`. What a stranger could have
 touched is not written and not repaired.
 """
@@ -10,10 +10,9 @@ import fcntl
 import posix
 from time import time
 
-from credhelpers import entry as entries
-from credhelpers import notes, private
+from credhelpers import cached_token, notes, private
+from credhelpers.cached_token import CLOCK_SLACK, FORMAT, MAGIC, CachedToken, Failure, head_of
 from credhelpers.credential import Credential
-from credhelpers.entry import CLOCK_SLACK, FORMAT, MAGIC, Entry, Failure, head_of
 from credhelpers.errors import Unavailable, reason, remedy
 
 TYPE_CHECKING = False
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _HOSTS = 64
-_ENTRIES = 256
+_TOKENS = 256
 _DEBRIS_AGE = 3600  # seconds; a temporary file this old has no writer any more
 _LOCKS = 64
 _SECOND_LOCKS = 32
@@ -59,14 +58,14 @@ class TokenCache:
         self._kind = kind
         self._path = path
 
-    def load(self, key: str) -> Entry | Failure | None:
-        """The entry for `key` that has not expired by this machine's clock, else the last failure to mint for it."""
-        return entries.load(self._path, self._name(key))
+    def load(self, key: str) -> CachedToken | Failure | None:
+        """The cached token for `key` that has not expired by this machine's clock, else the last failure to mint for it."""
+        return cached_token.load(self._path, self._name(key))
 
     def save(self, key: str, host: str, credential: Credential, issued: float) -> None:
         """Keep `credential`, minted from `issued` on, for `host` and the hosts that `key` had already.
 
-        It ends the memory of the last failure for `key`, also where other keys remember the same one. An entry of a
+        It ends the memory of the last failure for `key`, also where other keys remember the same one. A cached token of a
         newer format is left alone, and what was minted while `erase` ran is not kept.
         """
         try:
@@ -74,8 +73,10 @@ class TokenCache:
                 name = self._name(key)
                 if self._is_newer_format(folder, name):
                     return
-                old = entries.read_entry(folder, name)
-                self._keep(folder, name, Entry(credential, (*(old.hosts if old else ()), host), int(issued)), issued)
+                old = cached_token.read_token(folder, name)
+                self._keep(
+                    folder, name, CachedToken(credential, (*(old.hosts if old else ()), host), int(issued)), issued
+                )
                 self._remove_failures(folder, self._failures(folder, (name,)))
                 private.unlink(folder, name + b".failed")
                 self._prune(folder)
@@ -83,14 +84,14 @@ class TokenCache:
             _note("not written", error)
 
     def share(self, key: str, host: str, copy: str) -> None:
-        """Let the entry for `key`, if there is one, answer for `host` too, and be found under the key `copy`."""
+        """Let the cached token for `key`, if there is one, answer for `host` too, and be found under the key `copy`."""
         began = time()
         try:
             with self._open() as folder:
                 name, copy_name = self._name(key), self._name(copy)
-                if (old := entries.read_entry(folder, name)) and not self._is_newer_format(folder, copy_name):
-                    self._keep(folder, name, Entry(old.credential, (*old.hosts, host), old.issued), began)
-                    self._keep(folder, copy_name, Entry(old.credential, (host,), old.issued), began)
+                if (old := cached_token.read_token(folder, name)) and not self._is_newer_format(folder, copy_name):
+                    self._keep(folder, name, CachedToken(old.credential, (*old.hosts, host), old.issued), began)
+                    self._keep(folder, copy_name, CachedToken(old.credential, (host,), old.issued), began)
                     private.unlink(folder, copy_name + b".failed")
         except (OSError, ValueError) as error:
             _note("not written", error)
@@ -111,7 +112,7 @@ class TokenCache:
         """The last failure to mint for `key`, also beside a token that is still good."""
         try:
             with self._open() as folder:
-                return entries.read_failure(folder, self._name(key))
+                return cached_token.read_failure(folder, self._name(key))
         except (OSError, ValueError):
             return None
 
@@ -171,19 +172,19 @@ class TokenCache:
                 remedy(error, "`ls -la` shows mode and owner of the cache directory, see `docs/cache.md`"),
             ) from None
 
-    def entries(self) -> list[tuple[str, Entry]]:
-        """Every unexpired entry with the name that `is_for` compares with a key."""
-        found: list[tuple[str, Entry]] = []
+    def tokens(self) -> list[tuple[str, CachedToken]]:
+        """Every unexpired cached token with the name that `is_for` compares with a key."""
+        found: list[tuple[str, CachedToken]] = []
         try:
             with self._open() as folder:
-                loaded = ((name.decode(), entries.read_entry(folder, name)) for name in self._names(folder))
-                found.extend((name, entry) for name, entry in loaded if entry)
+                loaded = ((name.decode(), cached_token.read_token(folder, name)) for name in self._names(folder))
+                found.extend((name, cached) for name, cached in loaded if cached)
         except (OSError, ValueError) as error:
             _note("not read", error)
         return found
 
     def is_for(self, name: str, key: str) -> bool:
-        """Whether the entry `name` of `entries` is the one for `key`."""
+        """Whether the cached token `name` of `cached tokens` is the one for `key`."""
         return name.encode() == self._name(key)
 
     def _name(self, key: str) -> bytes:
@@ -205,11 +206,11 @@ class TokenCache:
         private.make_directory(self._path)
         return _Directory(private.open_directory(self._path))
 
-    def _keep(self, folder: int, name: bytes, entry: Entry, began: float) -> None:
-        credential = entry.credential
-        moments = (entry.issued, credential.soft, credential.hard, credential.expires)
+    def _keep(self, folder: int, name: bytes, cached: CachedToken, began: float) -> None:
+        credential = cached.credential
+        moments = (cached.issued, credential.soft, credential.hard, credential.expires)
         times = " ".join(str(int(min(moment, _FOREVER))) for moment in moments)
-        hosts = " ".join(tuple(dict.fromkeys(entry.hosts))[-_HOSTS:])
+        hosts = " ".join(tuple(dict.fromkeys(cached.hosts))[-_HOSTS:])
         if not (credential.memo.isascii() and credential.memo.isprintable()):
             raise OSError(22, "the memo is not a line of ASCII")  # EINVAL
         head = f"{times}\n{hosts}\n{credential.memo}\n".encode()
@@ -217,14 +218,14 @@ class TokenCache:
 
     def _is_newer_format(self, folder: int, name: bytes) -> bool:
         try:
-            words = entries.read_file(folder, name).partition(b"\n")[0].split(b" ")
+            words = cached_token.read_file(folder, name).partition(b"\n")[0].split(b" ")
             return words[0] + b" " == MAGIC and int(words[1]) > int(FORMAT)
         except (OSError, ValueError, IndexError):
             return False
 
     def _was_erased_after(self, folder: int, moment: float) -> bool:
         try:
-            mark = int(entries.read_body(folder, self._mark().encode()))
+            mark = int(cached_token.read_body(folder, self._mark().encode()))
         except (OSError, ValueError):
             return False
         return int(moment * 1000) <= mark <= (time() + CLOCK_SLACK) * 1000  # later ones are of another clock
@@ -233,7 +234,7 @@ class TokenCache:
         """Let nobody who began before now keep anything, unless it is to be seen already.
 
         The mark first, then the files of those who are writing: whoever writes just now sees the mark, or finds his
-        file gone, or has replaced an entry before the caller looks at them. Where no mark can be made, on a full
+        file gone, or has replaced a cached token before the caller looks at them. Where no mark can be made, on a full
         disk or a read-only one, nobody may be about to write. Raises OSError.
         """
         try:
@@ -242,7 +243,7 @@ class TokenCache:
             if self._is_anybody_minting(folder):
                 raise
         for name in posix.listdir(folder):
-            if name.startswith(".") and self._is_entry(name[1:].rpartition(".")[0]):
+            if name.startswith(".") and self._is_token(name[1:].rpartition(".")[0]):
                 private.unlink(folder, name)
 
     def _is_anybody_minting(self, folder: int) -> bool:
@@ -259,21 +260,21 @@ class TokenCache:
         return False
 
     def _names_for(self, host: str, keys: "Iterable[str]", bodies: "Mapping[bytes, bytes | None]") -> set[bytes]:
-        """The entries that answer for the host, and those under the keys."""
+        """The cached tokens that answer for the host, and those under the keys."""
         return {name for name, body in bodies.items() if _answers_for(body, host)} | set(map(self._name, keys))
 
     def _remove(self, folder: int, names: "Iterable[bytes]") -> None:
-        """Unlink entries, and what is remembered of failures for them."""
+        """Unlink cached tokens, and what is remembered of failures for them."""
         for name in names:
             private.unlink(folder, name)
             private.unlink(folder, name + b".failed")
 
     def _bodies(self, folder: int) -> dict[bytes, bytes | None]:
-        """What is in the entries, expired or not: empty if that is no entry, None if it cannot be read now."""
+        """What is in the cached tokens, expired or not: empty if that is no cached token, None if it cannot be read now."""
         found: dict[bytes, bytes | None] = {}
         for name in self._names(folder):
             try:
-                found[name] = entries.read_body(folder, name)
+                found[name] = cached_token.read_body(folder, name)
             except ValueError:
                 found[name] = b""
             except OSError:
@@ -281,21 +282,21 @@ class TokenCache:
         return found
 
     def _failures(self, folder: int, names: "Iterable[bytes]") -> set[bytes]:
-        """What is remembered of failures for these entries."""
+        """What is remembered of failures for these cached tokens."""
         found = set()
         for name in names:
             try:
-                found.add(entries.read_body(folder, name + b".failed"))
+                found.add(cached_token.read_body(folder, name + b".failed"))
             except (OSError, ValueError):
                 continue  # nothing that is worth a word
         return found
 
     def _remove_failures(self, folder: int, failures: set[bytes]) -> None:
-        """Forget these failures under all keys: an order and its hosts remember the same."""
+        """Forget these failures under all keys: a minter and its hosts remember the same."""
         if failures:
             for name in posix.listdir(folder):
-                entry, found, _ = name.partition(".failed")
-                if found and self._is_entry(entry) and self._failures(folder, (entry.encode(),)) & failures:
+                cached, found, _ = name.partition(".failed")
+                if found and self._is_token(cached) and self._failures(folder, (cached.encode(),)) & failures:
                     private.unlink(folder, name)
 
     def _replace(self, folder: int, name: bytes, body: bytes, began: float | None = None) -> None:
@@ -320,10 +321,10 @@ class TokenCache:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, held)
 
     def _names(self, folder: int) -> list[bytes]:
-        """The entries of this kind."""
-        return [name.encode() for name in posix.listdir(folder) if self._is_entry(name)]
+        """The cached tokens of this kind."""
+        return [name.encode() for name in posix.listdir(folder) if self._is_token(name)]
 
-    def _is_entry(self, name: str) -> bool:
+    def _is_token(self, name: str) -> bool:
         """Whether this is a name that `_name` gives: the kind and 40 hexadecimal digits."""
         kind, _, digits = name.rpartition("-")
         return (
@@ -333,29 +334,29 @@ class TokenCache:
     def _is_debris(self, name: str) -> bool:
         """Whether this is the name of a note, or of a temporary file if nobody is writing it any more."""
         target = name[1:].rpartition(".")[0] if name.startswith(".") else name
-        return target == self._mark() or self._is_entry(target.removesuffix(".failed"))
+        return target == self._mark() or self._is_token(target.removesuffix(".failed"))
 
     def _prune(self, folder: int) -> None:
-        """Keep the newest entries up to the limit, and no debris of killed writers or old notes.
+        """Keep the newest cached tokens up to the limit, and no debris of killed writers or old notes.
 
         What has another name is left alone: somebody may have named a directory that holds other things.
         """
         now = time()
-        entries = []
+        found = []
         for name in posix.listdir(folder):
-            is_entry = self._is_entry(name)
-            if not is_entry and not self._is_debris(name):
+            is_token = self._is_token(name)
+            if not is_token and not self._is_debris(name):
                 continue
             try:
                 changed = posix.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
             except FileNotFoundError:
                 continue
-            if is_entry:
-                entries.append((changed, name.encode()))
+            if is_token:
+                found.append((changed, name.encode()))
             elif changed < now - _DEBRIS_AGE:
                 private.unlink(folder, name)
-        entries.sort(reverse=True)
-        for _, name_bytes in entries[_ENTRIES:]:
+        found.sort(reverse=True)
+        for _, name_bytes in found[_TOKENS:]:
             if not self._is_newer_format(folder, name_bytes):
                 private.unlink(folder, name_bytes)
 
@@ -376,12 +377,12 @@ class _Directory:
 
 
 def _answers_for(body: bytes | None, host: str) -> bool:
-    """Whether an entry is for `host`, or cannot be read now but perhaps later."""
+    """Whether a cached token is for `host`, or cannot be read now but perhaps later."""
     return body is None or host.encode() in body.partition(b"\n")[2].partition(b"\n")[0].split()
 
 
 def _tail(body: bytes | None) -> bytes:
-    """The token in an entry, as it is answered; empty if there is none."""
+    """The token in a cached token, as it is answered; empty if there is none."""
     return b"".join((body or b"").split(b"\n", 3)[3:])
 
 

@@ -187,11 +187,11 @@ def _check_reached(file: "_File", pattern: str, number: int, earlier: "dict[str,
             f"line {file.line(number, 'match')}: the same `match` as in line {file.line(first, 'match')}",
             "keep the one that is meant: the first would win",
         )
-    for other, place in earlier.items():
-        if place < number and "*" in other and covers(other, pattern):
+    for other, start in earlier.items():
+        if start < number and "*" in other and covers(other, pattern):
             raise file.fault(
                 f"line {file.line(number, 'match')}: never reached, "
-                f"`match` in line {file.line(place, 'match')} has all of its hosts",
+                f"`match` in line {file.line(start, 'match')} has all of its hosts",
                 "put the particular one first: the first that matches counts",
             )
 
@@ -260,9 +260,9 @@ def _lines(text: str) -> dict[tuple[int, str | None], int]:
             elif is_header:
                 owner = -1
             elif owner == 0 and is_list and len(value) == len(braces):
-                for place, table in zip(braces, value, strict=True):
+                for start, table in zip(braces, value, strict=True):
                     number += 1
-                    found |= {(number, name): place for name in (None, *table)}
+                    found |= {(number, name): start for name in (None, *table)}
             found.setdefault((0 if is_header else owner, key), line)
     return found
 
@@ -291,8 +291,8 @@ def _statements(text: str) -> "Iterator[tuple[int, str, list[int]]]":
 
 def _position(error: Exception) -> str:
     """`line 3, column 7` out of what tomllib says, without the text of the line."""
-    _, found, place = str(error).rpartition("(at ")
-    return place.rstrip(")") if found else "unreadable"
+    _, found, start = str(error).rpartition("(at ")
+    return start.rstrip(")") if found else "unreadable"
 
 
 def _read(environ: "Environment") -> str | None:

@@ -68,7 +68,7 @@ def registry(server: str) -> str:
     return host
 
 
-def place(server: str) -> tuple[str, str]:
+def authority(server: str) -> tuple[str, str]:
     """Host, in lower case, and port of any registry; the port is "" where it is that of `https`.
 
     The four names of Docker Hub are one. Raises NotFound as `registry` does, but for a port, and for the keys under

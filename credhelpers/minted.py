@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from credhelpers.credential import Credential
     from credhelpers.identity import Environment
-    from credhelpers.tokens import Order
+    from credhelpers.tokens import Minter
 
     class Source(Protocol):
         """What issues tokens for the registries of one cloud."""
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
             Raises NotFound if `server` is no name of a registry.
             """
 
-        def key(self, server: str) -> str:
+        def host_key(self, server: str) -> str:
             """The fingerprint of `server` and of everything that selects the identity which would mint for it.
 
             Cheap: no SDK, no network, no child, no parsing of a configuration file (its stamp is in the fingerprint).
             Raises NotFound if `server` is certainly not a registry of this source.
             """
 
-        def order(self, server: str) -> Order:
+        def minter(self, server: str) -> Minter:
             """What to mint for `server`: its host read, its configuration applied.
 
             Raises NotFound if `server` is not a registry of this source, Unavailable if the configuration is broken.
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 class Minted:
-    """The helper that answers with tokens of `source`, through a cache where `entry.directory` has it for `environ`."""
+    """The helper that answers with tokens of `source`, through a cache where `cached_token.directory` has it for `environ`."""
 
     __slots__ = ("_source", "_tokens")
 
@@ -64,7 +64,7 @@ class Minted:
 
         Raises NotFound if `server` is not a registry of the source, and again what a failed mint raised just now.
         """
-        return self._tokens.ready(self._source.key(server))
+        return self._tokens.ready(self._source.host_key(server))
 
     def get(self, server: str) -> "Credential":
         """A token that is not due for renewal in the foreground: another process's, or a new one."""
@@ -77,7 +77,9 @@ class Minted:
     def store(self, server: str, credential: "Credential") -> None:  # noqa: ARG002 - the helpers' common signature
         """Accept what `docker login` typed for a registry of the source and keep nothing: its tokens are minted."""
         try:
-            self._source.order(server)  # not `key`, which takes any host for an alias where there is a configuration
+            self._source.minter(
+                server
+            )  # not `host_key`, which takes any host for an alias where there is a configuration
         except NotFound:
             raise Unsupported(
                 f"docker-credential-{self._source.kind} keeps no passwords, and this is not one of its registries",
@@ -92,20 +94,20 @@ class Minted:
         """The hosts that `get` answers from the cache, to this identity, now."""
         cache = self._tokens.cache
         found = {}
-        for name, entry in cache.entries():
-            for host in entry.hosts:
+        for name, cached in cache.tokens():
+            for host in cached.hosts:
                 try:
-                    is_ours = cache.is_for(name, self._source.key(host))
+                    is_ours = cache.is_for(name, self._source.host_key(host))
                 except NotFound:
                     continue  # a host that an older configuration owned
                 if is_ours:
-                    found[host] = entry.credential.username
+                    found[host] = cached.credential.username
         return found
 
     def _forget(self, server: str, *keys: str) -> None:
         """Let the cache have nothing for the server, nor anything under further keys."""
         try:
-            key = self._source.key(server)
+            key = self._source.host_key(server)
         except NotFound:
             return
         self._tokens.cache.erase(self._source.host(server), key, *keys)
@@ -117,12 +119,12 @@ class Minted:
         """
         source = self._source
         host = source.host(server)
-        key = source.key(server)
+        key = source.host_key(server)
 
         def is_still() -> bool:
             try:
-                return source.key(host) == key
+                return source.host_key(host) == key
             except NotFound:
                 return False  # the configuration that owned the host has gone
 
-        return Wanted(source.order(server), host, key, is_still)
+        return Wanted(source.minter(server), host, key, is_still)

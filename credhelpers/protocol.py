@@ -324,16 +324,16 @@ def _internal(error: BaseException) -> Unavailable:
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
-    place = ""
+    where = ""
     if trace:
         file = trace.tb_frame.f_code.co_filename.rpartition("/")[2]
-        place = f" in {file}:{trace.tb_lineno}"
+        where = f" in {file}:{trace.tb_lineno}"
     if isinstance(error, OSError) and error.strerror:
         return Unavailable(
-            f"this system failed: {reason(error)}{place}", remedy(error, "`dmesg` may say more; try again")
+            f"this system failed: {reason(error)}{where}", remedy(error, "`dmesg` may say more; try again")
         )
     return Unavailable(
-        f"internal error: {type(error).__name__}{place}",
+        f"internal error: {type(error).__name__}{where}",
         "this is a defect of credhelpers, please report it",
     )
 

@@ -9,9 +9,9 @@ is on the way of a cache hit, so this module imports no more than a hit does.
 import posix
 from time import monotonic, sleep, time
 
-from credhelpers import entry as entries
+from credhelpers import cached_token
+from credhelpers.cached_token import CachedToken, Failure
 from credhelpers.credential import Credential
-from credhelpers.entry import Entry, Failure
 from credhelpers.errors import DeadlinePassed, HelperError, NotFound, Unavailable, overdue, shortage
 
 TYPE_CHECKING = False
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from credhelpers.cache import TokenCache
     from credhelpers.identity import Environment
 
-    class Order(Protocol):
+    class Minter(Protocol):
         """One token to be minted by one identity."""
 
         @property
-        def key(self) -> str:
+        def token_key(self) -> str:
             """The fingerprint of the token: the same for all servers that it opens, another for another identity."""
 
         def mint(self, old: Credential | None = None) -> Credential:
@@ -59,28 +59,30 @@ class Wanted:
     """A token that is wanted: how it is minted, and where a copy for one host is kept besides.
 
     host:     who asks, "" for what no host is answered with
-    key:      of the host's copy
+    host_key: under which the host's copy is cached; the token itself is under `token_key`
     is_still: whether the identity is the one that all this was read for: else nobody knows whose the token is
     """
 
-    __slots__ = ("host", "is_still", "key", "order", "token")
+    __slots__ = ("host", "host_key", "is_still", "minter", "token_key")
 
-    def __init__(self, order: "Order", host: str = "", key: str = "", is_still: "Callable[[], bool]" = _always) -> None:
-        self.order = order
-        self.token = order.key
+    def __init__(
+        self, minter: "Minter", host: str = "", host_key: str = "", is_still: "Callable[[], bool]" = _always
+    ) -> None:
+        self.minter = minter
+        self.token_key = minter.token_key
         self.host = host
-        self.key = key or self.token
+        self.host_key = host_key or self.token_key
         self.is_still = is_still
 
 
 class Tokens:
-    """The tokens of `kind`, one word, `[a-z]+`, through a cache where `entry.directory` has it for `environ`."""
+    """The tokens of `kind`, one word, `[a-z]+`, through a cache where `cached_token.directory` has it for `environ`."""
 
     __slots__ = ("_directory", "_kind")
 
     def __init__(self, kind: str, environ: "Environment" = posix.environ, uncached: bytes = b"") -> None:
         self._kind = kind
-        self._directory = None if environ.get(uncached) else entries.directory(environ)
+        self._directory = None if environ.get(uncached) else cached_token.directory(environ)
 
     @property
     def cache(self) -> "TokenCache":
@@ -92,7 +94,7 @@ class Tokens:
     def ready(self, key: str) -> Credential | None:
         """The cached token if it has not expired. Raises again what a failed mint raised just now."""
         found = self._load(key)
-        if isinstance(found, Entry):
+        if isinstance(found, CachedToken):
             return found.credential
         _raise_remembered(found)
         return None
@@ -100,7 +102,7 @@ class Tokens:
     def cached(self, key: str) -> Credential | None:
         """The cached token if it has not expired, whatever failed since."""
         found = self._load(key)
-        return found.credential if isinstance(found, Entry) else None
+        return found.credential if isinstance(found, CachedToken) else None
 
     def get(self, wanted: Wanted, refused: Credential | None = None) -> Credential:
         """A token that is not due for renewal in the foreground: another process's, or a new one.
@@ -111,12 +113,12 @@ class Tokens:
         began = monotonic()
         pause = _POLL
         while True:
-            lock = cache.lock(wanted.token)
+            lock = cache.lock(wanted.token_key)
             waited = monotonic() - began
-            second = None if lock or waited <= _WAIT else cache.lock(wanted.token, is_second=True)
+            second = None if lock or waited <= _WAIT else cache.lock(wanted.token_key, is_second=True)
             try:
                 # Looked up while the lock is held, or while somebody else mints: either way somebody may have finished.
-                found = _other_than(refused, cache.load(wanted.token))
+                found = _other_than(refused, cache.load(wanted.token_key))
                 if found and time() < found.credential.hard:
                     if lock:
                         _share(cache, wanted)
@@ -134,12 +136,12 @@ class Tokens:
     def refresh(self, wanted: Wanted) -> None:
         """Renew the cached token unless somebody does it already, has just done it or has just failed."""
         cache = self.cache
-        lock = cache.lock(wanted.token)
+        lock = cache.lock(wanted.token_key)
         if lock is None:
             return
         try:
-            found = _other_than(None, cache.load(wanted.token))
-            failure = cache.failure(wanted.token)
+            found = _other_than(None, cache.load(wanted.token_key))
+            failure = cache.failure(wanted.token_key)
             if found and time() < found.credential.soft:
                 _share(cache, wanted)
             elif not failure or time() >= failure.at + _RENEWAL_PAUSE:
@@ -147,18 +149,18 @@ class Tokens:
         finally:
             lock.release()
 
-    def _load(self, key: str) -> Entry | Failure | None:
-        return entries.load(self._directory, f"{self._kind}-{key}".encode())
+    def _load(self, key: str) -> CachedToken | Failure | None:
+        return cached_token.load(self._directory, f"{self._kind}-{key}".encode())
 
     def _mint(
-        self, cache: "TokenCache", wanted: Wanted, old: Entry | None, refused: Credential | None = None
+        self, cache: "TokenCache", wanted: Wanted, old: CachedToken | None, refused: Credential | None = None
     ) -> Credential:
         from credhelpers import environment  # what a hit does not need
 
         started = time()
         try:
             try:
-                credential = wanted.order.mint(old.credential if old else None)
+                credential = wanted.minter.mint(old.credential if old else None)
             finally:
                 environment.restore()  # else `is_still` would see what a library was shown
             if credential.expires <= time():
@@ -168,7 +170,7 @@ class Tokens:
                 )
         except (NotFound, Unavailable, DeadlinePassed) as error:
             # After a long wait there are others who mint: what they got, or know, is more than that this one came late.
-            if found := _newer_than(old, _other_than(refused, cache.load(wanted.token))):
+            if found := _newer_than(old, _other_than(refused, cache.load(wanted.token_key))):
                 return found.credential
             if isinstance(error, DeadlinePassed):
                 _pass_on(cache, wanted)
@@ -176,13 +178,13 @@ class Tokens:
                 raise
             failure = Failure(error if isinstance(error, HelperError) else overdue(), time(), time() - started)
             if wanted.is_still():
-                for key in {wanted.token, wanted.key}:
+                for key in {wanted.token_key, wanted.host_key}:
                     cache.save_failure(key, failure)
             raise
         lead = min(credential.soft - started, _LONGEST_LEAD) * _JITTER
         credential.soft += lead * (2 * int.from_bytes(posix.urandom(4), "big") / 0xFFFFFFFF - 1)
         if wanted.is_still():
-            for key in dict.fromkeys((wanted.token, wanted.key)):
+            for key in dict.fromkeys((wanted.token_key, wanted.host_key)):
                 cache.save(key, wanted.host, credential, started)
         return credential
 
@@ -199,27 +201,27 @@ def _is_remembered(failure: Failure | None) -> "TypeGuard[Failure]":
     return time() < failure.at + min(_REMEMBERED_AT_MOST, _REMEMBERED_TIMES * failure.took)
 
 
-def _other_than(refused: Credential | None, found: Entry | Failure | None) -> Entry | None:
-    if isinstance(found, Entry) and not (refused and found.credential.tail() == refused.tail()):
+def _other_than(refused: Credential | None, found: CachedToken | Failure | None) -> CachedToken | None:
+    if isinstance(found, CachedToken) and not (refused and found.credential.tail() == refused.tail()):
         return found
     return None
 
 
-def _newer_than(old: Entry | None, found: Entry | None) -> Entry | None:
+def _newer_than(old: CachedToken | None, found: CachedToken | None) -> CachedToken | None:
     if found and old and (found.issued, found.credential.tail()) == (old.issued, old.credential.tail()):
         return None
     return found
 
 
 def _share(cache: "TokenCache", wanted: Wanted) -> None:
-    """Let the order's token answer for this host too."""
-    if wanted.key != wanted.token and wanted.is_still():
-        cache.share(wanted.token, wanted.host, wanted.key)
+    """Let the minter's token answer for this host too."""
+    if wanted.host_key != wanted.token_key and wanted.is_still():
+        cache.share(wanted.token_key, wanted.host, wanted.host_key)
 
 
 def _pass_on(cache: "TokenCache", wanted: Wanted) -> None:
-    """Raise what failed a moment ago for another host of the order, and remember it for this host."""
-    failure = cache.failure(wanted.token)
-    if _is_remembered(failure) and wanted.key != wanted.token and wanted.is_still():
-        cache.save_failure(wanted.key, failure)
+    """Raise what failed a moment ago for another host of the minter, and remember it for this host."""
+    failure = cache.failure(wanted.token_key)
+    if _is_remembered(failure) and wanted.host_key != wanted.token_key and wanted.is_still():
+        cache.save_failure(wanted.host_key, failure)
     _raise_remembered(failure)

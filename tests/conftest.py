@@ -76,7 +76,7 @@ def home(tmp_path: Path) -> Path:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of the cache's modules; their sleep moves it, and the monotonic one goes along."""
     fake = Clock()
-    for module in ("entry", "cache", "tokens"):
+    for module in ("cached_token", "cache", "tokens"):
         monkeypatch.setattr(f"credhelpers.{module}.time", fake)
 
     def sleep(seconds: float) -> None:

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from credhelpers import hosts
 from credhelpers.cache import TokenCache
-from credhelpers.entry import Entry
+from credhelpers.cached_token import CachedToken
 from credhelpers.errors import HelperError, NotFound, Unavailable
 from credhelpers.sources.acr import _VARIABLES, MANUAL, SETTINGS, Acr
 from tests.fakes.azure import (
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from credhelpers.credential import Credential
-    from credhelpers.sources.acr import Order
+    from credhelpers.sources.acr import AcrMinter
     from tests.fakes.tls import Authority
 
     Mint = Callable[..., Credential]
@@ -98,23 +98,23 @@ def get(home: Path) -> Callable[..., Result]:
 
 
 @pytest.fixture
-def order(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Order]:
+def minter(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AcrMinter]:
     """An order of the source in this process, under the environment given and no other."""
 
-    def order(env: dict[str, str], server: str = HOST) -> Order:
+    def minter(env: dict[str, str], server: str = HOST) -> AcrMinter:
         for name in list(os.environ):
             monkeypatch.delenv(name)
         for name, value in environment(home, **env).items():
             monkeypatch.setenv(name, value)
-        return Acr(dict(os.environb)).order(server)
+        return Acr(dict(os.environb)).minter(server)
 
-    return order
+    return minter
 
 
 @pytest.fixture
-def mint(order: Callable[..., Order]) -> Mint:
+def mint(minter: Callable[..., AcrMinter]) -> Mint:
     """A token by such an order."""
-    return lambda *arguments: order(*arguments).mint()
+    return lambda *arguments: minter(*arguments).mint()
 
 
 def write_config(home: Path, *lines: str, match: str = HOST) -> Path:
@@ -497,11 +497,11 @@ def test_a_token_in_hand_outlives_its_identity(
     assert get(env, REGISTRIES[1], cached=True) == Result(1, NOT_FOUND, b"")
 
 
-def test_where_a_token_is_in_hand_nobody_at_all_is_an_error(azure: FakeAzure, order: Callable[..., Order]) -> None:
+def test_where_a_token_is_in_hand_nobody_at_all_is_an_error(azure: FakeAzure, minter: Callable[..., AcrMinter]) -> None:
     """It says so, and what to do, since this identity got a token a moment ago."""
-    old = order(azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds)).mint()
+    old = minter(azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds)).mint()
     with pytest.raises(Unavailable, match="no identity is found any more for the token in hand") as raised:
-        order(azure.environment(PATH="/usr/bin:/bin")).mint(old)
+        minter(azure.environment(PATH="/usr/bin:/bin")).mint(old)
 
     assert "`az login`" in raised.value.hint
 
@@ -626,9 +626,9 @@ def test_another_login_of_az_is_another_key_even_beside_a_secret(narrowed: str, 
         b"AZURE_TOKEN_CREDENTIALS": narrowed.encode(),
     }
     (folder / "azureProfile.json").write_text("alice")
-    alice = Acr(environ).key(HOST)
+    alice = Acr(environ).host_key(HOST)
     (folder / "azureProfile.json").write_text("bob")
-    assert Acr(environ).key(HOST) != alice
+    assert Acr(environ).host_key(HOST) != alice
 
 
 def test_a_hanging_az_is_ended_with_its_children(azure: FakeAzure, get: Callable[..., Result], tmp_path: Path) -> None:
@@ -1137,9 +1137,9 @@ def test_ht1_look_alikes_are_not_ours(azure: FakeAzure, monkeypatch: pytest.Monk
     source = Acr({b"HOME": os.fsencode(NOWHERE)})
     for host in hosts:
         with pytest.raises(NotFound):
-            source.key(host)
+            source.host_key(host)
         with pytest.raises(NotFound):
-            source.order(host)
+            source.minter(host)
     assert azure.requests == []
 
 
@@ -1153,19 +1153,19 @@ def configure_registries(home: Path) -> None:
 
 
 def test_ht1_look_alikes_are_not_ours_with_a_configuration_either(
-    azure: FakeAzure, order: Callable[..., Order], home: Path
+    azure: FakeAzure, minter: Callable[..., AcrMinter], home: Path
 ) -> None:
     """What the configuration says of Azure's hosts and of an alias makes nobody else a registry."""
     configure_registries(home)
     env = azure.principal()
     for host in (HOST, "myregistry.azurecr.cn", "myregistry.westeurope.geo.azurecr.io", "mirror.acme.example"):
-        assert order(env, host).key
+        assert minter(env, host).token_key
     source = Acr(dict(os.environb))
     strangers = {*_LOOK_ALIKES["azure"], *foreign_hosts(), "x.mirror.acme.example", "mirror.acme.example.evil.example"}
     assert len(strangers) > 400
     for host in strangers:
         with pytest.raises(HelperError):
-            source.order(hosts.server_from(host.encode()))
+            source.minter(hosts.server_from(host.encode()))
     assert azure.proxy.asked == []
     assert azure.requests == []
 
@@ -1220,7 +1220,7 @@ def test_ht1_a_foreign_host_loads_no_sdk(azure: FakeAzure, get: Callable[..., Re
 )
 def test_ht2_genuine_hosts_are_ours(host: str) -> None:
     """Every documented form of a login server is accepted."""
-    assert Acr({b"HOME": os.fsencode(NOWHERE)}).key(host)
+    assert Acr({b"HOME": os.fsencode(NOWHERE)}).host_key(host)
 
 
 def test_ht7_netrc_is_not_read(azure: FakeAzure, mint: Mint, home: Path) -> None:
@@ -1494,10 +1494,10 @@ def test_ci7_every_setting_that_selects_an_identity_is_a_miss(tmp_path: Path) ->
     (tmp_path / "azd").mkdir()
     base = {b"HOME": str(home).encode()} | {name: str(path).encode() for name, path in files.items()}
     del base[b"AZURE_CLIENT_CERTIFICATE_PATH"]
-    keys = {"base": (Acr(base).key(HOST), Acr(base).order(HOST).key)}
+    keys = {"base": (Acr(base).host_key(HOST), Acr(base).minter(HOST).token_key)}
 
     def note(name: str, environ: dict[bytes, bytes]) -> None:
-        keys[name] = (Acr(environ).key(HOST), Acr(environ).order(HOST).key)
+        keys[name] = (Acr(environ).host_key(HOST), Acr(environ).minter(HOST).token_key)
 
     own_files = {"AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CONFIG_DIR", "AZD_CONFIG_DIR"}
     names = (
@@ -1548,7 +1548,7 @@ def test_an_alias_of_another_registry_is_another_key(tmp_path: Path) -> None:
     for registry in REGISTRIES[:2]:
         write_config(tmp_path, f'registry = "{registry}"', match="mirror.acme.example")
         source = Acr({b"HOME": str(tmp_path).encode()})
-        keys |= {source.key("mirror.acme.example"), source.order("mirror.acme.example").key}
+        keys |= {source.host_key("mirror.acme.example"), source.minter("mirror.acme.example").token_key}
     assert len(keys) == 4
 
 
@@ -1586,10 +1586,10 @@ def test_a_renewed_token_file_is_the_same_identity(tmp_path: Path) -> None:
     path = tmp_path / "token"
     environ = {b"HOME": os.fsencode(NOWHERE), b"AZURE_FEDERATED_TOKEN_FILE": str(path).encode()}
     path.write_text("one")
-    keys = (Acr(environ).key(HOST), Acr(environ).order(HOST).key)
+    keys = (Acr(environ).host_key(HOST), Acr(environ).minter(HOST).token_key)
     path.write_text("another")
 
-    assert keys == (Acr(environ).key(HOST), Acr(environ).order(HOST).key)
+    assert keys == (Acr(environ).host_key(HOST), Acr(environ).minter(HOST).token_key)
 
 
 def slow_exchange(azure: FakeAzure) -> None:
@@ -1622,9 +1622,9 @@ def test_twelve_calls_past_the_soft_expiry_renew_once(azure: FakeAzure, get: Cal
     first = {get(env, cached=True).credential["Secret"]}
     source = Acr({name.encode(): value.encode() for name, value in environment(home, **env).items()})
     cache = TokenCache("acr", bytes(home / ".cache/credhelpers"))
-    for key in (source.key(HOST), source.order(HOST).key):
+    for key in (source.host_key(HOST), source.minter(HOST).token_key):
         entry = cache.load(key)
-        assert isinstance(entry, Entry)
+        assert isinstance(entry, CachedToken)
         entry.credential.soft = time.time() - 60
         cache.save(key, HOST, entry.credential, entry.issued)
     slow_exchange(azure)

@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credhelpers import cache as caches
-from credhelpers import entry as entries
-from credhelpers import notes, private
+from credhelpers import cached_token, notes, private
 from credhelpers.cache import TokenCache
+from credhelpers.cached_token import CachedToken, Failure
 from credhelpers.credential import INFINITY, Credential
-from credhelpers.entry import Entry, Failure
 from credhelpers.errors import NotFound, Unavailable
 from credhelpers.minted import Minted
 from tests.fakes import source as fakes
@@ -45,7 +44,7 @@ def _key(number: int) -> str:
 
 _KEY = _key(0xABC)
 _NAME = f"fake-{_KEY}"
-_COPY = _key(0xC0B)  # the key of a host, under which lies a copy of the order's token
+_COPY = _key(0xC0B)  # the key of a host, under which lies a copy of the minter's token
 
 
 @pytest.fixture
@@ -63,24 +62,24 @@ def told() -> Iterator[Callable[[], list[str]]]:
 
 
 def _token(secret: str = "token", life: float = 300) -> Credential:
-    now = entries.time()  # type: ignore[attr-defined] # the clock that a test may stand still
+    now = cached_token.time()  # type: ignore[attr-defined] # the clock that a test may stand still
     return Credential("user", secret, soft=now + life / 3, hard=now + life / 2, expires=now + life)
 
 
 def _save(cache: TokenCache, key: str = _KEY, host: str = _HOST, secret: str = "token") -> None:
-    now = entries.time()  # type: ignore[attr-defined] # as above
+    now = cached_token.time()  # type: ignore[attr-defined] # as above
     cache.save(key, host, _token(secret), now)
 
 
 def _secret(cache: TokenCache, key: str = _KEY) -> str | None:
-    entry = cache.load(key)
-    return entry.credential.expose()[1] if isinstance(entry, Entry) else None
+    cached = cache.load(key)
+    return cached.credential.expose()[1] if isinstance(cached, CachedToken) else None
 
 
 def _hosts(cache: TokenCache, key: str = _KEY) -> tuple[str, ...]:
-    entry = cache.load(key)
-    assert isinstance(entry, Entry)
-    return entry.hosts
+    cached = cache.load(key)
+    assert isinstance(cached, CachedToken)
+    return cached.hosts
 
 
 def _listed(folder: Path) -> list[str]:
@@ -121,7 +120,7 @@ def test_the_names_of_files_tell_no_identity(cache: TokenCache, folder: Path) ->
 
 
 def test_hosts_are_capped_and_the_newest_stay(cache: TokenCache) -> None:
-    """An entry that everybody shares does not grow without end, and a host counts once."""
+    """A cached token that everybody shares does not grow without end, and a host counts once."""
     for number in range(80):
         _save(cache, host=f"h{number}.one.fake.example")
     cache.share(_KEY, "h79.one.fake.example", _COPY)
@@ -130,7 +129,7 @@ def test_hosts_are_capped_and_the_newest_stay(cache: TokenCache) -> None:
 
 
 def test_sharing_changes_nothing_but_the_hosts(cache: TokenCache, clock: Clock, folder: Path) -> None:
-    """Nor does it make an entry where none is; the copy is the same token, for its own host alone."""
+    """Nor does it make a cached token where none is; the copy is the same token, for its own host alone."""
     cache.share(_KEY, _HOST, _COPY)
     assert _listed(folder) == []
     _save(cache)
@@ -138,17 +137,17 @@ def test_sharing_changes_nothing_but_the_hosts(cache: TokenCache, clock: Clock, 
     clock.now += 10
     cache.share(_KEY, "b.one.fake.example", _COPY)
     after, copy = cache.load(_KEY), cache.load(_COPY)
-    assert isinstance(before, Entry)
-    for entry, hosts in ((after, (_HOST, "b.one.fake.example")), (copy, ("b.one.fake.example",))):
-        assert isinstance(entry, Entry)
-        assert entry.hosts == hosts
-        assert entry.issued == before.issued
-        assert entry.credential.tail() == before.credential.tail()
-        assert entry.credential.soft == before.credential.soft
+    assert isinstance(before, CachedToken)
+    for cached, hosts in ((after, (_HOST, "b.one.fake.example")), (copy, ("b.one.fake.example",))):
+        assert isinstance(cached, CachedToken)
+        assert cached.hosts == hosts
+        assert cached.issued == before.issued
+        assert cached.credential.tail() == before.credential.tail()
+        assert cached.credential.soft == before.credential.soft
 
 
 def test_sharing_renews_the_copy_and_ends_its_failure(cache: TokenCache) -> None:
-    """A host that had an older token, or a failure, has the order's token from then on."""
+    """A host that had an older token, or a failure, has the minter's token from then on."""
     _save(cache, _COPY, secret="old")
     cache.save_failure(_COPY, Failure(Unavailable("it rains"), time.time(), 1))
     _save(cache, secret="new")
@@ -160,10 +159,10 @@ def test_sharing_renews_the_copy_and_ends_its_failure(cache: TokenCache) -> None
 def test_a_token_without_an_end_is_kept(cache: TokenCache) -> None:
     """A source may issue what does not age; infinity has no digits."""
     cache.save(_KEY, _HOST, Credential("user", "for ever"), time.time())
-    entry = cache.load(_KEY)
-    assert isinstance(entry, Entry)
-    assert entry.credential.expires < INFINITY
-    assert entry.credential.soft > time.time() + 1e9
+    cached = cache.load(_KEY)
+    assert isinstance(cached, CachedToken)
+    assert cached.credential.expires < INFINITY
+    assert cached.credential.soft > time.time() + 1e9
 
 
 def test_without_a_directory_nothing_is_kept_and_nothing_fails() -> None:
@@ -175,7 +174,7 @@ def test_without_a_directory_nothing_is_kept_and_nothing_fails() -> None:
     cache.erase(_HOST, _KEY)
     assert cache.load(_KEY) is None
     assert cache.failure(_KEY) is None
-    assert cache.entries() == []
+    assert cache.tokens() == []
     lock = cache.lock(_KEY)
     assert lock is not None
     lock.release()
@@ -199,7 +198,7 @@ def test_a_directory_that_cannot_be_had_is_no_error(path: bytes, told: Callable[
     cache.share(_KEY, _HOST, _COPY)
     assert cache.load(_KEY) is None
     assert cache.failure(_KEY) is None
-    assert cache.entries() == []
+    assert cache.tokens() == []
     lock = cache.lock(_KEY)
     assert lock is not None
     lock.release()
@@ -355,7 +354,7 @@ def test_something_strange_in_the_place_of_a_file_costs_no_answer(
     cache.failure(_KEY)
     cache.save_failure(_KEY, Failure(Unavailable("x"), time.time(), 1))
     _save(cache, secret="new")
-    cache.entries()
+    cache.tokens()
     lock.release()
     assert time.monotonic() - started < patience(1)
     if name != _NAME or kind != "directory":
@@ -418,7 +417,7 @@ def test_files_of_others_in_the_directory_are_never_touched(name: str, cache: To
     for number in range(3):
         _save(cache, _key(number))
     cache.save_failure(_KEY, Failure(NotFound(), 1, 1))
-    cache.entries()
+    cache.tokens()
     cache.erase(_HOST, _key(1))
     after = _snapshot(folder)
     del before["."]
@@ -426,7 +425,7 @@ def test_files_of_others_in_the_directory_are_never_touched(name: str, cache: To
 
 
 def test_pruning_keeps_the_newest(cache: TokenCache, folder: Path, clock: Clock) -> None:
-    """CI-8: rotating identities leave 256 entries, the youngest ones, and no old debris."""
+    """CI-8: rotating identities leave 256 cached tokens, the youngest ones, and no old debris."""
     _save(cache, _key(0))
     content = (folder / f"fake-{_key(0)}").read_bytes()
     clock.now = time.time()
@@ -555,13 +554,13 @@ def test_a_failure_is_what_a_hit_finds_where_no_token_is(cache: TokenCache) -> N
     assert found.error.message == "it rains"
     _save(cache)
     cache.save_failure(_KEY, failure)
-    assert isinstance(cache.load(_KEY), Entry)
+    assert isinstance(cache.load(_KEY), CachedToken)
     assert cache.failure(_KEY) is not None
 
 
 @pytest.mark.parametrize("how", ["save", "erase"])
 def test_what_ends_a_failure_ends_it_under_all_keys(how: str, cache: TokenCache, folder: Path) -> None:
-    """An order and its hosts remember the same failure; those of other orders, and of other kinds, stay."""
+    """A minter and its hosts remember the same failure; those of other minters, and of other kinds, stay."""
     same, other = Failure(Unavailable("it rains"), time.time(), 1), Failure(Unavailable("it snows"), time.time(), 1)
     for number in range(1, 4):
         cache.save_failure(_key(number), same)
@@ -582,7 +581,7 @@ def test_a_broken_failure_is_none(body: bytes, cache: TokenCache, folder: Path) 
     """CI-4, with a right checksum too."""
     name = f"{_NAME}.failed"
     path = folder / name
-    path.write_bytes(entries.head_of(name.encode(), body) + b"\n" + body)
+    path.write_bytes(cached_token.head_of(name.encode(), body) + b"\n" + body)
     path.chmod(0o600)
     assert cache.failure(_KEY) is None
     path.write_bytes(body)
@@ -621,7 +620,7 @@ def test_erase_takes_the_copies_for_other_hosts_too(cache: TokenCache, folder: P
 
 
 def test_erase_takes_the_order_where_only_the_copy_names_the_host(cache: TokenCache, folder: Path) -> None:
-    """An order names its newest 64 hosts."""
+    """A minter names its newest 64 hosts."""
     _save(cache, _key(1), host=_HOST)
     cache.share(_key(1), _HOST, _key(2))
     for number in range(70):
@@ -632,7 +631,7 @@ def test_erase_takes_the_order_where_only_the_copy_names_the_host(cache: TokenCa
 
 
 def test_erase_of_nothing_is_success(cache: TokenCache, tmp_path: Path) -> None:
-    """P20: no entry, no directory, or no directory there at all."""
+    """P20: no cached token, no directory, or no directory there at all."""
     cache.erase(_HOST, _KEY)
     TokenCache("fake", os.fsencode(tmp_path / "absent")).erase(_HOST, _KEY)
     (tmp_path / "file").touch(0o600)
@@ -684,7 +683,7 @@ def test_erase_without_a_mark_while_somebody_mints(cache: TokenCache, monkeypatc
 
 
 def test_what_goes_makes_room_for_the_mark(cache: TokenCache, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first try fails, the entry goes, and then whoever mints is told all the same."""
+    """The first try fails, the cached token goes, and then whoever mints is told all the same."""
     _save(cache)
     lock = cache.lock(_KEY)
     assert lock
@@ -712,7 +711,7 @@ def test_what_a_read_only_disk_refuses_to_remove(cache: TokenCache, monkeypatch:
 
 
 def test_erase_takes_what_cannot_be_read(cache: TokenCache, folder: Path) -> None:
-    """An entry that is unreadable now may be readable later, and then its token would be back."""
+    """A cached token that is unreadable now may be readable later, and then its token would be back."""
     _save(cache, _key(1))
     (folder / f"fake-{_key(1)}").chmod(0o640)
     broken = folder / f"fake-{_key(2)}"
@@ -720,7 +719,7 @@ def test_erase_takes_what_cannot_be_read(cache: TokenCache, folder: Path) -> Non
     broken.chmod(0o600)
     body = b"no lines"
     odd = folder / f"fake-{_key(3)}"
-    odd.write_bytes(entries.head_of(odd.name.encode(), body) + b"\n" + body)
+    odd.write_bytes(cached_token.head_of(odd.name.encode(), body) + b"\n" + body)
     odd.chmod(0o600)
     cache.erase(_HOST, _key(9))
     assert not (folder / f"fake-{_key(1)}").exists()
@@ -769,7 +768,7 @@ def test_an_erase_of_another_clock_does_not_count(cache: TokenCache, clock: Cloc
 def test_an_erase_at_any_moment_of_a_write_wins(
     how: str, nth: int, step: str, *, is_before: bool, cache: TokenCache, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CI-9: right before and right after each system call of the writer, of the order's entry and of the copy."""
+    """CI-9: right before and right after each system call of the writer, of the minter's cached token and of the copy."""
     _save(cache, secret="old")
     cache.share(_KEY, _HOST, _key(1))
     true_call = getattr(os, step)
@@ -806,16 +805,16 @@ def test_an_erase_at_any_moment_of_a_write_wins(
 def test_a_sharer_who_began_during_an_erase_does_not_bring_the_token_back(
     step: str, cache: TokenCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CI-9: it has read the order's entry after the mark and puts it back when everything has been looked through."""
+    """CI-9: it has read the minter's cached token after the mark and puts it back when everything has been looked through."""
     _save(cache)
     cache.share(_KEY, _HOST, _key(1))
     names = {"mark": "replace", "listing": "listdir", "unlink": "unlink"}
-    true_call, true_read, true_create = getattr(os, names[step]), entries.read_entry, private.create
+    true_call, true_read, true_create = getattr(os, names[step]), cached_token.read_token, private.create
     moments = ["the moment to begin"]
     held: list[Callable[[], None]] = []
 
     def call(*words: object, **named: object) -> object:
-        if step == "unlink" and str(words[0]).startswith("b'fake-"):  # the first entry goes
+        if step == "unlink" and str(words[0]).startswith("b'fake-"):  # the first cached token goes
             clock.now += 0.002
             begin()
         result = true_call(*words, **named)
@@ -831,12 +830,14 @@ def test_a_sharer_who_began_during_an_erase_does_not_bring_the_token_back(
             folder = private.open_directory(cache._path or b"")
             old = true_read(folder, _NAME.encode())
             os.close(folder)
-            assert isinstance(old, Entry), "it is there still"
+            assert isinstance(old, CachedToken), "it is there still"
 
             def go_on() -> None:
                 folder = private.open_directory(cache._path or b"")
                 try:
-                    cache._keep(folder, f"fake-{_COPY}".encode(), Entry(old.credential, ("b",), old.issued), began)
+                    cache._keep(
+                        folder, f"fake-{_COPY}".encode(), CachedToken(old.credential, ("b",), old.issued), began
+                    )
                 finally:
                     os.close(folder)
 
@@ -999,9 +1000,9 @@ def test_64_processes_with_64_keys_keep_64(tmp_path: Path) -> None:
         worker.stdin.close()
     for worker in workers:
         assert worker.wait(60) == 0
-    kept = {host for _, entry in cache.entries() for host in entry.hosts}
+    kept = {host for _, cached in cache.tokens() for host in cached.hosts}
     assert kept == {f"h{number}.one.fake.example" for number in range(64)}
-    assert len(cache.entries()) == 256
+    assert len(cache.tokens()) == 256
     assert not [name for name in _listed(tmp_path / "cache") if name.startswith(".")]
 
 
@@ -1026,8 +1027,8 @@ until = time.monotonic() + float(sys.argv[2])
 reads = torn = 0
 while time.monotonic() < until:
     reads += 1
-    entry = cache.load("0" * 40)
-    secret = entry.credential.expose()[1] if entry else ""
+    cached token = cache.load("0" * 40)
+    secret = cached token.credential.expose()[1] if cached token else ""
     number = secret.partition("-")[0]
     torn += secret != f"{number}-" * 3000 + "end"
 print(reads, torn)
@@ -1073,7 +1074,7 @@ class Renewal:
             now = time.time()
             cache = TokenCache("fake", os.fsencode(self.cache))
             cache.erase("other.one.fake.example", _KEY)
-            key = fakes.FakeSource({}).key(_HOST)
+            key = fakes.FakeSource({}).host_key(_HOST)
             cache.save(key, _HOST, Credential("nobody", "old", soft=1, hard=1, expires=now + 60), now)
             cache.save_failure(key, Failure(Unavailable("x"), now - 60, 1))
 
@@ -1105,7 +1106,7 @@ class Renewal:
         return found
 
     def sweep(self, state: str, fault: str, calls: list[tuple[str, int]]) -> None:
-        """Let each of the calls fail once; each time there is an answer, and after it a whole entry or none."""
+        """Let each of the calls fail once; each time there is an answer, and after it a whole cached token or none."""
         for name, number in calls:
             where = f"{state}: {fault} at {name} {number}"
             self.prepare(state)
@@ -1203,7 +1204,7 @@ def test_any_failing_system_call_costs_no_answer_whole(
 @pytest.mark.slow
 @pytest.mark.parametrize("state", ["cold", "expired"])
 def test_a_kill_at_any_system_call_leaves_nothing_broken_sample(state: str, renewal: Renewal) -> None:
-    """FA-2: killed at a call on the cache, the next `get` mints or finds a whole entry."""
+    """FA-2: killed at a call on the cache, the next `get` mints or finds a whole cached token."""
     renewal.sweep(state, "signal=SIGKILL", _sample(renewal.calls(state), 12))
 
 
@@ -1243,7 +1244,7 @@ def test_a_writer_that_is_told_to_stop_cleans_up_first(step: str, name: str, ren
 
 
 def test_a_full_disk_costs_no_answer(tmp_path: Path) -> None:
-    """FA-3: a file system of 64 KiB without room: the token comes, no temporary file is left, the old entry stays."""
+    """FA-3: a file system of 64 KiB without room: the token comes, no temporary file is left, the old cached token stays."""
     if os.geteuid() != 0:
         lacking("only root can mount a small file system; run as root, in a container for example")
     unshare = need("unshare", "util-linux")
@@ -1338,7 +1339,7 @@ def test_wherever_it_runs_there_is_an_answer(
 
 
 def test_a_failing_read_is_a_miss(cache: TokenCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory that can be opened but not listed, an entry that can be opened but not read."""
+    """A directory that can be opened but not listed, a cached token that can be opened but not read."""
     _save(cache)
 
     def fail(*_: object) -> None:
@@ -1346,11 +1347,11 @@ def test_a_failing_read_is_a_miss(cache: TokenCache, monkeypatch: pytest.MonkeyP
 
     with monkeypatch.context() as patch:
         patch.setattr("credhelpers.cache.posix.listdir", fail)
-        assert cache.entries() == []
+        assert cache.tokens() == []
         with pytest.raises(Unavailable, match="Input/output error"):
             cache.erase(_HOST, _KEY)
     with monkeypatch.context() as patch:
-        patch.setattr("credhelpers.entry.posix.read", fail)
+        patch.setattr("credhelpers.cached_token.posix.read", fail)
         assert cache.load(_KEY) is None
 
 

@@ -55,25 +55,25 @@ class Toy:
         """See `minted.Source`."""
         return registry(server)
 
-    def key(self, server: str) -> str:
+    def host_key(self, server: str) -> str:
         """See `minted.Source`."""
         return fingerprint(f"toy {toy(registry(server))}", self._environ, (b"TOY_USER",))
 
-    def order(self, server: str) -> "Order":
+    def minter(self, server: str) -> "ToyMinter":
         """See `minted.Source`."""
         zone = toy(registry(server))
-        return Order(zone, fingerprint(f"toy token {zone}", self._environ, (b"TOY_USER",)))
+        return ToyMinter(zone, fingerprint(f"toy token {zone}", self._environ, (b"TOY_USER",)))
 
 
-class Order:
+class ToyMinter:
     """A token for a zone."""
 
     def __init__(self, zone: str, key: str) -> None:
-        self.key = key
+        self.token_key = key
         self._zone = zone
 
     def mint(self, old: Credential | None = None) -> Credential:
-        """See `tokens.Order`."""
+        """See `tokens.Minter`."""
         import json
         from time import time
         from urllib.request import urlopen

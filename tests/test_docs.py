@@ -231,7 +231,7 @@ def test_examples_of_the_configuration_file_are_right(text: str, home: Path) -> 
 def is_ordered(made: Source, host: str) -> bool:
     """Whether the source mints for this host, by an entry in which nothing contradicts."""
     try:
-        return bool(made.order(host).key)
+        return bool(made.minter(host).token_key)
     except (NotFound, Unavailable):
         return False
 
@@ -335,31 +335,37 @@ def texts_of(node: ast.AST, constants: dict[str, str]) -> list[str]:
     return [constants.get(inner.id, "{}") if isinstance(inner, ast.Name) else "{}"]
 
 
-def sentences_of_vault() -> list[tuple[str, str]]:
-    """Each message of the modules that talk to Vault, with its hint: arguments of an error, or the end of a row."""
-    trees = [ast.parse(path.read_text()) for path in VAULT]
-    constants = {
+def constants_of(tree: ast.Module) -> dict[str, str]:
+    """The texts that a module gives names to."""
+    return {
         target.id: texts_of(node.value, {})[0]
-        for tree in trees
         for node in tree.body
         if isinstance(node, ast.Assign)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    # In a row of a table the words stand first by which the sentence is chosen; in the table a row stands first.
-    firsts = [node.elts[0] for node in nodes if isinstance(node, ast.Tuple) and node.elts]
-    words = {id(first) for first in firsts if not isinstance(getattr(first, "elts", [None])[0], ast.Tuple)}
+
+
+def sentences_of_vault() -> list[tuple[str, str]]:
+    """Each message of the modules that talk to Vault, with its hint: arguments of an error, or the end of a row."""
+    trees = [ast.parse(path.read_text()) for path in VAULT]
+    shared = {name: text for tree in trees for name, text in constants_of(tree).items() if not name.startswith("_")}
     found: list[tuple[str, ...]] = []
-    for node in nodes:
-        pair: list[ast.expr] = []
-        if isinstance(node, ast.Call):
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            kinds = ("Unavailable", "Unsupported", "Denied", "Final", "WornOut", "_Gone", "fault")
-            pair = node.args[:2] if name in kinds else []
-        elif isinstance(node, ast.Tuple) and len(node.elts) in (2, 3) and id(node) not in words:
-            pair = node.elts[-2:]
-        found += itertools.product(*(texts_of(part, constants) for part in pair))
+    for tree in trees:
+        constants = shared | constants_of(tree)
+        nodes = list(ast.walk(tree))
+        # In a row of a table the words stand first by which the sentence is chosen; in the table a row stands first.
+        firsts = [node.elts[0] for node in nodes if isinstance(node, ast.Tuple) and node.elts]
+        words = {id(first) for first in firsts if not isinstance(getattr(first, "elts", [None])[0], ast.Tuple)}
+        for node in nodes:
+            pair: list[ast.expr] = []
+            if isinstance(node, ast.Call):
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                kinds = ("Unavailable", "Unsupported", "Denied", "Final", "WornOut", "_Gone", "fault")
+                pair = node.args[:2] if name in kinds else []
+            elif isinstance(node, ast.Tuple) and len(node.elts) in (2, 3) and id(node) not in words:
+                pair = node.elts[-2:]
+            found += itertools.product(*(texts_of(part, constants) for part in pair))
     return [(pair[0], pair[1]) for pair in dict.fromkeys(found) if len(pair) == 2 and pair[0].count(" ") > 1]
 
 
@@ -380,7 +386,7 @@ def contradictions_of_vault() -> list[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and node.name in (
                 "_contradiction",
-                "_of_path",
+                "_wrong_in_path",
                 "_rules",
                 "contradiction",
             ):

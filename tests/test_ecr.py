@@ -25,9 +25,9 @@ import botocore
 import pytest
 
 from credhelpers.cache import TokenCache
+from credhelpers.cached_token import CachedToken
 from credhelpers.clouds import aws as source
 from credhelpers.clouds import aws_errors
-from credhelpers.entry import Entry
 from credhelpers.sources.ecr import _VARIABLES, Ecr
 from tests.fakes.aws import HOSTS, KEY_ID, SECRET, SECRET_IN_ERRORS, FakeAws
 from tests.fakes.tls import Authority, Request, Response, Site
@@ -371,7 +371,7 @@ FILES = {
 def keys(environ: dict[bytes, bytes], server: str = PRIVATE) -> tuple[str, str]:
     """What finds the answer for a host, and what finds the token that it shares with others."""
     source = Ecr(environ)
-    return source.key(server), source.order(server).key
+    return source.host_key(server), source.minter(server).token_key
 
 
 def are_apart(found: list[tuple[str, str]]) -> bool:
@@ -488,8 +488,8 @@ def test_the_key_tells_endpoints_apart(one: str, other: str) -> None:
     """Two hosts with different endpoints have different tokens, two accounts the same under a key of their own."""
     assert are_apart([keys({}, one), keys({}, other)])
     account = one.replace("1111", "9999")
-    assert Ecr({}).order(one).key == Ecr({}).order(account).key
-    assert (Ecr({}).key(one) == Ecr({}).key(account)) == (one == account)
+    assert Ecr({}).minter(one).token_key == Ecr({}).minter(account).token_key
+    assert (Ecr({}).host_key(one) == Ecr({}).host_key(account)) == (one == account)
 
 
 def test_the_key_holds_nothing_in_clear(home: Path) -> None:
@@ -542,7 +542,7 @@ def test_a_token_past_half_of_its_life_is_renewed_behind_the_answer(aws: FakeAws
     cache = TokenCache("ecr", bytes(folder))
     for key in keys({name.encode(): value.encode() for name, value in env.items()}):
         entry = cache.load(key)
-        assert isinstance(entry, Entry)
+        assert isinstance(entry, CachedToken)
         entry.credential.soft = time.time() - 60
         cache.save(key, PRIVATE, entry.credential, entry.issued)
     assert get(env).credential["Secret"] == "made-up-password-1"

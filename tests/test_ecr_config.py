@@ -540,8 +540,8 @@ def test_every_setting_is_part_of_the_key(setting: str, user: User) -> None:
         if "role_arn" not in table:
             table["profile"] = "base"
         user.configure(table)
-        hosts.append(source.key(ALIAS))
-        tokens.append(source.order(ALIAS).key)
+        hosts.append(source.host_key(ALIAS))
+        tokens.append(source.minter(ALIAS).token_key)
     assert len(set(hosts)) == len(hosts)
     assert len(set(tokens)) == (1 if setting == "account" else len(tokens))
 
@@ -552,8 +552,8 @@ def test_every_variable_is_part_of_the_key_of_an_entry(variable: str, user: User
     user.configure({"match": PRIVATE, "profile": "prod", "role_arn": ROLE})
     base = {b"HOME": os.fsencode(user.home)}
     sources = [Ecr(base | more) for more in ({}, {variable.encode(): b""}, {variable.encode(): b"/one"})]
-    assert len({source.key(PRIVATE) for source in sources}) == len(sources)
-    assert len({source.order(PRIVATE).key for source in sources}) == len(sources)
+    assert len({source.host_key(PRIVATE) for source in sources}) == len(sources)
+    assert len({source.minter(PRIVATE).token_key for source in sources}) == len(sources)
 
 
 @pytest.mark.parametrize("variable", ["CREDHELPERS_CONFIG", "XDG_CONFIG_HOME"])

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credhelpers.cache import TokenCache
-from credhelpers.entry import Entry
+from credhelpers.cached_token import CachedToken
 from credhelpers.sources.ecr import Ecr
 from tests.fakes import azure as fake_azure
 from tests.fakes.aws import FakeAws
@@ -305,9 +305,9 @@ def _ecr(env: dict[str, str], base: Path, library: Path) -> Iterator[tuple[str, 
     shutil.copytree(home, full)
     environ = {name.encode(): value.encode() for name, value in env.items()}
     cache = TokenCache("ecr", bytes(home / ".cache/credhelpers"))
-    for key in (Ecr(environ).key(ECR), Ecr(environ).order(ECR).key):
+    for key in (Ecr(environ).host_key(ECR), Ecr(environ).minter(ECR).token_key):
         entry = cache.load(key)
-        assert isinstance(entry, Entry)
+        assert isinstance(entry, CachedToken)
         entry.credential.soft = time.time() - 60
         cache.save(key, ECR, entry.credential, entry.issued)
     shutil.copytree(home, ageing)

@@ -21,9 +21,9 @@ import pytest
 from google.auth import environment_vars
 
 from credhelpers.cache import TokenCache
+from credhelpers.cached_token import CachedToken
 from credhelpers.clouds import google as clouds
 from credhelpers.credential import Credential
-from credhelpers.entry import Entry
 from credhelpers.errors import HelperError, NotFound, Unavailable
 from credhelpers.hosts import endpoint, is_google_service, is_local, server_from
 from credhelpers.sources import gcr
@@ -361,7 +361,7 @@ def test_look_alikes_are_refused_whatever_is_configured(pattern: str, machine: M
 
     for server in _LOOK_ALIKES["google"]:
         with contextlib.suppress(HelperError):
-            source.order(server_from(server.encode()))
+            source.minter(server_from(server.encode()))
             assert said.fullmatch(server)
 
 
@@ -408,7 +408,7 @@ def age(machine: Machine, *times: str) -> None:
     for name in names:
         key = name.removeprefix("gcr-")
         entry = cache.load(key)
-        assert isinstance(entry, Entry)
+        assert isinstance(entry, CachedToken)
         for time_of in times:
             setattr(entry.credential, time_of, time.time() - 1)
         cache.save(key, entry.hosts[0], entry.credential, entry.issued)
@@ -503,7 +503,7 @@ def test_no_identity_to_impersonate_with(machine: Machine) -> None:
 def keys(environ: dict[str, str], server: str = HOST) -> tuple[str, str]:
     """The keys of the host and of the token."""
     source = gcr.Gcr({name.encode(): value.encode() for name, value in environ.items()})
-    return source.key(server), source.order(server).key
+    return source.host_key(server), source.minter(server).token_key
 
 
 VARIABLES = (
@@ -619,16 +619,16 @@ def test_the_table_of_changes_is_whole() -> None:
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_setting_is_a_miss(change: str, machine: Machine) -> None:
     """Every setting that selects an identity, changed alone, selects another token, not by the file's stamp alone."""
-    orders = []
+    minters = []
     found = set()
     for lines in CHANGES[change]:
         machine.config(*lines, match="mirror.acme.example")
         found |= set(keys(machine.environment(), "mirror.acme.example"))
         environ = {name.encode(): value.encode() for name, value in machine.environment().items()}
-        orders.append(gcr.Gcr(environ).order("mirror.acme.example"))
+        minters.append(gcr.Gcr(environ).minter("mirror.acme.example"))
 
     assert len(found) == 4
-    assert orders[0].key != orders[1].key  # both read now, with one and the same file there
+    assert minters[0].token_key != minters[1].token_key  # both read now, with one and the same file there
 
 
 @pytest.mark.parametrize("quote", ['"', "'"])
@@ -851,12 +851,12 @@ def test_a_token_in_hand_outlasts_a_metadata_server(kind: str, machine: Machine)
 
 def test_no_identity_any_more_is_an_error(machine: Machine) -> None:
     """Where there is a token in hand there was an identity, and to go on anonymously is the wrong pull."""
-    order = gcr.Gcr({name.encode(): value.encode() for name, value in machine.environment().items()}).order(HOST)
+    minter = gcr.Gcr({name.encode(): value.encode() for name, value in machine.environment().items()}).minter(HOST)
     later = time.time() + 60
     with pytest.raises(NotFound):
-        order.mint()
+        minter.mint()
     with pytest.raises(Unavailable, match=r"^no identity is found any more for the token in hand$") as raised:
-        order.mint(Credential("oauth2accesstoken", "made-up-token", soft=later, hard=later, expires=later))
+        minter.mint(Credential("oauth2accesstoken", "made-up-token", soft=later, hard=later, expires=later))
     assert "the metadata server" in raised.value.hint
 
 
@@ -1563,7 +1563,7 @@ def test_without_the_sdk(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "google.auth", None)
 
     with pytest.raises(Unavailable) as caught:
-        gcr.Gcr(environ).order(HOST).mint()
+        gcr.Gcr(environ).minter(HOST).mint()
 
     assert caught.value.message == "google-auth is not installed"
     assert "credhelpers[gcr]" in caught.value.hint

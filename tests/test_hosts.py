@@ -670,9 +670,9 @@ def test_every_byte_inserted_anywhere_is_refused_or_another_true_host(host: str)
 )
 def test_a_place_is_host_and_port(server: str, expected: tuple[str, str]) -> None:
     """In lower case, the port of `https` left out, the Hub by one name; and a name again for the same place."""
-    assert hosts.place(server) == expected
+    assert hosts.authority(server) == expected
     host, port = expected
-    assert hosts.place(f"{host}:{port}" if port else host) == expected
+    assert hosts.authority(f"{host}:{port}" if port else host) == expected
 
 
 @pytest.mark.parametrize(
@@ -750,7 +750,7 @@ def test_a_place_is_host_and_port(server: str, expected: tuple[str, str]) -> Non
 def test_what_is_no_place_is_refused(server: str) -> None:
     """Nothing is repaired; and what `docker login` keeps for itself below the Hub's `/v1/` is no registry."""
     with pytest.raises(NotFound):
-        hosts.place(server)
+        hosts.authority(server)
 
 
 def test_a_place_agrees_with_a_regular_expression() -> None:
@@ -788,7 +788,7 @@ def test_a_place_agrees_with_a_regular_expression() -> None:
             is_hub = found["host"] == "docker.io" and not port
             expected = "index.docker.io" if is_hub else found["host"], port
         try:
-            place = hosts.place(server)
+            place = hosts.authority(server)
         except NotFound:
             place = None
         assert place == expected, server

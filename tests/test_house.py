@@ -34,17 +34,17 @@ ARROWS = {
     "userns": set(),
     "peer": {"files", "userns"},
     "private": set(),
-    "bounded": set(),
+    "deadline": set(),
     "config": {"errors", "files", "identity"},
-    "entry": {"credential", "errors", "identity", "private"},
-    "cache": {"credential", "entry", "errors", "notes", "private"},
-    "tokens": {"cache", "credential", "entry", "environment", "errors", "identity"},
+    "cached_token": {"credential", "errors", "identity", "private"},
+    "cache": {"credential", "cached_token", "errors", "notes", "private"},
+    "tokens": {"cache", "credential", "cached_token", "environment", "errors", "identity"},
     "minted": {"credential", "errors", "identity", "tokens"},
-    "kept": {"credential", "errors", "hosts", "identity", "minted", "tokens"},
+    "writable": {"credential", "errors", "hosts", "identity", "minted", "tokens"},
     "protocol": {"", "credential", "document", "environment", "errors", "guard", "hosts", "launch", "notes"},
 }
 FOR_SOURCES_AND_STORES = {
-    "bounded",
+    "deadline",
     "config",
     "credential",
     "environment",
@@ -65,9 +65,9 @@ AREAS = {
 }
 # What a cache hit may import besides ours: built into the interpreter, or next to it.
 BUILT_INS = {"posix", "sys", "time", "_blake2", "_json", "_signal", "_thread"}
-ON_A_HIT = {"", "kept", "protocol"} | {
+ON_A_HIT = {"", "writable", "protocol"} | {
     "credential",
-    "entry",
+    "cached_token",
     "errors",
     "hosts",
     "identity",
@@ -202,7 +202,7 @@ def test_an_executable_only_composes(path: Path) -> None:
     lines = [line for line in composition.splitlines() if line]
     assert all(line.startswith("from credhelpers.") for line in lines[:-1])
     assert lines[-1].startswith("serve(name, ")
-    assert ours(imports_of(path)) <= {"", "kept", "minted", "protocol", "tokens"} | {
+    assert ours(imports_of(path)) <= {"", "writable", "minted", "protocol", "tokens"} | {
         name for name in MODULES if name.startswith(("sources.", "stores."))
     }
 

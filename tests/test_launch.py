@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credhelpers import entry
+from credhelpers import cached_token
 from credhelpers.cache import TokenCache
 from credhelpers.credential import Credential
 from credhelpers.sources.ecr import Ecr
@@ -962,7 +962,7 @@ def hit(folder: Path) -> dict[str, str]:
     environ = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
     now = time.time()
     credential = Credential("AWS", "made-up" * 300, soft=now + 3600, hard=now + 7200, expires=now + 9000)
-    TokenCache("ecr", entry.directory(environ)).save(Ecr(environ).key(HOST), HOST, credential, now)
+    TokenCache("ecr", cached_token.directory(environ)).save(Ecr(environ).host_key(HOST), HOST, credential, now)
     return env
 
 

@@ -17,8 +17,8 @@ import pytest
 
 from credhelpers import cache as caches
 from credhelpers.cache import TokenCache
+from credhelpers.cached_token import CachedToken, Failure
 from credhelpers.credential import INFINITY, Credential
-from credhelpers.entry import Entry, Failure
 from credhelpers.errors import DeadlinePassed, HelperError, NotFound, Unavailable, Unsupported
 from credhelpers.minted import Minted
 from credhelpers.sources.ecr import Ecr
@@ -231,7 +231,7 @@ def test_a_remembered_failure_is_ready(
         raise AssertionError
 
     monkeypatch.setattr(caches.TokenCache, "__init__", fail)
-    monkeypatch.setattr(source, "order", fail)
+    monkeypatch.setattr(source, "minter", fail)
     for host in (_HOST, _SISTER):
         with pytest.raises(type(error)) as raised:
             helper.ready(host)
@@ -250,8 +250,8 @@ def test_a_failure_ends_for_all_hosts_of_an_order(end: str, helper: Minted, sour
     if end == "an erase":
         helper.erase(_SISTER)
     else:
-        mint = source.order(_HOST if "first" in end else _SISTER)
-        cache.save(mint.key, _HOST if "first" in end else _SISTER, mint.mint(), source.clock.now)
+        mint = source.minter(_HOST if "first" in end else _SISTER)
+        cache.save(mint.token_key, _HOST if "first" in end else _SISTER, mint.mint(), source.clock.now)
     assert helper.ready(_HOST) is None
     assert helper.ready(_SISTER) is None
     with pytest.raises(Unavailable):
@@ -342,7 +342,7 @@ def test_a_renewal_is_left_to_the_one_who_does_it(
     """Single flight: whoever does not get the lock does nothing."""
     helper.get(_HOST)
     clock.now += 120
-    lock = cache.lock(source.order(_HOST).key)
+    lock = cache.lock(source.minter(_HOST).token_key)
     assert lock is not None
     helper.refresh(_HOST)
     assert source.minted == 1
@@ -355,7 +355,7 @@ def test_a_call_waits_for_another_and_takes_its_token(
     helper: Minted, source: Source, cache: TokenCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the other host is not yet among those of the token: it holds no lock, so it changes nothing."""
-    key = source.order(_HOST).key
+    key = source.minter(_HOST).token_key
     lock = cache.lock(key)
     assert lock is not None
     polls = []
@@ -370,9 +370,9 @@ def test_a_call_waits_for_another_and_takes_its_token(
     monkeypatch.setattr("credhelpers.tokens.sleep", sleep)
     assert _secret(helper.get(_HOST)) == "theirs"
     assert (len(polls), source.minted) == (3, 0)
-    entry = cache.load(key)
-    assert isinstance(entry, Entry)
-    assert entry.hosts == (_SISTER,)
+    cached = cache.load(key)
+    assert isinstance(cached, CachedToken)
+    assert cached.hosts == (_SISTER,)
     assert helper.ready(_HOST) is None
     lock.release()
     assert _secret(helper.get(_HOST)) == "theirs"
@@ -383,7 +383,7 @@ def test_a_call_hears_the_failure_of_another(
     helper: Minted, source: Source, cache: TokenCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not try by itself what has just failed."""
-    key = source.order(_HOST).key
+    key = source.minter(_HOST).token_key
     lock = cache.lock(key)
     assert lock is not None
     monkeypatch.setattr(
@@ -399,7 +399,7 @@ def test_a_call_hears_the_failure_of_another(
 
 def test_a_call_does_not_wait_for_ever(helper: Minted, source: Source, cache: TokenCache, clock: Clock) -> None:
     """CO-5: after four seconds it mints for itself."""
-    lock = cache.lock(source.order(_HOST).key)
+    lock = cache.lock(source.minter(_HOST).token_key)
     assert lock is not None
     started = clock.now
     assert _secret(helper.get(_HOST)) == "token-1"
@@ -411,7 +411,7 @@ def test_one_of_those_who_have_waited_goes_before_the_others(
     helper: Minted, source: Source, cache: TokenCache, clock: Clock
 ) -> None:
     """CO-5: a stopped holder costs one mint, not one for each who waits; two of them hold nobody for ever."""
-    key = source.order(_HOST).key
+    key = source.minter(_HOST).token_key
     locks = [cache.lock(key), cache.lock(key, is_second=True)]
     assert all(locks)
     started = clock.now
@@ -433,13 +433,16 @@ def test_what_another_process_got_meanwhile_answers(
     def meanwhile() -> None:
         life = clock.now + 9
         cache.save(
-            source.order(_HOST).key, _SISTER, Credential("u", "theirs", soft=life, hard=life, expires=life), clock.now
+            source.minter(_HOST).token_key,
+            _SISTER,
+            Credential("u", "theirs", soft=life, hard=life, expires=life),
+            clock.now,
         )
         raise error
 
     source.meanwhile = meanwhile
     assert _secret(helper.get(_HOST)) == "theirs"
-    assert cache.failure(source.order(_HOST).key) is None
+    assert cache.failure(source.minter(_HOST).token_key) is None
 
 
 def test_a_reason_is_not_replaced_by_the_clocks_word(
@@ -449,7 +452,7 @@ def test_a_reason_is_not_replaced_by_the_clocks_word(
 
     def meanwhile() -> None:
         clock.now += 8
-        cache.save_failure(source.order(_HOST).key, Failure(Unavailable("theirs"), clock.now, 7))
+        cache.save_failure(source.minter(_HOST).token_key, Failure(Unavailable("theirs"), clock.now, 7))
         raise DeadlinePassed
 
     source.meanwhile = meanwhile
@@ -482,8 +485,8 @@ def test_an_identity_that_changed_while_waiting_is_not_mixed_up(
     """CI-7: a profile switched, by a link, between the first look and the lock, and switched back later."""
     one, other = {b"FAKE_IDENTITY": b"one"}, {b"FAKE_IDENTITY": b"other"}
     source.environ = one
-    order = source.order(_HOST)
-    lock = cache.lock(order.key)
+    minter = source.minter(_HOST)
+    lock = cache.lock(minter.token_key)
     assert lock is not None
 
     def sleep(seconds: float) -> None:
@@ -492,10 +495,10 @@ def test_an_identity_that_changed_while_waiting_is_not_mixed_up(
         if state == "kept":
             now = clock.now
             cache.save(
-                order.key, _SISTER, Credential("one", "of one", soft=now + 9, hard=now + 9, expires=now + 9), now
+                minter.token_key, _SISTER, Credential("one", "of one", soft=now + 9, hard=now + 9, expires=now + 9), now
             )
         elif state == "failed":
-            cache.save_failure(order.key, Failure(Unavailable("of one"), now := clock.now, now))
+            cache.save_failure(minter.token_key, Failure(Unavailable("of one"), now := clock.now, now))
         lock.release()
 
     monkeypatch.setattr("credhelpers.tokens.sleep", sleep)
@@ -508,7 +511,7 @@ def test_an_identity_that_changed_while_waiting_is_not_mixed_up(
         source.environ = environ
         assert helper.ready(_HOST) is None, "no copy of either under the key of the other"
     assert isinstance(
-        cache.load(source.order(_HOST).key), {"cold": type(None), "kept": Entry, "failed": Failure}[state]
+        cache.load(source.minter(_HOST).token_key), {"cold": type(None), "kept": CachedToken, "failed": Failure}[state]
     )
 
 
@@ -518,10 +521,10 @@ def test_a_host_that_lost_its_owner_during_the_mint_is_answered_once(
     """The configuration that made an alias ours was removed meanwhile: the answer goes out and is not kept."""
 
     def disown() -> None:
-        def key(server: str) -> str:
+        def host_key(server: str) -> str:
             raise NotFound
 
-        monkeypatch.setattr(source, "key", key)
+        monkeypatch.setattr(source, "host_key", host_key)
 
     source.meanwhile = disown
     assert _secret(helper.get(_HOST)) == "token-1"
@@ -547,14 +550,14 @@ def test_list_leaves_out_what_is_not_owned_any_more(
     """A host of an older configuration, and a token that has expired."""
     helper.get(_HOST)
     helper.get(_OTHER)
-    true_key = source.key
+    true_key = source.host_key
 
-    def key(server: str) -> str:
+    def host_key(server: str) -> str:
         if server == _OTHER:
             raise NotFound
         return true_key(server)
 
-    monkeypatch.setattr(source, "key", key)
+    monkeypatch.setattr(source, "host_key", host_key)
     assert helper.list() == {_HOST: "user"}
     source.clock.now += 300
     assert helper.list() == {}
@@ -595,7 +598,7 @@ def test_a_host_does_not_keep_what_was_erased_for_another(helper: Minted, source
 
 
 def test_a_renewal_of_one_host_serves_the_next(helper: Minted, source: Source, clock: Clock) -> None:
-    """The second host's own token is ageing, but the order's is new: no mint, and it is ready."""
+    """The second host's own token is ageing, but the minter's is new: no mint, and it is ready."""
     helper.get(_HOST)
     helper.get(_SISTER)
     clock.now += 120
@@ -610,7 +613,7 @@ def test_a_renewal_of_one_host_serves_the_next(helper: Minted, source: Source, c
 
 
 def test_list_names_what_get_answers(helper: Minted, source: Source, clock: Clock) -> None:
-    """Not a host whose copy has expired though its order's token lives, nor one that somebody else asked for."""
+    """Not a host whose copy has expired though its minter's token lives, nor one that somebody else asked for."""
     helper.get(_HOST)
     helper.get(_SISTER)
     helper.get(_OTHER)
@@ -646,7 +649,7 @@ def test_erase_wins_over_a_mint_in_flight(erased: str, helper: Minted, source: S
     assert _secret(helper.get(_HOST)) == "token-1"
     source.meanwhile = lambda: None
     assert helper.ready(_HOST) is None
-    assert cache.load(source.order(_HOST).key) is None
+    assert cache.load(source.minter(_HOST).token_key) is None
     assert helper.list() == {}
     source.clock.now += 0.01
     assert _secret(helper.get(_HOST)) == "token-2"
@@ -748,8 +751,8 @@ class Configured(Ecr):
         super().__init__(environ)
         self.minted = 0
 
-    def order(self, server: str) -> fakes.FakeOrder:  # type: ignore[override] # the part of it that `Minted` uses
-        return fakes.FakeOrder(super().order(server).key, self.mint)
+    def minter(self, server: str) -> fakes.FakeMinter:  # type: ignore[override] # the part of it that `Minted` uses
+        return fakes.FakeMinter(super().minter(server).token_key, self.mint)
 
     def mint(self, old: Credential | None = None) -> Credential:
         self.minted += 1
@@ -766,11 +769,11 @@ class User:
         self.helper = Minted(self.source, {b"HOME": os.fsencode(home)})
 
     def write(self, *entries: str) -> None:
-        """A configuration of entries `MATCH KEY=VALUE …`."""
+        """A configuration of cached tokens `MATCH KEY=VALUE …`."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         text = ""
-        for entry in entries:
-            match, *words = entry.split()
+        for cached in entries:
+            match, *words = cached.split()
             text += f'[[registry]]\nmatch = "{match}"\nsource = "ecr"\n'
             text += "".join('{} = "{}"\n'.format(*word.split("=")) for word in words)
         self.file.write_text(text)

@@ -567,11 +567,11 @@ def test_p10_the_longest_answer() -> None:
 def test_store_hands_over_what_came(tmp_path: Path) -> None:
     """The helper gets the server and both parts as they were typed."""
 
-    class Keeping(Fake):
+    class WritableMinter(Fake):
         def store(self, server: str, credential: Credential) -> None:
             (tmp_path / "kept").write_text(repr((server, *credential.expose())))
 
-    done = run(Keeping(), "store", stdin=document("ghcr.io", "<token>", ' "\\<&>\u00e4\n '))
+    done = run(WritableMinter(), "store", stdin=document("ghcr.io", "<token>", ' "\\<&>\u00e4\n '))
     assert done == Result(0, b"", b"")
     assert (tmp_path / "kept").read_text() == repr(("ghcr.io", "<token>", ' "\\<&>\u00e4\n '))
 

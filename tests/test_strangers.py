@@ -24,7 +24,7 @@ import credhelpers.stores.secretservice as keyring
 from credhelpers import files, guard, peer, userns
 from credhelpers.stores.folder import Folder
 from credhelpers.vault.connection import Connection
-from credhelpers.vault.refusal import Final
+from credhelpers.vault.vault_errors import Final
 from tests.fakes.secretservice import Bus, Keyring
 from tests.fakes.stranger import STRANGER, THIRD, VICTIM, Stranger, agent, as_user, named_on
 from tests.harness import call, document, environment, lacking, need

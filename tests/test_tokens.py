@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credhelpers.cache import TokenCache
+from credhelpers.cached_token import CachedToken
 from credhelpers.credential import Credential
-from credhelpers.entry import Entry
 from credhelpers.errors import NotFound, Unavailable
 from credhelpers.tokens import Tokens, Wanted
 from tests.harness import environment
@@ -27,11 +27,11 @@ _KEY = "0123456789abcdef" * 2 + "00000abc"
 _LIFE = (100, 200, 300)
 
 
-class Order:
+class FakeMinter:
     """Tokens that are numbered, each with a memo; `olds` is what was in hand when they were minted."""
 
     def __init__(self, clock: Clock, key: str = _KEY) -> None:
-        self.key = key
+        self.token_key = key
         self.clock = clock
         self.olds: list[str | None] = []
         self.error: Exception | None = None
@@ -49,9 +49,9 @@ class Order:
 
 
 @pytest.fixture
-def order(clock: Clock) -> Order:
+def minter(clock: Clock) -> FakeMinter:
     """What is minted."""
-    return Order(clock)
+    return FakeMinter(clock)
 
 
 @pytest.fixture
@@ -73,15 +73,15 @@ def _secret(credential: Credential | None) -> str | None:
 # --- in one process, by a clock that stands still --------------------------------------------------------------------
 
 
-def test_a_token_without_a_host_is_kept_once(tokens: Tokens, order: Order, folder: Path) -> None:
+def test_a_token_without_a_host_is_kept_once(tokens: Tokens, minter: FakeMinter, folder: Path) -> None:
     """It answers nobody but who has its key, and no erase of a host concerns it."""
     assert tokens.ready(_KEY) is None
     assert tokens.cached(_KEY) is None
-    assert _secret(tokens.get(Wanted(order))) == "token-1"
-    assert _secret(tokens.get(Wanted(order))) == "token-1"
+    assert _secret(tokens.get(Wanted(minter))) == "token-1"
+    assert _secret(tokens.get(Wanted(minter))) == "token-1"
     assert _secret(tokens.ready(_KEY)) == _secret(tokens.cached(_KEY)) == "token-1"
     assert [path.name for path in folder.glob("fake-*") if "lock" not in path.name] == [f"fake-{_KEY}"]
-    assert [entry.hosts for _, entry in tokens.cache.entries()] == [()]
+    assert [cached.hosts for _, cached in tokens.cache.tokens()] == [()]
     for host in ("", "a.one.fake.example"):
         tokens.cache.erase(host, "f" * 40)
     assert _secret(tokens.ready(_KEY)) == "token-1"
@@ -89,26 +89,26 @@ def test_a_token_without_a_host_is_kept_once(tokens: Tokens, order: Order, folde
     assert tokens.ready(_KEY) is None
 
 
-def test_kinds_do_not_mix(tokens: Tokens, order: Order, environ: dict[bytes, bytes]) -> None:
+def test_kinds_do_not_mix(tokens: Tokens, minter: FakeMinter, environ: dict[bytes, bytes]) -> None:
     """The same key under another kind is another token, also where one name begins with the other."""
-    tokens.get(Wanted(order))
+    tokens.get(Wanted(minter))
     other = Tokens("faketoken", environ)
     assert other.ready(_KEY) is None
     other.cache.erase("", _KEY)
     assert _secret(tokens.ready(_KEY)) == "token-1"
-    assert [entry.credential.memo for _, entry in tokens.cache.entries()] == ["memo 1"]
-    assert other.cache.entries() == []
+    assert [cached.credential.memo for _, cached in tokens.cache.tokens()] == ["memo 1"]
+    assert other.cache.tokens() == []
 
 
 @pytest.mark.parametrize("value", [b"1", b"false"])
-def test_without_a_cache_everybody_mints(value: bytes, environ: dict[bytes, bytes], order: Order) -> None:
+def test_without_a_cache_everybody_mints(value: bytes, environ: dict[bytes, bytes], minter: FakeMinter) -> None:
     """Nothing is in hand then, and what is refused is never met again."""
     tokens = Tokens("fake", environ | {b"OFF": value}, b"OFF")
-    first = tokens.get(Wanted(order))
-    assert _secret(tokens.get(Wanted(order), first)) == "token-2"
+    first = tokens.get(Wanted(minter))
+    assert _secret(tokens.get(Wanted(minter), first)) == "token-2"
     assert tokens.ready(_KEY) is None
     assert tokens.cached(_KEY) is None
-    assert order.olds == [None, None]
+    assert minter.olds == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -120,53 +120,53 @@ def test_without_a_cache_everybody_mints(value: bytes, environ: dict[bytes, byte
     ],
 )
 def test_what_is_in_hand_is_given_to_the_mint(
-    passed: int, old: str | None, tokens: Tokens, order: Order, clock: Clock
+    passed: int, old: str | None, tokens: Tokens, minter: FakeMinter, clock: Clock
 ) -> None:
     """With its memo, as long as it opens something."""
-    tokens.get(Wanted(order))
+    tokens.get(Wanted(minter))
     clock.now += passed
-    assert _secret(tokens.get(Wanted(order))) == "token-2"
-    assert order.olds == [None, old]
+    assert _secret(tokens.get(Wanted(minter))) == "token-2"
+    assert minter.olds == [None, old]
 
 
-def test_a_renewal_gets_what_is_in_hand(tokens: Tokens, order: Order, clock: Clock) -> None:
+def test_a_renewal_gets_what_is_in_hand(tokens: Tokens, minter: FakeMinter, clock: Clock) -> None:
     """Each time the youngest; nothing where there is none."""
-    tokens.refresh(Wanted(order))
+    tokens.refresh(Wanted(minter))
     for _ in range(2):
         clock.now += 150
-        tokens.refresh(Wanted(order))
-    assert order.olds == [None, "token-1, memo 1", "token-2, memo 2"]
+        tokens.refresh(Wanted(minter))
+    assert minter.olds == [None, "token-1, memo 1", "token-2, memo 2"]
 
 
-def test_a_refused_token_is_not_given_to_the_mint(tokens: Tokens, order: Order, clock: Clock) -> None:
+def test_a_refused_token_is_not_given_to_the_mint(tokens: Tokens, minter: FakeMinter, clock: Clock) -> None:
     """What opens nothing any more cannot be renewed, due or not."""
-    first = tokens.get(Wanted(order))
-    assert _secret(tokens.get(Wanted(order), first)) == "token-2"
+    first = tokens.get(Wanted(minter))
+    assert _secret(tokens.get(Wanted(minter), first)) == "token-2"
     clock.now += 250
     second = tokens.cached(_KEY)
-    assert _secret(tokens.get(Wanted(order), second)) == "token-3"
-    assert order.olds == [None, None, None]
+    assert _secret(tokens.get(Wanted(minter), second)) == "token-3"
+    assert minter.olds == [None, None, None]
 
 
-def test_who_comes_later_with_a_refused_token_gets_the_new_one(tokens: Tokens, order: Order) -> None:
+def test_who_comes_later_with_a_refused_token_gets_the_new_one(tokens: Tokens, minter: FakeMinter) -> None:
     """One mint for all that were refused the same, and what another one was refused does not matter."""
-    first = tokens.get(Wanted(order))
+    first = tokens.get(Wanted(minter))
     stranger = Credential("u", "never seen", memo="memo 1")
-    assert _secret(tokens.get(Wanted(order), stranger)) == "token-1"
+    assert _secret(tokens.get(Wanted(minter), stranger)) == "token-1"
     for _ in range(3):
-        assert _secret(tokens.get(Wanted(order), first)) == "token-2"
-    assert len(order.olds) == 2
+        assert _secret(tokens.get(Wanted(minter), first)) == "token-2"
+    assert len(minter.olds) == 2
 
 
 def test_nobody_gets_the_refused_token_while_another_mints(
-    tokens: Tokens, order: Order, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    tokens: Tokens, minter: FakeMinter, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A waiter that sees nothing but the refused one waits on, and mints in the end."""
-    first = tokens.get(Wanted(order))
+    first = tokens.get(Wanted(minter))
     lock = tokens.cache.lock(_KEY)
     assert lock is not None
     began = clock.now
-    assert _secret(tokens.get(Wanted(order), first)) == "token-2"
+    assert _secret(tokens.get(Wanted(minter), first)) == "token-2"
     assert 4 <= clock.now - began < 5.2
     second = tokens.cached(_KEY)
 
@@ -177,27 +177,27 @@ def test_nobody_gets_the_refused_token_while_another_mints(
         tokens.cache.save(_KEY, "", theirs, now)
 
     monkeypatch.setattr("credhelpers.tokens.sleep", sleep)
-    assert _secret(tokens.get(Wanted(order), second)) == "theirs"
-    assert len(order.olds) == 2
+    assert _secret(tokens.get(Wanted(minter), second)) == "theirs"
+    assert len(minter.olds) == 2
     lock.release()
 
 
-def test_a_failure_does_not_bring_the_refused_token_back(tokens: Tokens, order: Order) -> None:
+def test_a_failure_does_not_bring_the_refused_token_back(tokens: Tokens, minter: FakeMinter) -> None:
     """The next one hears of the failure, and is not sent away with what was refused."""
-    first = tokens.get(Wanted(order))
-    order.error = Unavailable("it rains")
+    first = tokens.get(Wanted(minter))
+    minter.error = Unavailable("it rains")
     for _ in range(3):
         with pytest.raises(Unavailable, match="it rains"):
-            tokens.get(Wanted(order), first)
-    assert len(order.olds) == 2
+            tokens.get(Wanted(minter), first)
+    assert len(minter.olds) == 2
     assert _secret(tokens.ready(_KEY)) == "token-1", "for who was not refused"
 
 
-def test_a_failure_is_ready_and_not_cached(tokens: Tokens, order: Order) -> None:
+def test_a_failure_is_ready_and_not_cached(tokens: Tokens, minter: FakeMinter) -> None:
     """`ready` raises what just failed, `cached` says that there is none."""
-    order.error = NotFound()
+    minter.error = NotFound()
     with pytest.raises(NotFound):
-        tokens.get(Wanted(order))
+        tokens.get(Wanted(minter))
     with pytest.raises(NotFound):
         tokens.ready(_KEY)
     assert tokens.cached(_KEY) is None
@@ -205,14 +205,14 @@ def test_a_failure_is_ready_and_not_cached(tokens: Tokens, order: Order) -> None
 
 @pytest.mark.parametrize("verb", ["get", "refresh"])
 def test_a_mint_may_need_a_token_of_another_kind(
-    verb: str, tokens: Tokens, order: Order, environ: dict[bytes, bytes], clock: Clock
+    verb: str, tokens: Tokens, minter: FakeMinter, environ: dict[bytes, bytes], clock: Clock
 ) -> None:
     """Though both keys have the same lock file by their digits: nobody waits for himself."""
-    inner = Order(clock, _KEY)
+    inner = FakeMinter(clock, _KEY)
     others = Tokens("faketoken", environ)
-    order.meanwhile = lambda: others.get(Wanted(inner))
+    minter.meanwhile = lambda: others.get(Wanted(inner))
     began = clock.now
-    getattr(tokens, verb)(Wanted(order))
+    getattr(tokens, verb)(Wanted(minter))
     assert clock.now - began == 2, "a second for each mint"
     assert _secret(others.ready(_KEY)) == _secret(tokens.ready(_KEY)) == "token-1"
 
@@ -241,9 +241,9 @@ def test_a_memo_survives(memo: str, tokens: Tokens, clock: Clock) -> None:
     cache.save(_KEY, "a.example", Credential("u", "s", soft=now + 9, hard=now + 9, expires=now + 9, memo=memo), now)
     cache.share(_KEY, "b.example", copy)
     for key, hosts in ((_KEY, ("a.example", "b.example")), (copy, ("b.example",))):
-        entry = cache.load(key)
-        assert isinstance(entry, Entry)
-        assert (entry.credential.memo, entry.credential.expose(), entry.hosts) == (memo, ("u", "s"), hosts)
+        cached = cache.load(key)
+        assert isinstance(cached, CachedToken)
+        assert (cached.credential.memo, cached.credential.expose(), cached.hosts) == (memo, ("u", "s"), hosts)
     cache.erase("b.example", copy)
     assert cache.load(_KEY) is None, "found by the token behind the memo"
 
@@ -276,13 +276,15 @@ def test_a_renewed_token_is_erased_with_its_older_copies(tokens: Tokens, clock: 
         pytest.param("\ud800", id="half a character"),
     ],
 )
-def test_a_memo_that_is_no_line_of_ascii_is_not_kept(memo: str, tokens: Tokens, order: Order, clock: Clock) -> None:
-    """A server that sends such a thing costs a cache entry, and never puts another token into the file."""
+def test_a_memo_that_is_no_line_of_ascii_is_not_kept(
+    memo: str, tokens: Tokens, minter: FakeMinter, clock: Clock
+) -> None:
+    """A server that sends such a thing costs a cached token, and never puts another token into the file."""
     now = clock.now
     hostile = Credential("u", "s", soft=now + 9, hard=now + 9, expires=now + 9, memo=memo)
     tokens.cache.save(_KEY, "a.example", hostile, now)
     assert tokens.cache.load(_KEY) is None
-    tokens.get(Wanted(order))
+    tokens.get(Wanted(minter))
     tokens.cache.save(_KEY, "a.example", hostile, clock.now)
     assert _secret(tokens.ready(_KEY)) == "token-1", "what was there before stays"
 
@@ -294,8 +296,8 @@ import os, posix, sys, time
 from credhelpers.credential import Credential
 from credhelpers.tokens import Tokens, Wanted
 
-class Order:
-    key = sys.argv[1]
+class Minter:
+    token_key = sys.argv[1]
 
     def mint(self, old=None):
         descriptor = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -306,7 +308,7 @@ class Order:
         return Credential("u", f"token-{os.getpid()}", soft=now + 100, hard=now + 200, expires=now + 300)
 
 tokens = Tokens("fake", posix.environ)
-print(tokens.get(Wanted(Order()), Credential("u", "refused")).expose()[1])
+print(tokens.get(Wanted(Minter()), Credential("u", "refused")).expose()[1])
 """
 
 

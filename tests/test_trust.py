@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credhelpers.cache import TokenCache
+from credhelpers.cached_token import CachedToken
 from credhelpers.clouds import aws as source
 from credhelpers.clouds import google
-from credhelpers.entry import Entry
 from credhelpers.errors import Unavailable
 from credhelpers.hosts import ecr
 from credhelpers.sources.ecr import Ecr
@@ -211,9 +211,9 @@ def test_a_renewal_behind_the_answer_loads_nothing_either(
     assert get_in(evil, "ecr", PRIVATE, env).credential["Secret"] == "made-up-password-1"
     asker = Ecr({name.encode(): value.encode() for name, value in env.items()})
     cache = TokenCache("ecr", bytes(home / "cache"))
-    for key in (asker.key(PRIVATE), asker.order(PRIVATE).key):
+    for key in (asker.host_key(PRIVATE), asker.minter(PRIVATE).token_key):
         entry = cache.load(key)
-        assert isinstance(entry, Entry)
+        assert isinstance(entry, CachedToken)
         entry.credential.soft = time.time() - 60
         cache.save(key, PRIVATE, entry.credential, entry.issued)
     until = time.monotonic() + 20

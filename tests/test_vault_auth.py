@@ -382,7 +382,7 @@ def test_a_login_from_a_wrong_address(place: Place, user: User) -> None:
 
 
 @pytest.fixture(scope="module")
-def key() -> ec.EllipticCurvePrivateKey:
+def token_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
@@ -1092,7 +1092,7 @@ def test_what_makes_a_login_another(settings: dict[str, str], env: dict[str, str
     """Whatever selects who logs in where, and nothing else."""
 
     def key(told: dict[str, str], environ: dict[bytes, bytes]) -> str:
-        return logins.Login(environ, told, connection.Connection(environ, told, float("inf"))).key
+        return logins.Login(environ, told, connection.Connection(environ, told, float("inf"))).token_key
 
     environ = {name.encode(): value.encode() for name, value in env.items()}
     assert (key(APPROLE, {}) == key(APPROLE | settings, environ)) is is_same
@@ -1113,7 +1113,7 @@ def test_a_clouds_variable_is_part_of_the_key(method: str, name: str) -> None:
     keys = set()
     for value in (b"one", b"two"):
         environ = {name.encode(): value}
-        keys.add(logins.Login(environ, settings, connection.Connection(environ, settings, float("inf"))).key)
+        keys.add(logins.Login(environ, settings, connection.Connection(environ, settings, float("inf"))).token_key)
     assert len(keys) == 2
 
 

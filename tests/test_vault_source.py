@@ -63,7 +63,7 @@ def test_one_registry_has_one_name(home: Path, server: str, expected: str) -> No
     vault = source(home)
 
     assert vault.host(server) == expected
-    assert vault.key(server) == vault.key(expected)
+    assert vault.host_key(server) == vault.host_key(expected)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_one_registry_has_one_name(home: Path, server: str, expected: str) -> No
 )
 def test_what_is_nobodys(home: Path, config: Path, server: str) -> None:
     """A string that could be read as two hosts, or as a path in Vault, is no registry of anybody's."""
-    for ask in (source(home).key, source(home).host, source(home).order):
+    for ask in (source(home).host_key, source(home).host, source(home).minter):
         with pytest.raises(NotFound):
             ask(server)
 
@@ -124,9 +124,9 @@ def test_whatever_selects_an_identity_is_in_the_key(
     home: Path, config: Path, change: Callable[[Path], dict[str, str]]
 ) -> None:
     """Who changes it does not get what was cached before."""
-    before = source(home).key(HOST)
+    before = source(home).host_key(HOST)
 
-    assert source(home, **change(home)).key(HOST) != before
+    assert source(home, **change(home)).host_key(HOST) != before
 
 
 @pytest.mark.parametrize(
@@ -139,12 +139,12 @@ def test_whatever_selects_an_identity_is_in_the_key(
 def test_a_file_that_is_named_is_in_the_key(home: Path, tmp_path: Path, variable: str) -> None:
     """A file elsewhere counts by its content's stamp, as the usual one does."""
     file = tmp_path / "file"
-    before = source(home, **{variable: str(file)}).key(HOST)
+    before = source(home, **{variable: str(file)}).host_key(HOST)
     write(file)
-    between = source(home, **{variable: str(file)}).key(HOST)
+    between = source(home, **{variable: str(file)}).host_key(HOST)
     write(file, "made-up, too")
 
-    assert len({before, between, source(home, **{variable: str(file)}).key(HOST)}) == 3
+    assert len({before, between, source(home, **{variable: str(file)}).host_key(HOST)}) == 3
 
 
 @pytest.mark.parametrize(
@@ -153,10 +153,10 @@ def test_a_file_that_is_named_is_in_the_key(home: Path, tmp_path: Path, variable
 )
 def test_an_empty_variable_leaves_the_usual_file(home: Path, variable: str, usual: str) -> None:
     """Somebody else's login counts at once, whatever is exported to nothing."""
-    before = source(home, **{variable: ""}).key(HOST)
+    before = source(home, **{variable: ""}).host_key(HOST)
     write(home / usual)
 
-    assert source(home, **{variable: ""}).key(HOST) != before
+    assert source(home, **{variable: ""}).host_key(HOST) != before
 
 
 @pytest.mark.parametrize(
@@ -170,15 +170,15 @@ def test_variables_of_a_cloud_count_where_it_is_configured(
     home: Path, config: Path, tmp_path: Path, cloud: str, variable: str
 ) -> None:
     """Who logs in by a cloud's identity has it in the key, whether our file or vault-login's says so."""
-    assert source(home).key(HOST) == source(home, **{variable: "x"}).key(HOST)
+    assert source(home).host_key(HOST) == source(home, **{variable: "x"}).host_key(HOST)
 
     write(config, ENTRY + f'auth = "{cloud}"\n')
-    assert source(home).key(HOST) != source(home, **{variable: "x"}).key(HOST)
+    assert source(home).host_key(HOST) != source(home, **{variable: "x"}).host_key(HOST)
 
     config.unlink()
     write(tmp_path / "agent.hcl", f'auto_auth {{ method "{cloud}" {{ }} }}')
     theirs = {"DCVL_CONFIG_FILE": str(tmp_path / "agent.hcl")}
-    assert source(home, **theirs).key(HOST) != source(home, **theirs, **{variable: "x"}).key(HOST)
+    assert source(home, **theirs).host_key(HOST) != source(home, **theirs, **{variable: "x"}).host_key(HOST)
 
 
 @pytest.mark.parametrize("named", [None, "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
@@ -189,10 +189,10 @@ def test_the_profiles_of_aws_count_where_they_log_in(
     write(config, ENTRY + 'auth = "aws"\n')
     file = tmp_path / "profiles" if named else home / ".aws/credentials"
     more = {named: str(file)} if named else {}
-    before = source(home, **more).key(HOST)
+    before = source(home, **more).host_key(HOST)
     write(file)
 
-    assert source(home, **more).key(HOST) != before
+    assert source(home, **more).host_key(HOST) != before
 
 
 @pytest.mark.parametrize(
@@ -205,20 +205,20 @@ def test_the_profiles_of_aws_count_where_they_log_in(
 )
 def test_what_selects_nobody_is_not_in_the_key(home: Path, config: Path, more: dict[str, str]) -> None:
     """Else a new terminal would be another identity."""
-    assert source(home, **more).key(HOST) == source(home).key(HOST)
+    assert source(home, **more).host_key(HOST) == source(home).host_key(HOST)
 
 
 def test_registries_and_values_do_not_run_together(home: Path) -> None:
     """Two settings never give one key because one ends where the other begins."""
     keys = [
-        source(home, VAULT_ADDR="a", VAULT_TOKEN="b").key(HOST),
-        source(home, VAULT_ADDR="ab", VAULT_TOKEN="").key(HOST),
-        source(home, VAULT_ADDR="", VAULT_TOKEN="ab").key(HOST),
-        source(home, VAULT_ADDR="a", BAO_TOKEN="b").key(HOST),
-        source(home, VAULT_ADDR="a").key(HOST),
-        source(home).key(HOST),
-        source(home).key(f"{HOST}:5000"),
-        source(home).key(f"a.{HOST}"),
+        source(home, VAULT_ADDR="a", VAULT_TOKEN="b").host_key(HOST),
+        source(home, VAULT_ADDR="ab", VAULT_TOKEN="").host_key(HOST),
+        source(home, VAULT_ADDR="", VAULT_TOKEN="ab").host_key(HOST),
+        source(home, VAULT_ADDR="a", BAO_TOKEN="b").host_key(HOST),
+        source(home, VAULT_ADDR="a").host_key(HOST),
+        source(home).host_key(HOST),
+        source(home).host_key(f"{HOST}:5000"),
+        source(home).host_key(f"a.{HOST}"),
     ]
 
     assert len(set(keys)) == len(keys)

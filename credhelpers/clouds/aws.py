@@ -21,10 +21,10 @@ from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
 from credhelpers import environment, files
-from credhelpers.bounded import Late, within
 from credhelpers.clouds import aws_errors, child
-from credhelpers.clouds.fresh import Unknown
+from credhelpers.clouds.propagation import Unknown
 from credhelpers.credential import Credential
+from credhelpers.deadline import Late, within
 from credhelpers.errors import DeadlinePassed, HelperError, NotFound, Unavailable, shortage
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from credhelpers.clouds.aws_errors import Cause
     from credhelpers.hosts import EcrHost
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 _BUDGET = 8.5  # seconds for everything; the clock of the whole call strikes after 9.5 and knows no particulars
 _CONNECT, _READ = 2, 4  # seconds for a connection and for each read
@@ -111,7 +111,7 @@ def caller_identity(region: str, profile: str | None, headers: "Mapping[str, str
     return _answered(lambda: _IdentityRequest(region, {"profile": profile} if profile else {}, headers), seconds)
 
 
-def _answered(make: "Callable[[], _Request[Answer]]", seconds: float = _BUDGET) -> "Answer":
+def _answered(make: "Callable[[], _Request[Result]]", seconds: float = _BUDGET) -> "Result":
     """What the request comes to within the seconds. Raises HelperError only."""
     started = time.monotonic()
     try:
@@ -129,7 +129,7 @@ def _answered(make: "Callable[[], _Request[Answer]]", seconds: float = _BUDGET) 
         raise
 
 
-class _Request(ABC, Generic[Answer]):
+class _Request(ABC, Generic[Result]):
     """One question to `service` in `region`, from the search for credentials to the answer."""
 
     unknown_region = aws_errors.UNKNOWN_REGION
@@ -146,7 +146,7 @@ class _Request(ABC, Generic[Answer]):
         self.method = ""  # how botocore came by the credentials
         self.until = time.monotonic() + _BUDGET  # of the monotonic clock
 
-    def send(self) -> Answer:
+    def send(self) -> Result:
         """The answer. Raises HelperError only."""
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
@@ -158,13 +158,13 @@ class _Request(ABC, Generic[Answer]):
             raise
         except ClientError as error:
             cause, status = aws_errors.of_refusal(error, self.service, is_environment=self.method == "env")
-            raise self._because(cause, status) from None
+            raise self._unavailable(cause, status) from None
         except BotoCoreError as error:
             raise self._failed(error) from None
         except ssl.SSLError:
-            raise self._because(aws_errors.NO_TLS) from None
+            raise self._unavailable(aws_errors.NO_TLS) from None
         except OSError as error:
-            raise self._because(aws_errors.SYSTEM, reason=error.strerror or "no reason given") from None
+            raise self._unavailable(aws_errors.SYSTEM, reason=error.strerror or "no reason given") from None
         # What the SDK lets through of malformed settings and answers; it documents none of them.
         except (
             AttributeError,
@@ -176,13 +176,13 @@ class _Request(ABC, Generic[Answer]):
             ValueError,
         ) as error:
             unread = aws_errors.NOT_AN_ANSWER if isinstance(error, ResponseParserError) else aws_errors.MALFORMED
-            raise self._because(aws_errors.NOT_A_TOKEN if self.asked.startswith("ECR") else unread) from None
+            raise self._unavailable(aws_errors.NOT_A_TOKEN if self.asked.startswith("ECR") else unread) from None
 
     def late(self) -> Unavailable:
         """What to say when the time is up."""
         if self.asked:
-            return self._because(aws_errors.LATE_ANSWER)
-        return self._because(aws_errors.LATE_SEARCH)
+            return self._unavailable(aws_errors.LATE_ANSWER)
+        return self._unavailable(aws_errors.LATE_SEARCH)
 
     def _prepare(self) -> None:
         """Settle how and where botocore asks, before anything is signed or any credential is looked for."""
@@ -210,10 +210,10 @@ class _Request(ABC, Generic[Answer]):
         try:
             self._check_partition(session.get_partition_for_region(self.region))
         except UnknownRegionError:
-            raise self._because(self.unknown_region) from None
+            raise self._unavailable(self.unknown_region) from None
         self.endpoint = self._configured_endpoint()
         if self.endpoint and not _is_safe(self.endpoint):
-            raise self._because(aws_errors.UNSAFE_ENDPOINT)
+            raise self._unavailable(aws_errors.UNSAFE_ENDPOINT)
 
     def _file(self, variable: str) -> str:
         """The path of a file that may name a command to run, as botocore will find it; "" for none.
@@ -222,7 +222,7 @@ class _Request(ABC, Generic[Answer]):
         """
         path = os.path.expanduser(os.path.expandvars(self.session.get_config_variable(variable) or ""))  # noqa: PTH111
         if path and not path.startswith("/"):
-            raise self._because(aws_errors.RELATIVE_FILE)
+            raise self._unavailable(aws_errors.RELATIVE_FILE)
         return path
 
     def run(self, profile: str, command: list[str]) -> tuple[int, bytes, bytes]:
@@ -241,7 +241,7 @@ class _Request(ABC, Generic[Answer]):
         try:
             return child.run_command(command, posix.environ, {}, self.until - _LAST - time.monotonic())
         except subprocess.TimeoutExpired:
-            raise self._because(aws_errors.LATE_PROCESS) from None
+            raise self._unavailable(aws_errors.LATE_PROCESS) from None
 
     def _check_command(self, place: str, command: list[str]) -> None:
         """Raise unless the command stands in the file, and nobody else may write that.
@@ -255,14 +255,14 @@ class _Request(ABC, Generic[Answer]):
         parser = RawConfigParser()
         with open(place) as file:  # noqa: PTH123 - in the encoding in which botocore reads it
             if mending := files.mending(os.fsencode(place), os.fstat(file.fileno())):
-                raise self._because(aws_errors.UNTRUSTED_FILE, mending=mending)
+                raise self._unavailable(aws_errors.UNTRUSTED_FILE, mending=mending)
             with suppress(Error, UnicodeDecodeError):  # botocore has read one without; what has no command is refused
                 parser.read_file(file)
         for section in parser.sections():
             with suppress(ValueError):  # a quotation mark without its fellow, in another profile
                 if compat_shell_split(parser.get(section, "credential_process", fallback="")) == command:
                     return
-        raise self._because(aws_errors.CHANGED_FILE)
+        raise self._unavailable(aws_errors.CHANGED_FILE)
 
     def read_web_identity(self, path: str) -> str:
         """The text of the file with the web identity token. Raises Unavailable."""
@@ -270,7 +270,7 @@ class _Request(ABC, Generic[Answer]):
             with open(path, encoding="utf-8") as file:  # noqa: PTH123 - as the user named it
                 return file.read()
         except (OSError, ValueError):
-            raise self._because(aws_errors.UNREADABLE_WEB_IDENTITY) from None
+            raise self._unavailable(aws_errors.UNREADABLE_WEB_IDENTITY) from None
 
     def _configured_endpoint(self) -> str | None:
         """The URL that the user set for this service: in the entry, else looked up as botocore documents it."""
@@ -291,7 +291,7 @@ class _Request(ABC, Generic[Answer]):
         """Raise if the region is not of the partition that it must be of."""
 
     @abstractmethod
-    def _ask(self) -> Answer:
+    def _ask(self) -> Result:
         """The answer. Raises HelperError, and whatever botocore does."""
 
     def _is_destination(self, name: str) -> bool:  # noqa: ARG002 - what is asked by name does so
@@ -317,35 +317,35 @@ class _Request(ABC, Generic[Answer]):
         return found
 
     def _ask_for_mfa(self, _prompt: str) -> "NoReturn":
-        raise self._because(aws_errors.MFA)
+        raise self._unavailable(aws_errors.MFA)
 
     def _check_destination(self, request: "Any", event_name: str, **_: object) -> None:
         """Called by botocore before each request to any service, with the signed request."""
         service = event_name.split(".")[1]
         self.asked = {"ecr-public": "ECR Public", "sso-oidc": "SSO"}.get(service, service.upper())
         if not _is_safe(request.url):
-            raise self._because(aws_errors.UNSAFE_ENDPOINT)
+            raise self._unavailable(aws_errors.UNSAFE_ENDPOINT)
         if service != self.service or self.endpoint:
             return
         if not self._is_destination(urlsplit(request.url).hostname or ""):
-            raise self._because(aws_errors.FOREIGN_ENDPOINT)
+            raise self._unavailable(aws_errors.FOREIGN_ENDPOINT)
 
     def _failed(self, error: "Any") -> HelperError:
         inner = getattr(error, "kwargs", {}).get("error")
         if isinstance(inner, HelperError):
             return inner
-        return self._lacking() if aws_errors.is_lack(error) else self._because(aws_errors.of_exception(error))
+        return self._lacking() if aws_errors.is_lack(error) else self._unavailable(aws_errors.of_exception(error))
 
     def _too_old(self) -> Unavailable:
         """What botocore's RuntimeError means: the credentials were fetched again, and are still too old."""
-        return self._because(aws_errors.EXPIRED_ENVIRONMENT if self.method == "env" else aws_errors.EXPIRED)
+        return self._unavailable(aws_errors.EXPIRED_ENVIRONMENT if self.method == "env" else aws_errors.EXPIRED)
 
     def _lacking(self) -> HelperError:
         if "profile" in self.settings:
-            return self._because(aws_errors.EMPTY_PROFILE)
+            return self._unavailable(aws_errors.EMPTY_PROFILE)
         return Unavailable(*aws_errors.NO_CREDENTIALS)
 
-    def _because(self, cause: "Cause", status: int = 0, **more: str) -> Unavailable:
+    def _unavailable(self, cause: "Cause", status: int = 0, **more: str) -> Unavailable:
         message, hint = cause
         names = {
             **more,
@@ -379,7 +379,7 @@ class _TokenRequest(_Request["dict[str, Any]"]):
 
     def _check_partition(self, partition: str) -> None:
         if partition != self.host.partition:
-            raise self._because(aws_errors.FOREIGN_REGION)
+            raise self._unavailable(aws_errors.FOREIGN_REGION)
 
     def _is_destination(self, name: str) -> bool:
         return name.endswith(tuple(f".{self.region}.{domain}" for domain in _DOMAINS[self.host.partition]))
@@ -459,8 +459,8 @@ class _TokenRequestBy(_TokenRequest):
         access, secret, session = self._keys
         self.session.set_credentials(access, secret, session or None)
 
-    def _because(self, cause: "Cause", status: int = 0, **more: str) -> Unavailable:
-        because = super()._because(cause, status, **more)
+    def _unavailable(self, cause: "Cause", status: int = 0, **more: str) -> Unavailable:
+        because = super()._unavailable(cause, status, **more)
         return Unknown(because.message, because.hint) if cause in aws_errors.UNKNOWN else because
 
 

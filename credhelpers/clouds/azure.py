@@ -9,7 +9,7 @@ import posix
 from time import monotonic, sleep, time
 
 from credhelpers import environment, notes
-from credhelpers.clouds.fresh import Unknown
+from credhelpers.clouds.propagation import Unknown
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable, shortage
 from credhelpers.hosts import registry
@@ -84,7 +84,7 @@ _NARROWED = {
 }
 
 
-class Mint:
+class AcrExchange:
     """Makes a token for the login server `host` by the identity that `settings` and `environ` say.
 
     `cloud` is the host's, as `hosts.azure` names it. `said` are the kinds of credential that the environment can say
@@ -114,7 +114,7 @@ class Mint:
         Raises NotFound if the registry asks for no token or there is no identity, and none got `old`; Unavailable for
         all else. It is Unknown where Entra does not know the identity, or the registry does not.
         """
-        with _Wire("the registry", f"https://{self._host}/", self._until) as wire:
+        with _Adapter("the registry", f"https://{self._host}/", self._until) as wire:
             service = self._challenge(wire)
             kind, token = self._entra_token(old)
             form = {"grant_type": "access_token", "service": service, "access_token": token}
@@ -138,14 +138,14 @@ class Mint:
         base = self._metadata_endpoint()
         if base in (self._variable(b"IDENTITY_ENDPOINT"), self._variable(b"MSI_ENDPOINT")):
             return {}
-        with _Wire("the metadata service", base, self._until, is_proxied=False) as wire:
+        with _Adapter("the metadata service", base, self._until, is_proxied=False) as wire:
             status, _ = wire.get(base + _INSTANCE_PATH, headers={"Metadata": "true"})
             compute = _object(wire.body).get("compute") if status == 200 else None  # noqa: PLR2004 - RFC 9110
         known = compute if isinstance(compute, dict) else {}
         values = {name: known.get(key) for name, key in _INSTANCE.items()}
         return {name: value for name, value in values.items() if isinstance(value, str) and value}
 
-    def _challenge(self, wire: "_Wire") -> str:
+    def _challenge(self, wire: "_Adapter") -> str:
         """What the registry wants to be called in the exchange.
 
         Raises NotFound if it asks for no token, Unavailable unless it asks for what such a registry must ask for.
@@ -165,7 +165,7 @@ class Mint:
             )
         return fields["service"]
 
-    def _exchange(self, wire: "_Wire", form: dict[str, str]) -> str:
+    def _exchange(self, wire: "_Adapter", form: dict[str, str]) -> str:
         """The registry's refresh token for the Entra token in the form."""
         status, _ = wire.post(f"https://{self._host}/oauth2/exchange", form)
         if status != 200:  # noqa: PLR2004 - RFC 9110
@@ -300,7 +300,7 @@ class Mint:
         elif not ids and (client := self._variable(b"AZURE_CLIENT_ID")):
             ids = {"client_id": client}
         identity = _sdk()
-        wire = _Wire("the metadata service", endpoint, self._until, is_proxied=False)
+        wire = _Adapter("the metadata service", endpoint, self._until, is_proxied=False)
         return self._acquire(
             wire,
             lambda: identity.ManagedIdentityCredential(identity_config=ids or None, **wire.options),
@@ -328,7 +328,7 @@ class Mint:
         _check_is_near(base)
         until = min(self._until, monotonic() + _PROBE)
         try:
-            with _Wire("the metadata service", base, until, is_proxied=False) as probe:
+            with _Adapter("the metadata service", base, until, is_proxied=False) as probe:
                 # Without the header `Metadata: true`, which Azure's refuses with 400. Other clouds have theirs at the
                 # same address, and answer otherwise.
                 status, _ = probe.get(base + _IMDS_PATH + "?api-version=2018-02-01", attempts=1)
@@ -399,7 +399,7 @@ class Mint:
                 )
 
     def _acquire(
-        self, wire: "_Wire", make: "Callable[[], TokenCredential]", explain: "Callable[[_Wire], Unavailable]"
+        self, wire: "_Adapter", make: "Callable[[], TokenCredential]", explain: "Callable[[_Adapter], Unavailable]"
     ) -> object:
         """The token that the credential gives that `make` makes; `explain` says why there is none."""
         try:
@@ -412,11 +412,11 @@ class Mint:
         finally:
             wire.close()
 
-    def _entra(self, tenant: str) -> "tuple[_Wire, dict[str, Any]]":
+    def _entra(self, tenant: str) -> "tuple[_Adapter, dict[str, Any]]":
         """The way to the login service, and the options that send a credential of the SDK there."""
         host = self._settings.get("authority_host") or self._variable(b"AZURE_AUTHORITY_HOST")
         host = _host_of(host) if host else _CLOUDS[self._cloud][0]
-        wire = _Wire("Microsoft Entra", f"https://{host}/", self._until)
+        wire = _Adapter("Microsoft Entra", f"https://{host}/", self._until)
         if tenant.lower() != "adfs":
             # The endpoints that the SDK would ask for first. They are the same for every tenant, it saves a request,
             # and where the secret goes is then nobody's answer.
@@ -473,7 +473,7 @@ class _Absent(Unavailable):
     """There is no identity of this kind here. Where several kinds may be, the next one is tried."""
 
 
-class _Wire:
+class _Adapter:
     """Sends requests to one place, and hands back what was answered, whole or not at all.
 
     It is an adapter of `requests`, so that azure-identity goes the same way as we do: every URL must begin with
@@ -481,14 +481,14 @@ class _Wire:
     believed unverified; an answer is at most `_BODY_BYTES` long, uncompressed, and there `until` (monotonic clock).
     """
 
-    def __init__(self, who: str, place: str, until: float, *, is_proxied: bool = True) -> None:
+    def __init__(self, who: str, prefix: str, until: float, *, is_proxied: bool = True) -> None:
         try:
             from requests import Session
             from requests.adapters import HTTPAdapter
         except ModuleNotFoundError:
             raise _missing() from None
         self._who = who
-        self._place = place
+        self._prefix = prefix
         self._until = until
         self._is_proxied = is_proxied
         self._adapter = HTTPAdapter()
@@ -537,7 +537,7 @@ class _Wire:
         if url in self.known:
             return self._answer(request, 200, {"Content-Type": "application/json"}, self.known[url])
         try:
-            if not url.startswith(self._place):
+            if not url.startswith(self._prefix):
                 raise Unavailable(f"a request meant for {self._who} would have gone elsewhere", _REPORT)
             for attempt in range(1, self._attempts + 1):
                 answer = self._try(request, options.get("verify", True), options.get("proxies") or {})
@@ -835,7 +835,7 @@ def _refusal(step: str, status: int, *, is_of_tenant: bool = False, is_arm: bool
     return kind(*words.get(status, (f"the registry answered with status {status}", "try again in a minute")))
 
 
-def _entra_refusal(wire: _Wire) -> Unavailable:
+def _entra_refusal(wire: _Adapter) -> Unavailable:
     """What the last answer of the login service means."""
     code = _aadsts(wire.body)
     if code:
@@ -861,7 +861,7 @@ def _aadsts(content: bytes) -> int:
     return int(digits or b"0")
 
 
-def _metadata_refusal(wire: _Wire, *, is_one_asked_for: bool) -> Unavailable:
+def _metadata_refusal(wire: _Adapter, *, is_one_asked_for: bool) -> Unavailable:
     """What the last answer of the metadata service means."""
     if b"ultiple user" in wire.body:
         return Unavailable(

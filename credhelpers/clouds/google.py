@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from credhelpers import environment, files, notes
-from credhelpers.bounded import Late, within
 from credhelpers.clouds import child
 from credhelpers.credential import Credential
+from credhelpers.deadline import Late, within
 from credhelpers.errors import HelperError, NotFound, Unavailable, shortage
 from credhelpers.hosts import GOOGLE_UNIVERSE, endpoint, is_google_service, is_local
 
@@ -48,7 +48,7 @@ _SETUP = "run `gcloud auth application-default login`, or see `docs/gcr.md`"
 _LOGIN = "run `gcloud auth application-default login`"
 
 
-class Mint:
+class GoogleExchange:
     """One token to be made: for a universe and its settings, with the file that they name or gcloud's `default`."""
 
     def __init__(
@@ -372,7 +372,7 @@ def _read(path: bytes, what: str) -> "tuple[dict[str, Any], os.stat_result]":
 # --- the network ------------------------------------------------------------------------------------------------------
 
 
-class _Answer:
+class _Response:
     """What google-auth reads of an answer (`google.auth.transport.Response`)."""
 
     __slots__ = ("data", "headers", "status")
@@ -404,7 +404,7 @@ class _Network:
         body: bytes | None = None,
         headers: "Mapping[str, str] | None" = None,
         **_options: object,  # a time-out, which is ours to choose
-    ) -> _Answer:
+    ) -> _Response:
         """Ask once. Raises Unavailable for whatever is no answer; an error status is one."""
         scheme, host, port, target = endpoint(url)
         is_google = scheme == "https" and port == 443 and is_google_service(host, self.universe)  # noqa: PLR2004 - HTTPS
@@ -441,7 +441,7 @@ class _Network:
         target: str,
         body: bytes | None,
         headers: "Mapping[str, str] | None",
-    ) -> _Answer:
+    ) -> _Response:
         connection: HTTPConnection
         if scheme == "http":
             connection = HTTPConnection(host, port)
@@ -463,7 +463,7 @@ _PROXY_HINT = "look what stands between this machine and google: a proxy, a capt
 
 def _answered(
     connection: HTTPConnection, method: str, target: str, body: bytes | None, headers: "Mapping[str, str]"
-) -> _Answer:
+) -> _Response:
     """One request over the connection, which is closed then. Whatever `http.client` and `ssl` raise."""
     try:
         connection.request(method, target, body=body, headers=dict(headers))
@@ -473,12 +473,12 @@ def _answered(
             raise Unavailable(f"the answer is compressed or longer than {_ANSWER_BYTES} bytes", _PROXY_HINT)
         if response.length:
             raise ConnectionError("half an answer")
-        return _Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, data)
+        return _Response(response.status, {name.lower(): value for name, value in response.getheaders()}, data)
     finally:
         connection.close()
 
 
-def _asked(name: str, seconds: float, work: "Callable[[], _Answer]") -> _Answer:
+def _asked(name: str, seconds: float, work: "Callable[[], _Response]") -> _Response:
     """The answer, or Unavailable with why the one called `name` gave none within the seconds."""
     try:
         return within(seconds, work)
@@ -791,7 +791,7 @@ class _Metadata:
         self._host = host
         self.is_there = False
 
-    def ask(self, path: str) -> _Answer:
+    def ask(self, path: str) -> _Response:
         """The answer, the second one if the first was a stumble. Raises Unavailable if there is none of Google's."""
         answer = self._answer(path)
         if answer.status == 429 or answer.status >= 500:  # noqa: PLR2004 - RFC 6585; RFC 9110, 15.6
@@ -799,10 +799,10 @@ class _Metadata:
             answer = self._answer(path)
         return answer
 
-    def _answer(self, path: str) -> _Answer:
+    def _answer(self, path: str) -> _Response:
         """One answer, never by a proxy."""
 
-        def work() -> _Answer:
+        def work() -> _Response:
             connection = HTTPConnection(self._host)
             return _answered(connection, "GET", f"/computeMetadata/v1/{path}", None, {"Metadata-Flavor": "Google"})
 
@@ -816,7 +816,7 @@ class _Metadata:
         return answer
 
 
-def _parsed(answer: _Answer) -> tuple[str, float]:
+def _parsed(answer: _Response) -> tuple[str, float]:
     """Token and seconds of its life in the metadata server's answer."""
     if answer.status != 200:  # noqa: PLR2004 - OK
         raise Unavailable(

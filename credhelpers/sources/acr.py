@@ -116,7 +116,7 @@ class Acr:
         """The registry's host, see `minted.Source`."""
         return registry(server)
 
-    def key(self, server: str) -> str:
+    def host_key(self, server: str) -> str:
         """The fingerprint of the registry and of whatever selects an identity for it."""
         host = registry(server)
         has_file = is_configured(self._environ)
@@ -131,7 +131,7 @@ class Acr:
             files += _personal_files(self._environ)
         return fingerprint(f"acr {host}", self._environ, _VARIABLES, files)
 
-    def order(self, server: str) -> "Order":
+    def minter(self, server: str) -> "AcrMinter":
         """What to mint for `server`: an ACR refresh token is good for one registry, so the host is in its key.
 
         The Entra token behind it would serve several registries. It is not kept: it opens more than what docker asked
@@ -161,10 +161,10 @@ class Acr:
                 raise config.contradiction(entry, "`registry` is for aliases, and this host is none")
         if entry and (message := _contradiction(settings)):
             raise config.contradiction(entry, message)
-        return Order(host, cloud, settings, self._environ)
+        return AcrMinter(host, cloud, settings, self._environ)
 
 
-class Order:
+class AcrMinter:
     """A token for the login server `host` by the identity that `settings` and `environ` say."""
 
     __slots__ = ("_cloud", "_environ", "_host", "_settings")
@@ -176,7 +176,7 @@ class Order:
         self._environ = environ
 
     @property
-    def key(self) -> str:
+    def token_key(self) -> str:
         """The fingerprint of the registry and the identity, wherever the latter was said."""
         said = "\n".join(f"{name}={value}" for name, value in sorted(self._settings.items()))
         files = [*_files(self._environ), *_personal_files(self._environ)]
@@ -189,9 +189,9 @@ class Order:
         Raises NotFound if the registry asks for no token or there is no identity, and none got `old`; Unavailable for
         all else.
         """
-        from credhelpers.clouds.azure import Mint  # longer than all that a hit imports
+        from credhelpers.clouds.azure import AcrExchange  # longer than all that a hit imports
 
-        return Mint(self._host, self._cloud, self._settings, self._environ, SAID).credential(old)
+        return AcrExchange(self._host, self._cloud, self._settings, self._environ, SAID).credential(old)
 
 
 def _contradiction(settings: dict[str, str]) -> str:

@@ -190,7 +190,7 @@ class Ecr:
         """The registry's host, see `minted.Source`."""
         return registry(server)
 
-    def key(self, server: str) -> str:
+    def host_key(self, server: str) -> str:
         """The fingerprint of the host and of the identity. Raises NotFound if `server` cannot be ECR's.
 
         Two files are left out on purpose. The web identity token is renewed every hour and stands for the same role,
@@ -204,7 +204,7 @@ class Ecr:
                 raise
         return fingerprint(f"ecr {host}", self._environ, _VARIABLES, [*self._files(), configuration(self._environ)])
 
-    def order(self, server: str) -> "EcrOrder":
+    def minter(self, server: str) -> "EcrMinter":
         """The token of the region for the identity that is configured.
 
         Raises NotFound if `server` is not ECR's, Unavailable if the configuration is broken.
@@ -214,26 +214,26 @@ class Ecr:
         host = registry(server)
         entry = config.find(self._environ, self.kind, SETTINGS, host)
         if entry is None:
-            return self._order(ecr(host), {})
+            return self._minter(ecr(host), {})
         settings = entry.settings
         try:
-            place = ecr(host)
+            ecr_host = ecr(host)
         except NotFound:
-            place = _alias(entry)
+            ecr_host = _alias(entry)
         else:
             if not settings.keys().isdisjoint(("account", "region")):
                 raise config.contradiction(entry, "this host says its account and region itself")
         if "role_arn" not in settings and not settings.keys().isdisjoint(("external_id", "session_name")):
             raise config.contradiction(entry, "`external_id` and `session_name` are for a `role_arn`")
-        if "role_arn" in settings and settings["role_arn"].split(":")[1] != place.partition:
+        if "role_arn" in settings and settings["role_arn"].split(":")[1] != ecr_host.partition:
             raise config.contradiction(entry, "`role_arn` is of another partition of AWS than this host")
-        return self._order(place, settings)
+        return self._minter(ecr_host, settings)
 
-    def _order(self, place: "EcrHost", settings: "dict[str, str]") -> "EcrOrder":
-        scope = (place.partition, place.region, place.public, place.fips, place.dual_stack)
+    def _minter(self, ecr_host: "EcrHost", settings: "dict[str, str]") -> "EcrMinter":
+        scope = (ecr_host.partition, ecr_host.region, ecr_host.public, ecr_host.fips, ecr_host.dual_stack)
         identity = sorted((name, value) for name, value in settings.items() if name not in ("account", "region"))
         key = fingerprint(f"ecr token {scope} {identity}", self._environ, _VARIABLES, self._files())
-        return EcrOrder(key, place, settings)
+        return EcrMinter(key, ecr_host, settings)
 
     def _files(self) -> list[bytes]:
         """The files in which botocore looks for credentials: the AWS CLI's, those of EC2's first tools, boto 2's."""
@@ -252,14 +252,14 @@ class Ecr:
         return files
 
 
-class EcrOrder:
+class EcrMinter:
     """One token: it opens every registry of its region that the identity may read."""
 
-    __slots__ = ("_place", "_settings", "key")
+    __slots__ = ("_host", "_settings", "token_key")
 
-    def __init__(self, key: str, place: "EcrHost", settings: "dict[str, str]") -> None:
-        self.key = key
-        self._place = place
+    def __init__(self, key: str, ecr_host: "EcrHost", settings: "dict[str, str]") -> None:
+        self.token_key = key
+        self._host = ecr_host
         self._settings = settings
 
     def mint(self, old: "Credential | None" = None) -> "Credential":
@@ -272,7 +272,7 @@ class EcrOrder:
         from credhelpers.clouds.aws_errors import NO_IDENTITY_ANY_MORE
 
         try:
-            return authorization_token(self._place, self._settings)
+            return authorization_token(self._host, self._settings)
         except NotFound:
             if old is None:
                 raise

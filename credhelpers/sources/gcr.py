@@ -113,7 +113,7 @@ class Gcr:
         """The registry's host, see `minted.Source`."""
         return registry(server)
 
-    def key(self, server: str) -> str:
+    def host_key(self, server: str) -> str:
         """The fingerprint of the host and of all that selects an identity, see `minted.Source`."""
         host = registry(server)
         try:
@@ -125,7 +125,7 @@ class Gcr:
         files = [configuration(self._environ), *_named_files(self._environ, text)]
         return _fingerprint(self._environ, host, files, has_gcloud=b"gcloud" in text)
 
-    def order(self, server: str) -> "_Order":
+    def minter(self, server: str) -> "GcrMinter":
         """The token for the host, see `minted.Source`."""
         from credhelpers import config  # parsed where a token is minted, not on a hit
 
@@ -140,10 +140,10 @@ class Gcr:
             universe = settings.get("universe", GOOGLE_UNIVERSE)
         if entry:
             _check(self._environ, entry, universe)
-        return _Order(self._environ, universe, settings)
+        return GcrMinter(self._environ, universe, settings)
 
 
-class _Order:
+class GcrMinter:
     """One access token: a universe and the settings that choose an identity."""
 
     __slots__ = ("_environ", "_settings", "_universe")
@@ -154,7 +154,7 @@ class _Order:
         self._settings = settings
 
     @property
-    def key(self) -> str:
+    def token_key(self) -> str:
         """The same for all hosts of the universe that get the same identity, wherever the configuration says it."""
         return _fingerprint(
             self._environ,
@@ -172,11 +172,11 @@ class _Order:
 
         `old` is not renewed, but it shows that one did: that none does now will pass, so it is Unavailable then.
         """
-        from credhelpers.clouds.google import Mint  # as long as all that a hit imports
+        from credhelpers.clouds.google import GoogleExchange  # as long as all that a hit imports
 
         default = _gcloud_directory(self._environ) + b"/application_default_credentials.json"
         try:
-            return Mint(self._environ, self._universe, self._settings, self._file, default).credential()
+            return GoogleExchange(self._environ, self._universe, self._settings, self._file, default).credential()
         except NotFound:
             if old is None:
                 raise

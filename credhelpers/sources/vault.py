@@ -6,7 +6,7 @@ This half is on the way of a cache hit: which credential is wanted. How it is re
 import posix
 
 from credhelpers.errors import NotFound
-from credhelpers.hosts import is_whole, place
+from credhelpers.hosts import authority, is_whole
 from credhelpers.identity import configuration, content, fingerprint, home
 
 TYPE_CHECKING = False
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from credhelpers.config import Settings
     from credhelpers.identity import Environment
     from credhelpers.tokens import Tokens
-    from credhelpers.vault.order import VaultOrder
+    from credhelpers.vault.minter import VaultMinter
 
 AUTH = ("token", "agent", "approle", "kubernetes", "jwt", "aws", "gcp", "azure", "cert", "userpass", "ldap")
 ENGINES = ("kv-v1", "kv-v2", "leased", "aws", "gcp", "azure")
@@ -213,10 +213,10 @@ class Vault:
 
     def host(self, server: str) -> str:
         """Host and port of any registry, see `minted.Source`."""
-        host, port = place(server)
+        host, port = authority(server)
         return f"{host}:{port}" if port else host
 
-    def key(self, server: str) -> str:
+    def host_key(self, server: str) -> str:
         """The fingerprint of the registry and of whatever selects server, identity and path.
 
         Files with a token or key that a login uses are in it by their names, which the configuration has: they are
@@ -244,15 +244,15 @@ class Vault:
         names = b" ".join(variables).decode("ascii", "replace")
         return fingerprint(f"vault {host} {names}", environ, variables, files)
 
-    def order(self, server: str) -> "VaultOrder":
+    def minter(self, server: str) -> "VaultMinter":
         """The credential for the server. Raises NotFound if nothing says where it would be in Vault."""
-        from credhelpers.vault.order import VaultOrder
-        from credhelpers.vault.places import find
+        from credhelpers.vault.minter import VaultMinter
+        from credhelpers.vault.secret_paths import find
 
-        found = find(self._environ, SETTINGS, *place(server))
+        found = find(self._environ, SETTINGS, *authority(server))
         if found is None:
             raise NotFound
-        return VaultOrder(self._environ, self._tokens, found, is_whole=is_whole(server))
+        return VaultMinter(self._environ, self._tokens, found, is_whole=is_whole(server))
 
     def list(self) -> dict[str, str]:
         """Server to user name of all that lies where the configuration says and the token may read."""

@@ -239,18 +239,18 @@ def _sockets(environ: "Environment") -> list[bytes]:
     a directory that must be this user's alone (XDG Base Directory specification): anybody may put a socket elsewhere.
     """
     runtime = environ.get(b"XDG_RUNTIME_DIR", b"")
-    place = runtime + b"/bus" if runtime.startswith(b"/") else b""
+    of_systemd = runtime + b"/bus" if runtime.startswith(b"/") else b""
     address = environ.get(b"DBUS_SESSION_BUS_ADDRESS", b"")
     sockets: list[bytes] = []
     unsupported = False
     if not address:
-        sockets.append(place)
+        sockets.append(of_systemd)
     for entry in address.split(b";"):
         transport, colon, rest = entry.partition(b":")
         fields = dict(field.partition(b"=")[::2] for field in rest.split(b","))
         if transport == b"unix":
             path, abstract = _unescaped(fields.get(b"path", b"")), _unescaped(fields.get(b"abstract", b""))
-            sockets.append(place if fields.get(b"runtime") == b"yes" else b"\0" + abstract if abstract else path)
+            sockets.append(of_systemd if fields.get(b"runtime") == b"yes" else b"\0" + abstract if abstract else path)
         elif colon and transport not in _NO_BUS:
             unsupported = True
     if unsupported and not any(sockets):
@@ -259,7 +259,7 @@ def _sockets(environ: "Environment") -> list[bytes]:
             "`export CREDHELPERS_KEYRING=embedded` to do without a keyring",
         )
     found = [socket for socket in sockets if socket and _may_listen(socket)]
-    if place in found and not is_private_directory(posix.stat(runtime)):
+    if of_systemd in found and not is_private_directory(posix.stat(runtime)):
         raise _foreign("the session bus is in a directory that is not this user's alone")
     return found
 

@@ -4,8 +4,8 @@
 package names, plaintext files among it. The library cannot list, so the index tells what is there.
 """
 
-from credhelpers.bounded import Late, within
 from credhelpers.credential import Credential
+from credhelpers.deadline import Late, within
 from credhelpers.errors import Unavailable
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         def delete_password(self, service: str, username: str) -> None:
             """Remove the password."""
 
-    Answer = TypeVar("Answer")
+    Result = TypeVar("Result")
 
 
 PATIENCE = 4.0  # seconds for one question to the keyring, which may be showing a prompt; with the process's start, 5
@@ -106,7 +106,7 @@ class System:
         return found
 
 
-def _ask(question: "Callable[[], Answer]") -> "Answer":
+def _ask(question: "Callable[[], Result]") -> "Result":
     """What `question` returns: a call into the system, which may be showing a prompt and cannot be interrupted."""
     from keyring.errors import KeyringError
 

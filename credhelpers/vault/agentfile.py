@@ -7,8 +7,8 @@ What the keys mean is on developer.hashicorp.com, "Vault Agent auto-auth", a pag
 from credhelpers import config, hosts
 from credhelpers.errors import NotFound, Unavailable
 from credhelpers.vault import auth, hcl
+from credhelpers.vault.ambient_token import token_file
 from credhelpers.vault.connection import variable
-from credhelpers.vault.present import token_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _path(file: "_File", said: "dict[str, Any]", server: str) -> str | None:
         table = file.values(said.pop("secrets"), "secrets")
         for name in table:
             try:
-                host, port = hosts.place(name)
+                host, port = hosts.authority(name)
             except NotFound:
                 raise file.fault("a key of `secrets` is not a host", "write host, or host:port in quotes") from None
             if paths.setdefault(f"{host}:{port}" if port else host, file.text(table, name)) != table[name]:
@@ -202,24 +202,24 @@ class _File:
         """The error for `message`; the file's path is in the hint, where there is room."""
         return Unavailable(f"vault-login's file: {message}", f"{hint} ({self.name.decode('ascii', 'replace')})")
 
-    def only(self, said: "dict[str, Any]", known: tuple[str, ...], place: str) -> None:
+    def only(self, said: "dict[str, Any]", known: tuple[str, ...], authority: str) -> None:
         """Raise for a key that nobody would follow."""
         for key in said:
             if key not in known:
                 is_name = len(key) <= _SHOWN and key.isascii() and key.replace("_", "").isalnum()
                 what = f"`{key}`" if is_name else "a key"
-                raise self.fault(f"{what} in {place} has no equivalent here")
+                raise self.fault(f"{what} in {authority} has no equivalent here")
 
-    def values(self, body: object, place: str) -> "dict[str, Any]":
+    def values(self, body: object, authority: str) -> "dict[str, Any]":
         """What a block says, by key."""
         bodies = body if type(body) is list else [body]
         found: dict[str, Any] = {}
         for one in bodies:
             if not isinstance(one, hcl.Body):
-                raise self.fault(f"`{place}` is not a block")
+                raise self.fault(f"`{authority}` is not a block")
             for words, value in one:
                 if len(words) > 1 or words[0] in found:
-                    raise self.fault(f"a key of `{place}` stands there twice", "keep the one that is meant")
+                    raise self.fault(f"a key of `{authority}` stands there twice", "keep the one that is meant")
                 found[words[0]] = value
         return found
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from posix import urandom
 from time import monotonic, sleep, time
 
-from credhelpers.clouds import fresh
+from credhelpers.clouds import propagation
 from credhelpers.credential import Credential
 from credhelpers.errors import NotFound, Unavailable
 from credhelpers.hosts import azure as azure_cloud
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from credhelpers.hosts import EcrHost
-    from credhelpers.vault.leases import Answer
+    from credhelpers.vault.leases import DynamicSecret
     from credhelpers.vault.mounts import Mount
-    from credhelpers.vault.places import Place
+    from credhelpers.vault.secret_paths import SecretPath
     from credhelpers.vault.session import Session
 
 _LAST = 1.0  # seconds that are left for the lease of an identity that came to nothing
@@ -35,31 +35,31 @@ _ABOUT_TO_GO = 2.0  # seconds before that moment
 _AT_LEAST = 5.0  # seconds for which such keys are answered with
 
 
-def scope(place: "Place") -> str:
+def scope(secret_path: "SecretPath") -> str:
     """What of the host the token depends on if an engine of a cloud makes it: one word for all that share a token."""
     try:
-        host = ecr(place.host)
+        host = ecr(secret_path.host)
     except NotFound:
         pass
     else:
         return f"{host.partition} {host.region} {host.public} {host.fips} {host.dual_stack}"
     try:
-        return google(place.host)
+        return google(secret_path.host)
     except NotFound:
         pass
     try:
-        azure_cloud(place.host)
+        azure_cloud(secret_path.host)
     except NotFound:
         return ""  # the settings say which registry it stands for
-    return place.host
+    return secret_path.host
 
 
-def aws(session: "Session", mount: "Mount", place: "Place", old: Credential | None) -> Credential:
+def aws(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Credential | None) -> Credential:
     """A token of ECR, by the keys of `aws/creds/ROLE`, `aws/sts/ROLE` or `aws/static-creds/ROLE`.
 
     It ends with the lease if the keys are a user's that Vault made, since the user goes with the lease.
     """
-    host = _ecr(place)
+    host = _ecr(secret_path)
     if old and (kept := leases.renewed(session, mount, old)):
         return kept
     from credhelpers.clouds.aws import authorization_token_by
@@ -87,10 +87,10 @@ def aws(session: "Session", mount: "Mount", place: "Place", old: Credential | No
         return leases.bound(made, answer, session, mount)
 
 
-def gcp(session: "Session", mount: "Mount", place: "Place", old: Credential | None) -> Credential:  # noqa: ARG001 - tokens of Google's are not renewed
+def gcp(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Credential | None) -> Credential:  # noqa: ARG001 - tokens of Google's are not renewed
     """An access token of Google's, of `gcp/roleset/NAME/token` and its like."""
     try:
-        google(place.settings.get("registry", place.host))
+        google(secret_path.settings.get("registry", secret_path.host))
     except NotFound:
         raise _no_alias("`registry`, the registry of Google's that it stands for") from None
     from credhelpers.clouds.google import credential
@@ -99,34 +99,34 @@ def gcp(session: "Session", mount: "Mount", place: "Place", old: Credential | No
     with leases.in_use(session, answer):  # a key of a service account is leased
         end = leases.seconds(answer.data.get("expires_at_seconds"))
         if end is None:
-            life = leases.seconds(answer.data.get("token_ttl"))
-            end = answer.asked + life if life else None
+            lifetime = leases.seconds(answer.data.get("token_ttl"))
+            end = answer.asked + lifetime if lifetime else None
         if end is None:
             raise _no_answer("a `path` of this engine ends in `/token`")
         return leases.bound(credential(answer.data.get("token"), end), answer, session, mount)
 
 
-def azure(session: "Session", mount: "Mount", place: "Place", old: Credential | None) -> Credential:
+def azure(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Credential | None) -> Credential:
     """A token of Azure Container Registry, by the service principal of `azure/creds/ROLE`, with whose lease it ends."""
-    registry = place.settings.get("registry", place.host)
+    registry = secret_path.settings.get("registry", secret_path.host)
     try:
         cloud = azure_cloud(registry)
     except NotFound:
         raise _no_alias("`registry`, the login server that it stands for") from None
     if old and (kept := leases.renewed(session, mount, old)):
         return kept
-    from credhelpers.clouds.azure import Mint
+    from credhelpers.clouds.azure import AcrExchange
 
     answer = leases.ask(session, mount)
     with leases.in_use(session, answer):
         secret = _word(answer, "client_secret")
         settings = {"credential": "client-secret", "client_id": _word(answer, "client_id")}
-        if "tenant_id" in place.settings:
-            settings["tenant_id"] = place.settings["tenant_id"]
+        if "tenant_id" in secret_path.settings:
+            settings["tenant_id"] = secret_path.settings["tenant_id"]
         environ = {**session.environ, b"AZURE_CLIENT_SECRET": secret.encode()}
         environ.pop(b"AZURE_TOKEN_CREDENTIALS", None)  # it narrows what is found otherwise, and nothing is looked for
         made = _patiently(
-            lambda left: Mint(registry, cloud, settings, environ, (), left).credential(),
+            lambda left: AcrExchange(registry, cloud, settings, environ, (), left).credential(),
             session,
             answer,
             "Azure does not know the service principal that Vault made for this, or lets it pull nothing",
@@ -136,7 +136,7 @@ def azure(session: "Session", mount: "Mount", place: "Place", old: Credential | 
 
 
 def _patiently(
-    work: "Callable[[float], Credential]", session: "Session", answer: "Answer", message: str, hint: str
+    work: "Callable[[float], Credential]", session: "Session", answer: "DynamicSecret", message: str, hint: str
 ) -> Credential:
     """What `work` makes, given the seconds that are left; again while the cloud does not know the identity."""
     until = session.connection.until - _LAST
@@ -144,17 +144,17 @@ def _patiently(
     while True:
         try:
             return work(until - monotonic())
-        except fresh.Unknown:
+        except propagation.Unknown:
             if answer.lease is None or monotonic() + pause + _LAST > until:
                 raise Unavailable(message, hint) from None
         sleep(pause * (0.75 + urandom(1)[0] / 510))
         pause = min(pause * 1.6, _PAUSE_AT_MOST)
 
 
-def _ecr(place: "Place") -> "EcrHost":
-    settings = place.settings
+def _ecr(secret_path: "SecretPath") -> "EcrHost":
+    settings = secret_path.settings
     try:
-        return ecr(place.host)
+        return ecr(secret_path.host)
     except NotFound:
         if not {"account", "region"} <= settings.keys():
             raise _no_alias("`account` and `region`") from None
@@ -171,7 +171,7 @@ def _no_alias(lack: str) -> Unavailable:
     )
 
 
-def _word(answer: "Answer", name: str) -> str:
+def _word(answer: "DynamicSecret", name: str) -> str:
     value = answer.data.get(name)
     if not isinstance(value, str) or not value.isascii() or not value:
         raise _no_answer("a `path` of this engine is MOUNT/creds/ROLE, or as `vault path-help MOUNT` has it")

@@ -11,8 +11,8 @@ import re
 from credhelpers.errors import Unavailable
 from credhelpers.hosts import is_local
 from credhelpers.vault import duration
-from credhelpers.vault.refusal import Refusal
 from credhelpers.vault.trust import context
+from credhelpers.vault.vault_errors import Refusal
 from credhelpers.vault.wire import Server, Wire
 
 TYPE_CHECKING = False

@@ -8,7 +8,7 @@ from time import monotonic, sleep, time
 
 from credhelpers.credential import Credential
 from credhelpers.errors import Unavailable
-from credhelpers.vault import fields, leases, life
+from credhelpers.vault import fields, leases, ttl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from credhelpers.vault.mounts import Mount
-    from credhelpers.vault.places import Place
+    from credhelpers.vault.secret_paths import SecretPath
     from credhelpers.vault.session import Session
 
 # A secret that Vault is about to replace is not worth an answer: Vault looks every 5 seconds for what is due, and says
@@ -28,7 +28,7 @@ _AT_LEAST = 5.0  # seconds for which a secret is answered that should have been 
 _ROUNDED = 0.5  # seconds by which Vault's number may be too high
 
 
-def read(session: "Session", mount: "Mount", place: "Place", old: Credential | None) -> Credential:
+def read(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Credential | None) -> Credential:
     """The credential with its times: `old` with its lease renewed, else a new one. Raises NotFound, Unavailable."""
     if old and (kept := leases.renewed(session, mount, old)):
         return kept
@@ -41,21 +41,21 @@ def read(session: "Session", mount: "Mount", place: "Place", old: Credential | N
         sleep(pause)
         answer = leases.ask(session, mount)
     with leases.in_use(session, answer):
-        username, secret = _pair(answer.data, mount, place)
+        username, secret = _pair(answer.data, mount, secret_path)
         if answer.lease:
             return leases.bound(Credential(username, secret), answer, session, mount)
     if left is None:
         own = next((answer.data[name] for name in ("ttl", "expires_in") if answer.data.get(name)), None)
-        soft, hard, expires = life.times({**answer.data, "ttl": own}, {}, mount, place)
+        soft, hard, expires = ttl.times({**answer.data, "ttl": own}, {}, mount, secret_path)
         return Credential(username, secret, soft=soft, hard=hard, expires=expires, memo=mount.memo)
     # Earlier than that there is nothing new, and when it ends it is worth nothing any more.
     end = max(answer.asked + left - _ROUNDED, time() + (_AT_LEAST if left < _ABOUT_TO_GO else 0))
     return Credential(username, secret, soft=end, hard=end, expires=end, memo=mount.memo)
 
 
-def _pair(data: "Mapping[str, Any]", mount: "Mount", place: "Place") -> tuple[str, str]:
+def _pair(data: "Mapping[str, Any]", mount: "Mount", secret_path: "SecretPath") -> tuple[str, str]:
     try:
-        return fields.pair(data, mount, place)
+        return fields.pair(data, mount, secret_path)
     except Unavailable:
         raise Unavailable(
             "the engine's answer in Vault lacks a user name or a password under the names that are known",

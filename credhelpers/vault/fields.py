@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from credhelpers.vault.mounts import Mount
-    from credhelpers.vault.places import Place
+    from credhelpers.vault.secret_paths import SecretPath
 
 # In order: of docker-credential-vault-login, of jsok's docker-credential-vault, of engines and plugins.
 _USERNAMES = ("username", "Username", "robot_account_name", "user")
@@ -20,14 +20,14 @@ _OF_JSOK = ("ServerURL", "Username", "Secret")
 _TOKEN_USER = "<token>"  # noqa: S105 - the user name that stands for an identity token, docs of docker's credential helpers
 
 
-def pair(data: "Mapping[str, Any]", mount: "Mount", place: "Place") -> tuple[str, str]:
+def pair(data: "Mapping[str, Any]", mount: "Mount", secret_path: "SecretPath") -> tuple[str, str]:
     """User name and password in what a secret holds, by the place's settings.
 
     A whole number counts as its digits, since `vault kv put` makes texts of them and other clients do not. What is
     empty or null is as good as absent. Raises Unavailable if one is missing or is no text, NotFound if `auths` in it
     has no entry for this registry.
     """
-    settings = place.settings
+    settings = secret_path.settings
     if "auths_field" in settings:
         auths = _auths(data.get(settings["auths_field"]))
         if auths is None:
@@ -35,22 +35,22 @@ def pair(data: "Mapping[str, Any]", mount: "Mount", place: "Place") -> tuple[str
                 "the secret in Vault lacks the field that `auths_field` names",
                 f"`{mount.writer} FIELD=@config.json` writes one",
             )
-        return _of_auths(_entries(auths), place)
+        return _pair_in_auths(_entries(auths), secret_path)
     username = settings.get("username") or _text(data, _usernames(settings), mount)
     return username, _text(data, _passwords(settings), mount)
 
 
-def merged(data: "Mapping[str, Any]", place: "Place", username: str, secret: str) -> "dict[str, Any]":
+def merged(data: "Mapping[str, Any]", secret_path: "SecretPath", username: str, secret: str) -> "dict[str, Any]":
     """What the secret is to hold from now on: user name and password under the fields where `pair` looks for them.
 
     All other fields are as they were. Raises Unsupported for a pair that `pair` could not give back.
     """
-    settings = place.settings
+    settings = secret_path.settings
     if "auths_field" in settings:
-        return _merged_auths(data, place, username, secret)
+        return _merged_auths(data, secret_path, username, secret)
     new = dict(data)
-    if place.is_of_jsok and not data:
-        return dict(zip(_OF_JSOK, (place.server, username, secret), strict=True))
+    if secret_path.is_shared_with_jsok and not data:
+        return dict(zip(_OF_JSOK, (secret_path.server, username, secret), strict=True))
     if "username" not in settings:
         new[_chosen(data, _usernames(settings))] = username
     elif settings["username"] != username:
@@ -62,14 +62,14 @@ def merged(data: "Mapping[str, Any]", place: "Place", username: str, secret: str
     return new
 
 
-def without(data: "Mapping[str, Any]", place: "Place") -> "dict[str, Any]":
+def without(data: "Mapping[str, Any]", secret_path: "SecretPath") -> "dict[str, Any]":
     """What a secret with an `auths_field` is to hold once this registry's entries are out of it."""
-    field = place.settings["auths_field"]
+    field = secret_path.settings["auths_field"]
     found = data.get(field)
     auths = _auths(found)
     if auths is None:
         return dict(data)
-    keys = set(spellings(place.server))
+    keys = set(spellings(secret_path.server))
     kept = {key: value for key, value in _entries(auths).items() if key not in keys}
     return {**data, field: _shaped(found, auths, kept)}
 
@@ -150,12 +150,12 @@ def _shaped(found: object, auths: "dict[str, Any]", entries: "dict[str, Any]") -
     return json.dumps(whole)
 
 
-def _key(entries: "Iterable[str]", place: "Place") -> str | None:
-    return next((key for key in spellings(place.server) if key in entries), None)
+def _server_in(entries: "Iterable[str]", secret_path: "SecretPath") -> str | None:
+    return next((key for key in spellings(secret_path.server) if key in entries), None)
 
 
-def _of_auths(entries: "dict[str, Any]", place: "Place") -> tuple[str, str]:
-    key = _key(entries, place)
+def _pair_in_auths(entries: "dict[str, Any]", secret_path: "SecretPath") -> tuple[str, str]:
+    key = _server_in(entries, secret_path)
     if key is None:
         raise NotFound
     entry = entries[key] if isinstance(entries[key], dict) else {}
@@ -183,16 +183,16 @@ def _decoded(auth: object) -> tuple[str, str]:
     return username, secret
 
 
-def _merged_auths(data: "Mapping[str, Any]", place: "Place", username: str, secret: str) -> "dict[str, Any]":
+def _merged_auths(data: "Mapping[str, Any]", secret_path: "SecretPath", username: str, secret: str) -> "dict[str, Any]":
     from base64 import b64encode
 
     if ":" in username:  # RFC 7617, 2
         raise Unsupported("docker's `auths` cannot hold a user name with a colon", "keep it in fields of its own")
-    field = place.settings["auths_field"]
+    field = secret_path.settings["auths_field"]
     found = data.get(field)
     auths = _auths(found) or {}
     entries = dict(_entries(auths))
-    key = _key(entries, place) or place.server
+    key = _server_in(entries, secret_path) or secret_path.server
     old = entries[key] if isinstance(entries.get(key), dict) else {}
     entry = {name: value for name, value in old.items() if name not in ("auth", "identitytoken")}
     if username == _TOKEN_USER:

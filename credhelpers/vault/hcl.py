@@ -125,14 +125,14 @@ class _Reader:
 
 def _tokens(text: str) -> "Iterator[tuple[str, str, int]]":
     """Kind, text and line of each token, blanks and comments left out, and an empty one at the end."""
-    place, line = 0, 1
-    while place < len(text):
-        match = _TOKEN.match(text, place)
+    position, line = 0, 1
+    while position < len(text):
+        match = _TOKEN.match(text, position)
         if not match:
             raise Malformed(line)
         kind = match.lastgroup or ""
         if kind != "blank":
             yield kind, match[kind], line
         line += match[0].count("\n")
-        place = match.end()
+        position = match.end()
     yield "end", "", line

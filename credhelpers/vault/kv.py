@@ -6,8 +6,8 @@ from time import sleep
 from credhelpers import notes
 from credhelpers.credential import Credential
 from credhelpers.errors import NotFound, Unavailable, Unsupported
-from credhelpers.vault import fields, life
-from credhelpers.vault.refusal import Denied, Refusal, unavailable
+from credhelpers.vault import fields, ttl
+from credhelpers.vault.vault_errors import Denied, Refusal, unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from credhelpers.vault.mounts import Mount
-    from credhelpers.vault.places import Place
+    from credhelpers.vault.secret_paths import SecretPath
     from credhelpers.vault.session import Session
 
 _TRIES = 3
@@ -44,22 +44,22 @@ class _Gone(Unavailable):
     is_denial = True
 
 
-def read(session: "Session", mount: "Mount", place: "Place") -> Credential:
+def read(session: "Session", mount: "Mount", secret_path: "SecretPath") -> Credential:
     """The credential in the secret, with the times between which it is answered.
 
     Raises NotFound where there is no secret, and where its newest version was deleted so that it can be taken back:
     that is what `docker logout` leaves, and `get` must not find what it has removed. Raises Unavailable for what was
     meant to be there and is not: a pinned version, a destroyed one, a field, or a secret beyond its `expires_at`.
     """
-    secret = fetch(session, mount, place)
+    secret = fetch(session, mount, secret_path)
     if secret.data is None:
-        raise _gone(secret, mount, place)
-    username, password = fields.pair(secret.data, mount, place)
-    soft, hard, expires = life.times(secret.data, secret.metadata, mount, place)
+        raise _gone(secret, mount, secret_path)
+    username, password = fields.pair(secret.data, mount, secret_path)
+    soft, hard, expires = ttl.times(secret.data, secret.metadata, mount, secret_path)
     return Credential(username, password, soft=soft, hard=hard, expires=expires, memo=mount.memo)
 
 
-def fetch(session: "Session", mount: "Mount", place: "Place") -> Secret:
+def fetch(session: "Session", mount: "Mount", secret_path: "SecretPath") -> Secret:
     """The secret, of the pinned version if there is one. Raises Unavailable; Denied if the token may not read it."""
     path = _path(mount)
     try:
@@ -71,7 +71,7 @@ def fetch(session: "Session", mount: "Mount", place: "Place") -> Secret:
             answer = session.do(
                 lambda client: client.secrets.kv.v2.read_secret_version(
                     mount.path,
-                    version=place.settings.get("version"),
+                    version=secret_path.settings.get("version"),
                     mount_point=mount.mount,
                     raise_on_deleted_version=True,
                 ),
@@ -90,38 +90,38 @@ def fetch(session: "Session", mount: "Mount", place: "Place") -> Secret:
     return Secret(_object(data.get("data")), _object(data.get("metadata")))
 
 
-def write(session: "Session", mount: "Mount", place: "Place", credential: Credential) -> None:
+def write(session: "Session", mount: "Mount", secret_path: "SecretPath", credential: Credential) -> None:
     """Keep the credential in the secret, whose other fields stay.
 
     On KV v2 nothing is lost that somebody else writes at the same moment: a write counts only on top of the version
     that was read. A token that may not read what is there can create a secret, but not replace one: nobody would know
     what else is lost. KV v1 cannot tell the two apart, so there it can do neither. Raises Unavailable, Unsupported.
     """
-    _refuse_pinned(place)
+    _refuse_pinned(secret_path)
     username, password = credential.expose()
 
     def change(data: "dict[str, Any]") -> "dict[str, Any]":
-        return life.renewed(data, fields.merged(data, place, username, password), place)
+        return ttl.renewed(data, fields.merged(data, secret_path, username, password), secret_path)
 
-    _change(session, mount, place, change)
+    _change(session, mount, secret_path, change)
 
 
-def erase(session: "Session", mount: "Mount", place: "Place") -> None:
+def erase(session: "Session", mount: "Mount", secret_path: "SecretPath") -> None:
     """Remove the secret, or of docker's `auths` the entry of this registry. Nothing to remove is success.
 
     On KV v2 the newest version is deleted so that it can be taken back, or with `on_erase = "destroy"` the whole
     secret with all its versions and metadata. Raises Unavailable, Unsupported.
     """
-    _refuse_pinned(place)
-    if "auths_field" in place.settings:
-        _change(session, mount, place, lambda data: fields.without(data, place), is_new_wanted=False)
+    _refuse_pinned(secret_path)
+    if "auths_field" in secret_path.settings:
+        _change(session, mount, secret_path, lambda data: fields.without(data, secret_path), is_new_wanted=False)
         return
     path = _path(mount)
     where = {"path": mount.path, "mount_point": mount.mount}
     try:
         if mount.engine == "kv-v1":
             session.do(lambda client: client.secrets.kv.v1.delete_secret(**where), path, "delete")
-        elif place.settings.get("on_erase") == "destroy":
+        elif secret_path.settings.get("on_erase") == "destroy":
             path = f"{mount.mount}/metadata/{mount.path}"
             session.do(lambda client: client.secrets.kv.v2.delete_metadata_and_all_versions(**where), path, "delete")
         else:
@@ -134,7 +134,7 @@ def erase(session: "Session", mount: "Mount", place: "Place") -> None:
 def _change(
     session: "Session",
     mount: "Mount",
-    place: "Place",
+    secret_path: "SecretPath",
     change: "Callable[[dict[str, Any]], dict[str, Any]]",
     *,
     is_new_wanted: bool = True,
@@ -143,7 +143,7 @@ def _change(
     for count in range(_TRIES):
         sleep(count * _PAUSE * os.urandom(1)[0] / 255)  # not in step with the others
         try:
-            secret = fetch(session, mount, place)
+            secret = fetch(session, mount, secret_path)
         except Denied:
             if mount.engine == "kv-v1" or not is_new_wanted:
                 raise
@@ -196,17 +196,17 @@ def _create(session: "Session", mount: "Mount", data: "dict[str, Any]") -> None:
         )
 
 
-def _gone(secret: Secret, mount: "Mount", place: "Place") -> NotFound | _Gone:
+def _gone(secret: Secret, mount: "Mount", secret_path: "SecretPath") -> NotFound | _Gone:
     """Why there is no data."""
     path = f"{mount.mount}/{mount.path}"  # as `vault kv` has it, whatever is configured
     history = f"`vault kv metadata get {path}` shows the versions"
     if secret.metadata.get("destroyed") is True:
         return _Gone("this version of the secret in Vault was destroyed", f"`docker login` writes one; {history}")
-    if "version" in place.settings:
+    if "version" in secret_path.settings:
         if secret.metadata:
             return _Gone(
                 "the configured version of the secret in Vault was deleted",
-                f"`vault kv undelete -versions={place.settings['version']} {path}` takes it back; {history}",
+                f"`vault kv undelete -versions={secret_path.settings['version']} {path}` takes it back; {history}",
             )
         return _Gone("the configured version of the secret is not in Vault", history)
     is_deleted = bool(secret.metadata)
@@ -214,8 +214,8 @@ def _gone(secret: Secret, mount: "Mount", place: "Place") -> NotFound | _Gone:
     return NotFound()
 
 
-def _refuse_pinned(place: "Place") -> None:
-    if "version" in place.settings:
+def _refuse_pinned(secret_path: "SecretPath") -> None:
+    if "version" in secret_path.settings:
         raise Unsupported(
             "the configuration pins a version of the secret in Vault, so nothing is written there",
             "remove `version` in config.toml, or set `read_only`",

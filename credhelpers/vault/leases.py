@@ -10,7 +10,7 @@ from time import time
 from credhelpers import notes
 from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable
-from credhelpers.vault.refusal import Final, Refusal, unavailable
+from credhelpers.vault.vault_errors import Final, Refusal, unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Lease:
         return f"{mount.memo} {self.id} {self.mark} {self.duration:.0f} {self.is_renewable:d} {self.last:.0f}"
 
 
-class Answer:
+class DynamicSecret:
     """What an engine answered to a request at `asked`: its data and the lease, if there is one."""
 
     __slots__ = ("asked", "data", "lease")
@@ -72,7 +72,7 @@ def remembered(credential: Credential) -> Lease | None:
     return Lease(words[2], words[3], duration, is_renewable=words[5] == "1", last=last)
 
 
-def ask(session: "Session", mount: "Mount") -> Answer:
+def ask(session: "Session", mount: "Mount") -> DynamicSecret:
     """What the engine has or makes at the path. Raises NotFound if nothing is there, Unavailable if it makes nothing.
 
     What is made by a request that is no GET says so with a status of its own; an engine that wants fields besides
@@ -95,10 +95,10 @@ def ask(session: "Session", mount: "Mount") -> Answer:
     data = answer.get("data")
     if not isinstance(data, dict):
         raise NotFound
-    return Answer(data, _lease(answer, session.mark), asked)
+    return DynamicSecret(data, _lease(answer, session.mark), asked)
 
 
-def bound(credential: Credential, answer: Answer, session: "Session", mount: "Mount") -> Credential:
+def bound(credential: Credential, answer: DynamicSecret, session: "Session", mount: "Mount") -> Credential:
     """The credential that was made with the answer's lease, with times that end with it at the latest.
 
     Raises Unavailable where the token that made it is used by others too, and the last use of all ends the lease.
@@ -142,7 +142,7 @@ def renewed(session: "Session", mount: "Mount", old: Credential) -> Credential |
 
 
 @contextmanager
-def in_use(session: "Session", answer: Answer) -> "Iterator[None]":
+def in_use(session: "Session", answer: DynamicSecret) -> "Iterator[None]":
     """End what was made if the block fails: a registry that cannot be had must not have something made by each pull."""
     try:
         yield
@@ -193,10 +193,10 @@ def _end(session: "Session", end: float) -> float:
 def _timed(credential: Credential, memo: str, start: float, end: float) -> Credential:
     """The credential, from half of the time on renewed in the background, and never answered with near its end."""
     if end < INFINITY:
-        life = end - start
-        expires = end - min(_SPARE, life / 10)
-        hard = min(expires, max(expires - _KEPT_BY_CLIENTS, start + life * 3 / 4))
-        soft = start + life / 2
+        lifetime = end - start
+        expires = end - min(_SPARE, lifetime / 10)
+        hard = min(expires, max(expires - _KEPT_BY_CLIENTS, start + lifetime * 3 / 4))
+        soft = start + lifetime / 2
     else:
         expires = hard = soft = INFINITY
     return Credential.sealed(

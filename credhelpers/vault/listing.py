@@ -12,10 +12,10 @@ from time import monotonic
 
 from credhelpers import hosts, notes
 from credhelpers.errors import NotFound, Unavailable
-from credhelpers.vault import fields, kv, life, mounts, places
-from credhelpers.vault.places import Place
-from credhelpers.vault.refusal import Denied, Refusal, unavailable
+from credhelpers.vault import fields, kv, mounts, secret_paths, ttl
+from credhelpers.vault.secret_paths import SecretPath
 from credhelpers.vault.session import Session
+from credhelpers.vault.vault_errors import Denied, Refusal, unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,34 +62,34 @@ class _Walk:
 
     def found(self) -> "Names":
         """Server to user name of all that can be read."""
-        wanted = self._places()
+        wanted = self._secret_paths()
         pools: dict[str, ThreadPoolExecutor] = {}
         with ExitStack() as readers:  # one that waits for a Vault which is away holds up nobody else
             users = {}
-            for server, place in wanted.items():
-                self._asked.setdefault(_scope(place.settings), None)
-                address = place.settings.get("address", "")
+            for server, secret_path in wanted.items():
+                self._asked.setdefault(_scope(secret_path.settings), None)
+                address = secret_path.settings.get("address", "")
                 if address not in pools:
                     pools[address] = readers.enter_context(ThreadPoolExecutor(_READERS))
-                users[server] = pools[address].submit(self._user, place)
+                users[server] = pools[address].submit(self._user, secret_path)
         failed = [error for error in self._asked.values() if error]
         if failed and len(failed) == len(self._asked):
             raise failed[0]
         return {server: user for server, answer in users.items() if (user := answer.result()) is not None}
 
-    def _places(self) -> "dict[str, Place]":
+    def _secret_paths(self) -> "dict[str, SecretPath]":
         """Where to look, by server; each is the place that `get` would read for that server."""
-        found: dict[str, Place] = {}
+        found: dict[str, SecretPath] = {}
         for server in self._candidates():
             try:
-                place = places.find(self._environ, self._settings, *hosts.place(server))
+                secret_path = secret_paths.find(self._environ, self._settings, *hosts.authority(server))
             except NotFound:
                 continue  # a name below the path that is no registry's
             except Unavailable as error:  # its name does not fit the path, say
                 self._leave_out(server, error)
                 continue
-            if place:
-                found[place.server] = place
+            if secret_path:
+                found[secret_path.server] = secret_path
             if len(found) == _AT_MOST or monotonic() > self._until - _READING / 2:
                 notes.take(f"not all is listed, but {len(found)} secrets")
                 break
@@ -99,13 +99,13 @@ class _Walk:
         """The servers that have a place of their own, and those whose names are found below a path."""
         named = []
         paths = []
-        for entry in places.entries(self._environ, self._settings):
+        for entry in secret_paths.entries(self._environ, self._settings):
             name, _, port = entry.pattern.partition(":")
             if "*" not in name and port != "*":
                 named.append(entry.pattern.removesuffix(":443"))
             elif entry.settings.get("engine", "kv").startswith("kv"):
                 paths.append(entry.settings)
-        template = places.of_environment(self._environ, self._settings)
+        template = secret_paths.of_environment(self._environ, self._settings)
         if template:
             paths += [{"path": form} for form in (template, f"{template}:{{port}}")]
         yield from named
@@ -142,7 +142,7 @@ class _Walk:
         end = template.find("{")
         prefix = template if end < 0 else template[:end].rpartition("/")[0]
         # Any name below the literal part leads to the mount as well as another.
-        sample = Place("registry.invalid", "", {**settings, "path": template if end < 0 else f"{prefix}/x"})
+        sample = SecretPath("registry.invalid", "", {**settings, "path": template if end < 0 else f"{prefix}/x"})
         mount = mounts.find(session, sample)
         self._memos[_scope(settings)] = mount.memo
         if not mount.engine.startswith("kv"):
@@ -204,22 +204,22 @@ class _Walk:
         keys = data.get("keys") if isinstance(data, dict) else None
         return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
 
-    def _user(self, place: Place) -> str | None:
+    def _user(self, secret_path: SecretPath) -> str | None:
         """The user name in the secret, None if `get` would not answer with it."""
         try:
-            session = self._session(place.settings, self._until)
-            mount = mounts.find(session, place, self._memos.get(_scope(place.settings), ""))
-            secret = kv.fetch(session, mount, place) if mount.engine.startswith("kv") else kv.Secret()
+            session = self._session(secret_path.settings, self._until)
+            mount = mounts.find(session, secret_path, self._memos.get(_scope(secret_path.settings), ""))
+            secret = kv.fetch(session, mount, secret_path) if mount.engine.startswith("kv") else kv.Secret()
         except Denied:
             return None
         except Unavailable as error:
-            self._leave_out(_scope(place.settings), error)
+            self._leave_out(_scope(secret_path.settings), error)
             return None
         if secret.data is None:
             return None
         try:
-            life.times(secret.data, secret.metadata, mount, place)
-            return fields.pair(secret.data, mount, place)[0]
+            ttl.times(secret.data, secret.metadata, mount, secret_path)
+            return fields.pair(secret.data, mount, secret_path)[0]
         except (NotFound, Unavailable):
             notes.take("a secret below a configured path holds no credential that is good")
             return None

@@ -9,7 +9,7 @@ from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import Unavailable
 from credhelpers.identity import fingerprint
 from credhelpers.vault import auth
-from credhelpers.vault.refusal import Refusal
+from credhelpers.vault.vault_errors import Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _WHOLE = 0.9  # of the first life: a renewal that gives less comes near the long
 
 
 class Login:
-    """The token of one identity at one server, see `tokens.Order`."""
+    """The token of one identity at one server, see `tokens.Minter`."""
 
     def __init__(self, environ: "Environment", settings: "Mapping[str, Any]", connection: "Connection") -> None:
         self._environ = environ
@@ -36,7 +36,7 @@ class Login:
         self._unsettled: Credential | None = None
 
     @property
-    def key(self) -> str:
+    def token_key(self) -> str:
         """The same for all registries that are read by the same identity at the same server and namespace."""
         said, variables, files = auth.identity(self._environ, self._settings)
         scope = f"vault token {self._connection.address} {self._connection.namespace} {said}"
@@ -112,21 +112,21 @@ def _credential(found: object, first: int = 0) -> Credential:
     could both find it used up, again and again.
     """
     token = found.get("client_token") if isinstance(found, dict) else None
-    life = found.get("lease_duration") if isinstance(found, dict) else None
-    if not isinstance(found, dict) or not _is_token(token) or not isinstance(life, int) or life < 0:
+    lifetime = found.get("lease_duration") if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not _is_token(token) or not isinstance(lifetime, int) or lifetime < 0:
         raise Unavailable(
             "vault gave no token for this login",
             "try it with `vault login -no-print -method=METHOD`; `vault status` shows what answers there",
         )
     now = time()
     uses = found.get("num_uses")
-    end = now + life if life else INFINITY
-    expires = end - min(_SPARE, life / 10)
+    end = now + lifetime if lifetime else INFINITY
+    expires = end - min(_SPARE, lifetime / 10)
     if uses:
         return Credential(_NAME, token, soft=expires, hard=now, expires=expires)
-    memo = f"{_RENEWABLE} {first or life}" if found.get("renewable") is True and life else ""
-    soft = now + life / 2 if life else INFINITY
-    return Credential(_NAME, token, soft=soft, hard=end - min(_HARD, life / 5), expires=expires, memo=memo)
+    memo = f"{_RENEWABLE} {first or lifetime}" if found.get("renewable") is True and lifetime else ""
+    soft = now + lifetime / 2 if lifetime else INFINITY
+    return Credential(_NAME, token, soft=soft, hard=end - min(_HARD, lifetime / 5), expires=expires, memo=memo)
 
 
 def _is_token(value: object) -> "TypeGuard[str]":

@@ -1,17 +1,17 @@
 """What is mounted where a credential lies: said in the configuration, remembered, or asked for as `vault` does."""
 
 from credhelpers.errors import NotFound, Unavailable
-from credhelpers.vault.refusal import Denied, Final, Refusal, unavailable
+from credhelpers.vault.vault_errors import Denied, Final, Refusal, unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    from credhelpers.vault.places import Place
+    from credhelpers.vault.secret_paths import SecretPath
     from credhelpers.vault.session import Session
 
-    Answer = TypeVar("Answer")
+    Result = TypeVar("Result")
 
 _KV = ("kv", "generic")  # the second is what the first was called before Vault 0.8
 _CLOUDS = ("aws", "gcp", "azure")
@@ -25,12 +25,12 @@ class Mount:
 
     __slots__ = ("engine", "is_asked", "mount", "path")
 
-    def __init__(self, engine: str, mount: str, place: "Place", *, is_asked: bool = False) -> None:
+    def __init__(self, engine: str, mount: str, secret_path: "SecretPath", *, is_asked: bool = False) -> None:
         self.engine = engine
         self.mount = mount
-        self.path = place.path.removeprefix(mount + "/")
+        self.path = secret_path.path.removeprefix(mount + "/")
         self.is_asked = is_asked
-        parts = place.settings["path"].split("/")[mount.count("/") + 1 :]  # no value ever adds a part
+        parts = secret_path.settings["path"].split("/")[mount.count("/") + 1 :]  # no value ever adds a part
         if engine == "kv-v2" and parts[0] == "data" and len(parts) > 1:
             self.path = self.path.removeprefix("data/")
 
@@ -45,57 +45,57 @@ class Mount:
         return f"{self.engine} {self.mount}"
 
 
-def find(session: "Session", place: "Place", memo: str = "") -> Mount:
+def find(session: "Session", secret_path: "SecretPath", memo: str = "") -> Mount:
     """The mount of the place; `memo` is that of an earlier credential. Raises Unavailable if nothing is mounted."""
-    if "engine" in place.settings:
-        return _said(place)
+    if "engine" in secret_path.settings:
+        return _said(secret_path)
     words = memo.split()
-    if len(words) >= 2 and place.path.startswith(words[1] + "/"):  # noqa: PLR2004 - engine and mount
-        return Mount(words[0], words[1], place)
-    return _asked(session, place)
+    if len(words) >= 2 and secret_path.path.startswith(words[1] + "/"):  # noqa: PLR2004 - engine and mount
+        return Mount(words[0], words[1], secret_path)
+    return _asked(session, secret_path)
 
 
-def use(session: "Session", place: "Place", memo: str, work: "Callable[[Mount], Answer]") -> "Answer":
+def use(session: "Session", secret_path: "SecretPath", memo: str, work: "Callable[[Mount], Result]") -> "Result":
     """What `work` gives for the mount of the place.
 
     Another engine may be mounted there since it was remembered, or another one than was said: both look like a secret
     that is missing or denied. So Vault is asked then, and a remembered one is corrected.
     """
-    mount = find(session, place, memo)
+    mount = find(session, secret_path, memo)
     try:
         return work(mount)
     except (NotFound, Unavailable) as error:
         if mount.is_asked or isinstance(error, Final):
             raise
         try:
-            actual = _asked(session, place)
+            actual = _asked(session, secret_path)
         except Unavailable as another:
             if isinstance(error, Unavailable) or isinstance(another, Denied):
                 raise error from None
             raise  # such as a namespace that is not there: all in it looks like a secret that is missing
-        if _confirmed(place, actual).memo == mount.memo:
+        if _confirmed(secret_path, actual).memo == mount.memo:
             raise
     return work(actual)
 
 
-def certain(session: "Session", place: "Place") -> Mount:
+def certain(session: "Session", secret_path: "SecretPath") -> Mount:
     """The mount of the place, asked for: a write to another engine than is thought leaves a secret where none belongs.
 
     Where Vault does not show it to this token, what is said counts.
     """
     try:
-        return _confirmed(place, _asked(session, place))
+        return _confirmed(secret_path, _asked(session, secret_path))
     except Denied:
-        if "engine" not in place.settings:
+        if "engine" not in secret_path.settings:
             raise
-        return find(session, place)
+        return find(session, secret_path)
 
 
-def _confirmed(place: "Place", actual: Mount) -> Mount:
+def _confirmed(secret_path: "SecretPath", actual: Mount) -> Mount:
     """The actual mount. Raises Unavailable if another one is said."""
-    if "engine" not in place.settings:
+    if "engine" not in secret_path.settings:
         return actual
-    said = _said(place)
+    said = _said(secret_path)
     is_kv = said.engine.startswith("kv") or actual.engine.startswith("kv")
     if said.mount != actual.mount or (said.engine != actual.engine and is_kv):
         raise Unavailable(
@@ -105,21 +105,21 @@ def _confirmed(place: "Place", actual: Mount) -> Mount:
     return said
 
 
-def _said(place: "Place") -> Mount:
+def _said(secret_path: "SecretPath") -> Mount:
     """The mount of a place whose settings have an `engine`."""
-    settings = place.settings
-    return Mount(settings["engine"], settings.get("mount") or place.path.partition("/")[0], place)
+    settings = secret_path.settings
+    return Mount(settings["engine"], settings.get("mount") or secret_path.path.partition("/")[0], secret_path)
 
 
-def _asked(session: "Session", place: "Place") -> Mount:
+def _asked(session: "Session", secret_path: "SecretPath") -> Mount:
     """As `vault kv get` finds out. No policy is needed but one for anything below the mount."""
-    where = f"sys/internal/ui/mounts/{place.path}"
+    where = f"sys/internal/ui/mounts/{secret_path.path}"
     try:
         answer = session.do(lambda client: client.adapter.request("get", f"/v1/{where}"), where, "read")
     except Denied:
         raise Denied(
             "vault shows this token no engine at the configured path",
-            f"`vault secrets list` shows what is mounted; a policy of this token must grant something at {place.path}",
+            f"`vault secrets list` shows what is mounted; a policy of this token must grant something at {secret_path.path}",
         ) from None
     except Refusal as refusal:
         raise unavailable(refusal, where, "read") from None
@@ -127,9 +127,9 @@ def _asked(session: "Session", place: "Place") -> Mount:
     if not isinstance(data, dict) or not isinstance(data.get("path"), str) or not isinstance(data.get("type"), str):
         raise Unavailable("what answers at the address of Vault does not answer as Vault does", "try `vault status`")
     mount = data["path"].strip("/")
-    if not place.path.startswith(mount + "/"):
+    if not secret_path.path.startswith(mount + "/"):
         raise Unavailable("no engine is mounted at the configured path in Vault", "`vault secrets list` shows what is")
-    return Mount(_engine(data), mount, place, is_asked=True)
+    return Mount(_engine(data), mount, secret_path, is_asked=True)
 
 
 def _engine(data: "dict[str, object]") -> str:

@@ -7,10 +7,10 @@ from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import Unavailable
 from credhelpers.identity import fingerprint
 from credhelpers.tokens import Wanted
+from credhelpers.vault import ambient_token
 from credhelpers.vault.connection import Connection
 from credhelpers.vault.login import Login
-from credhelpers.vault.present import files, present
-from credhelpers.vault.refusal import Final, Refusal, denied, unavailable, worn_out
+from credhelpers.vault.vault_errors import Final, Refusal, denied, unavailable, worn_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from credhelpers.identity import Environment
     from credhelpers.tokens import Tokens
 
-    Answer = TypeVar("Answer")
+    Result = TypeVar("Result")
 
 _DENIED = 403
 _ITSELF = "auth/token/lookup-self"
@@ -42,14 +42,14 @@ class Session:
         self._is_only_agent = auth == "agent"  # its token, and never the one of whoever asks
         self._token: Credential | None = None  # of the login
         self._is_new = False  # whether it was got just now, and nothing was asked with it yet
-        self._present: str | None = None
+        self._ambient_token: str | None = None
         # What Vault says of a token that nobody logged in for here, see `look`.
         self.is_counted = False  # whether it has a number of uses, which everybody spends who has the token
         self._has_looked = False
         self._ends = INFINITY
         self._birth = ""  # the moment: an agent shows neither id nor accessor of its token
 
-    def do(self, work: "Callable[[Any], Answer]", path: str, capability: str) -> "Answer":
+    def do(self, work: "Callable[[Any], Result]", path: str, capability: str) -> "Result":
         """What `work` returns for hvac's client with a token in it. After a 403 it is done once more, logged in anew.
 
         Raises Refusal for whatever a caller may know better about, and Unavailable for the rest: Denied if `capability`
@@ -65,7 +65,7 @@ class Session:
             if refusal.status != _DENIED:
                 raise
             if self._wanted is None:
-                raise self._because(refusal, path, capability) from None
+                raise self._unavailable(refusal, path, capability) from None
             if was_new:
                 raise unavailable(refusal, path, capability) from None
             refused = refusal
@@ -83,20 +83,20 @@ class Session:
                 raise unavailable(refusal, path, capability) from None
             raise
 
-    def once(self, work: "Callable[[Any], Answer]") -> "Answer":
+    def once(self, work: "Callable[[Any], Result]") -> "Result":
         """What `work` returns with the token in hand, and no new login whatever Vault says. Raises Refusal."""
         self.connection.client.token = self._secret()
         return work(self.connection.client)
 
     @property
-    def key(self) -> str:
+    def token_key(self) -> str:
         """The fingerprint of the server, the namespace, and the identity that asks."""
         if self._wanted:
-            return self._wanted.token
+            return self._wanted.token_key
         environ = self.environ
         names = sorted(name for name in environ if name.startswith((b"VAULT_", b"BAO_")))
         scope = f"vault {self.connection.address} {self.connection.namespace} {self._is_only_agent} {names}"
-        return fingerprint(scope, environ, names, files(environ))
+        return fingerprint(scope, environ, names, ambient_token.files(environ))
 
     @property
     def mark(self) -> str:
@@ -110,7 +110,7 @@ class Session:
     @property
     def is_ageing(self) -> bool:
         """Whether the token of the login is due for renewal."""
-        held = self._wanted and self._tokens.cached(self._wanted.token)
+        held = self._wanted and self._tokens.cached(self._wanted.token_key)
         return bool(held and held.soft <= time() < held.hard)
 
     def renew(self) -> None:
@@ -140,14 +140,14 @@ class Session:
             if refusal.status != _DENIED:
                 raise unavailable(refusal, _ITSELF, "read") from None
             if not refusal.is_of_policy:
-                raise self._dead() from None
+                raise self._worn_out() from None
             notes.take("vault: the token may not look at itself, so that nobody knows when it ends")
             found = {"ttl": _UNSAID}
         ttl = found.get("ttl")
         if isinstance(ttl, int | float) and ttl > 0:
             self._ends = time() + ttl
         elif found.get("expire_time"):  # in less than a second
-            raise self._dead()
+            raise self._worn_out()
         self.is_counted = bool(found.get("num_uses"))
         self._birth = f"{found.get('creation_time')} {found.get('issue_time')}"
         self._has_looked = True
@@ -167,7 +167,7 @@ class Session:
         found = self.connection.request("GET", _ITSELF).get("data")
         return found if isinstance(found, dict) else {}
 
-    def _because(self, refusal: Refusal, path: str, capability: str) -> Unavailable:
+    def _unavailable(self, refusal: Refusal, path: str, capability: str) -> Unavailable:
         """Why a token that was there already was refused: of itself, or by a policy. Vault says the same for both."""
         if refusal.is_of_policy:
             return denied(path, capability)
@@ -180,9 +180,9 @@ class Session:
                 is_good = other.is_of_policy or other.status != _DENIED
         if is_good:
             return denied(path, capability)
-        return self._dead()
+        return self._worn_out()
 
-    def _dead(self) -> Unavailable:
+    def _worn_out(self) -> Unavailable:
         return worn_out() if self._secret() else _tokenless_agent()
 
     def _logged_in(self, wanted: Wanted, refused: Credential | None = None) -> Credential:
@@ -191,23 +191,23 @@ class Session:
         return token
 
     def _settle(self, wanted: Wanted) -> None:
-        self._login.settle(self._tokens.cached(wanted.token))
+        self._login.settle(self._tokens.cached(wanted.token_key))
 
     def _secret(self) -> str:
         if self._wanted:
             if self._token is None:
-                before = self._tokens.cached(self._wanted.token)
+                before = self._tokens.cached(self._wanted.token_key)
                 self._token = self._logged_in(self._wanted)
                 self._is_new = before is None or before.tail() != self._token.tail()
             return self._token.expose()[1]
-        if self._present is None:
+        if self._ambient_token is None:
             left = self.connection.until - monotonic()
-            self._present = "" if self._is_only_agent else present(self.environ, left)
-        if not self._present and not self.connection.is_agent:
+            self._ambient_token = "" if self._is_only_agent else ambient_token.find(self.environ, left)
+        if not self._ambient_token and not self.connection.is_agent:
             raise Final(
                 "there is no Vault token", "run `vault login -no-print`, or configure `auth`, see `docs/vault.md`"
             )
-        return self._present
+        return self._ambient_token
 
 
 def _tokenless_agent() -> Final:

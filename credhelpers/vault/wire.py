@@ -10,10 +10,10 @@ from time import monotonic, sleep
 from urllib.parse import quote, urlencode, urljoin
 
 from credhelpers import peer
-from credhelpers.bounded import Late, within
+from credhelpers.deadline import Late, within
 from credhelpers.errors import Unavailable
-from credhelpers.vault.refusal import Final
-from credhelpers.vault.unreachable import BETWEEN, FOREIGN, PROXY, STRANGER, object_in, overdue, reason
+from credhelpers.vault.transport_errors import BETWEEN, FOREIGN, PROXY, STRANGER, object_in, overdue, reason
+from credhelpers.vault.vault_errors import Final
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Server:
         return self.origin + self.path
 
 
-class Answer:
+class Response:
     """What Vault answered, as far as hvac asks for it: an object in JSON, or nothing."""
 
     def __init__(self, status: int, headers: "Mapping[str, str]", found: "dict[str, Any]") -> None:
@@ -103,7 +103,7 @@ class Wire:
         self._headers = headers
         self._pool = _pool(server, context, name, proxy)
 
-    def request(self, method: str, url: str, headers: "dict[str, str]", **options: "Any") -> Answer:
+    def request(self, method: str, url: str, headers: "dict[str, str]", **options: "Any") -> Response:
         """The answer, whatever its status is. Options: `json` and `params`. Raises Unavailable."""
         from urllib3 import HTTPHeaderDict
 
@@ -131,7 +131,7 @@ class Wire:
 
     def _followed(
         self, method: str, target: str, body: bytes | None, headers: "Mapping[str, str]", until: float
-    ) -> Answer:
+    ) -> Response:
         """The answer after at most one redirect, to the same server."""
         status, fields, content = self._retried(method, target, body, headers, until)
         if status in _REDIRECTS:
@@ -144,7 +144,7 @@ class Wire:
             status, fields, content = self._retried(method, _quoted(there), body, headers, until)
         if 300 <= status < 400:  # noqa: PLR2004 - RFC 9110
             raise Final("vault redirects in a circle", BETWEEN)
-        return Answer(status, fields, object_in(status, content))
+        return Response(status, fields, object_in(status, content))
 
     def _retried(
         self, method: str, target: str, body: bytes | None, headers: "Mapping[str, str]", until: float

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from credhelpers.credential import Credential
 from credhelpers.errors import NotFound
-from credhelpers.hosts import place
+from credhelpers.hosts import authority
 from credhelpers.identity import fingerprint
 
 if TYPE_CHECKING:
@@ -37,15 +37,15 @@ class FakeKeeper:
         self.olds: list[Credential | None] = []
 
     def host(self, server: str) -> str:
-        host, port = place(server)
+        host, port = authority(server)
         if port:
             raise NotFound
         return host
 
-    def key(self, server: str) -> str:
+    def host_key(self, server: str) -> str:
         return fingerprint("fake " + self.host(server), {}, ())
 
-    def order(self, server: str) -> FakeKeeping:
+    def minter(self, server: str) -> FakeKeeping:
         host = self.host(server)
         if host != "index.docker.io" and not host.endswith(".fake.example"):
             raise NotFound
@@ -61,7 +61,7 @@ class FakeKeeping:
     def __init__(self, keeper: FakeKeeper, scope: str) -> None:
         self.keeper = keeper
         self.path = keeper.folder / scope
-        self.key = fingerprint("fake order " + scope, {}, ())
+        self.token_key = fingerprint("fake order " + scope, {}, ())
 
     def mint(self, old: Credential | None = None) -> Credential:
         self.keeper.olds.append(old)
@@ -90,8 +90,8 @@ class FakeKeeping:
 if __name__ == "__main__":
     import posix
 
-    from credhelpers.kept import Kept
     from credhelpers.protocol import serve
+    from credhelpers.writable import Writable
 
     sys.argv[0] = "docker-credential-fake"
-    serve("docker-credential-fake", Kept(FakeKeeper(posix.environ)), is_prepared=True)
+    serve("docker-credential-fake", Writable(FakeKeeper(posix.environ)), is_prepared=True)

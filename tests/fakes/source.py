@@ -34,10 +34,10 @@ class Clock:
 
 
 @dataclass
-class FakeOrder:
+class FakeMinter:
     """One token, made by the source."""
 
-    key: str
+    token_key: str
     mint: Callable[..., Credential]
 
 
@@ -55,16 +55,16 @@ class FakeSource:
     def host(self, server: str) -> str:
         return registry(server)
 
-    def key(self, server: str) -> str:
+    def host_key(self, server: str) -> str:
         host = registry(server)
         if not host.endswith(".fake.example"):
             raise NotFound
         return fingerprint("fake " + host, self.environ, (b"FAKE_IDENTITY",))
 
-    def order(self, server: str) -> FakeOrder:
-        self.key(server)
+    def minter(self, server: str) -> FakeMinter:
+        self.host_key(server)
         scope = registry(server).split(".")[1]
-        return FakeOrder(
+        return FakeMinter(
             fingerprint("fake token " + scope, self.environ, (b"FAKE_IDENTITY",)),
             lambda old=None: self.mint(server, old),
         )

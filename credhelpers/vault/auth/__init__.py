@@ -11,13 +11,13 @@ from credhelpers.vault.auth.certificate import Certificate
 from credhelpers.vault.auth.gcp import Gcp
 from credhelpers.vault.auth.jwt import Jwt, Kubernetes
 from credhelpers.vault.auth.password import Password
-from credhelpers.vault.refusal import unavailable
+from credhelpers.vault.vault_errors import unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from credhelpers.identity import Environment
     from credhelpers.vault.auth.method import Method, Settings
-    from credhelpers.vault.refusal import Refusal
+    from credhelpers.vault.vault_errors import Refusal
 
 METHODS: "dict[str, Method]" = {
     "approle": AppRole(),

@@ -9,7 +9,7 @@ import posix
 from credhelpers.errors import Unavailable
 from credhelpers.vault.auth import secret
 from credhelpers.vault.auth.method import Method
-from credhelpers.vault.refusal import Refusal, unavailable
+from credhelpers.vault.vault_errors import Refusal, unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -68,7 +68,7 @@ class Azure(Method):
 
     def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":  # noqa: ARG002 - a method's signature
         """See `Method`."""
-        from credhelpers.clouds.azure import Mint, cloud_of
+        from credhelpers.clouds.azure import AcrExchange, cloud_of
 
         resource = settings.get("resource", _RESOURCE)
         is_application = "client_id" not in settings and any(
@@ -77,6 +77,6 @@ class Azure(Method):
         own = {"credential": "environment" if is_application else "managed-identity", "resource": resource}
         if "client_id" in settings:
             own["client_id"] = settings["client_id"]
-        mint = Mint("", cloud_of(resource), own, environ, _APPLICATIONS)
+        mint = AcrExchange("", cloud_of(resource), own, environ, _APPLICATIONS)
         body = {"role": settings["role"], "jwt": mint.entra_token()}
         return "login", body if is_application else body | mint.machine()

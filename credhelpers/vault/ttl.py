@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from credhelpers.vault.mounts import Mount
-    from credhelpers.vault.places import Place
+    from credhelpers.vault.secret_paths import SecretPath
 
 _KEPT = 300.0  # seconds for what does not say so itself: a rotation elsewhere is seen after that
 _SPARE = 10.0  # seconds before its end at which a secret is no longer handed out: an upload takes its time
@@ -24,7 +24,7 @@ _LONGEST = 10 * 365 * 86400.0  # seconds; beyond that is no point in time, but s
 
 
 def times(
-    data: "Mapping[str, Any]", metadata: "Mapping[str, Any]", mount: "Mount", place: "Place"
+    data: "Mapping[str, Any]", metadata: "Mapping[str, Any]", mount: "Mount", secret_path: "SecretPath"
 ) -> tuple[float, float, float]:
     """Until when it is answered without a look (`soft`), without a wait (`hard`), and at all, as `Credential` has them.
 
@@ -37,7 +37,7 @@ def times(
     custom = metadata.get("custom_metadata")
     if not isinstance(custom, dict):
         custom = {}
-    bounds = (_seconds(data.get("ttl")) or _seconds(custom.get("ttl")), _seconds(place.settings.get("keep")))
+    bounds = (_seconds(data.get("ttl")) or _seconds(custom.get("ttl")), _seconds(secret_path.settings.get("keep")))
     kept = min((bound for bound in bounds if bound), default=_KEPT)
     found = [_moment(data.get("expires_at")), _moment(metadata.get("deletion_time"))]
     of_any_version = _moment(custom.get("expires_at"))
@@ -57,13 +57,15 @@ def times(
     return now + (hard - now) / 2, hard, min(expires, hard + _LAST_RESORT)
 
 
-def renewed(old: "Mapping[str, Any]", new: "dict[str, Any]", place: "Place") -> "dict[str, Any]":
+def renewed(old: "Mapping[str, Any]", new: "dict[str, Any]", secret_path: "SecretPath") -> "dict[str, Any]":
     """What is to be written: `new` without the `expires_at` that was said of the credential in `old`.
 
     It stays where the same credential is written again, unless it is over: who logs in with it says that it is good.
     """
     end = _moment(old.get("expires_at"))
-    if (new == old and not 0 < end <= time()) or "auths_field" in place.settings:  # there it is said of all registries
+    if (
+        new == old and not 0 < end <= time()
+    ) or "auths_field" in secret_path.settings:  # there it is said of all registries
         return new
     return {name: value for name, value in new.items() if name != "expires_at"}
 

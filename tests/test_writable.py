@@ -17,7 +17,7 @@ from credhelpers.cache import TokenCache
 from credhelpers.credential import Credential
 from credhelpers.errors import DeadlinePassed, NotFound, Unavailable, Unsupported
 from credhelpers.hosts import DOCKER_HUB
-from credhelpers.kept import Kept
+from credhelpers.writable import Writable
 from tests.fakes import keeper as fakes
 from tests.fakes.keeper import FakeKeeper
 from tests.harness import NOT_FOUND, document, environment
@@ -63,9 +63,9 @@ def keeper(environ: dict[bytes, bytes], clock: Clock) -> FakeKeeper:
 
 
 @pytest.fixture
-def helper(keeper: FakeKeeper, environ: dict[bytes, bytes]) -> Kept:
+def helper(keeper: FakeKeeper, environ: dict[bytes, bytes]) -> Writable:
     """The helper under test."""
-    return Kept(keeper, environ)
+    return Writable(keeper, environ)
 
 
 def _secret(credential: Credential | None) -> str | None:
@@ -92,7 +92,7 @@ def _once(keeper: FakeKeeper, act: Callable[[], object]) -> None:
 # --- in one process, by a clock that stands still --------------------------------------------------------------------
 
 
-def test_what_was_typed_is_answered(helper: Kept, clock: Clock) -> None:
+def test_what_was_typed_is_answered(helper: Writable, clock: Clock) -> None:
     """For each host of it, the next call too; before that nothing was found, and that is forgotten at once."""
     for host in (_HOST, _SISTER):
         with pytest.raises(NotFound):
@@ -107,8 +107,8 @@ def test_what_was_typed_is_answered(helper: Kept, clock: Clock) -> None:
         assert _secret(helper.ready(host)) == "first"
 
 
-def test_the_old_answer_is_forgotten(helper: Kept, kept: Path) -> None:
-    """The host's own, its sister's and the order's; another scope keeps its own."""
+def test_the_old_answer_is_forgotten(helper: Writable, kept: Path) -> None:
+    """The host's own, its sister's and the minter's; another scope keeps its own."""
     (kept / "one").write_text("old")
     (kept / "two").write_text("another")
     for host, secret in ((_HOST, "old"), (_SISTER, "old"), (_OTHER, "another")):
@@ -121,7 +121,7 @@ def test_the_old_answer_is_forgotten(helper: Kept, kept: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["store", "erase"])
-def test_the_order_is_forgotten_where_only_another_host_asked(verb: str, helper: Kept, kept: Path) -> None:
+def test_the_order_is_forgotten_where_only_another_host_asked(verb: str, helper: Writable, kept: Path) -> None:
     """What the first host's answer left under the order must not be the second one's after its own login or logout."""
     (kept / "one").write_text("old")
     helper.get(_SISTER)
@@ -148,7 +148,7 @@ def test_the_order_is_forgotten_where_only_another_host_asked(verb: str, helper:
     ],
 )
 def test_a_failure_half_way_forgets_too(
-    error: BaseException, verb: str, helper: Kept, keeper: FakeKeeper, kept: Path
+    error: BaseException, verb: str, helper: Writable, keeper: FakeKeeper, kept: Path
 ) -> None:
     """Whether it was done nobody knows, so the source is asked."""
     (kept / "one").write_text("old")
@@ -173,7 +173,7 @@ def test_a_failure_half_way_forgets_too(
 @pytest.mark.parametrize("verb", ["store", "erase"])
 @pytest.mark.parametrize("reader", ["get", "refresh"])
 def test_who_read_before_does_not_bring_the_old_one_back(
-    reader: str, verb: str, helper: Kept, keeper: FakeKeeper, kept: Path, clock: Clock
+    reader: str, verb: str, helper: Writable, keeper: FakeKeeper, kept: Path, clock: Clock
 ) -> None:
     """An answer that was under way when the source changed is kept for nobody."""
     (kept / "one").write_text("old")
@@ -194,26 +194,26 @@ def test_who_read_before_does_not_bring_the_old_one_back(
 
 @pytest.mark.parametrize("verb", ["store", "erase"])
 def test_who_reads_while_it_is_written_does_not_keep_it(
-    verb: str, helper: Kept, keeper: FakeKeeper, kept: Path
+    verb: str, helper: Writable, keeper: FakeKeeper, kept: Path
 ) -> None:
     """The cache is emptied before the change, so somebody may fill it with what was before, or half of it."""
     (kept / "one").write_text("old")
     cache = TokenCache("fake", keeper.environ[b"CREDHELPERS_CACHE_DIR"])
-    order = keeper.order(_HOST)
+    minter = keeper.minter(_HOST)
 
     def put_back() -> None:
         now = keeper.time()
-        for key in (order.key, keeper.key(_HOST)):
+        for key in (minter.token_key, keeper.host_key(_HOST)):
             cache.save(key, _HOST, Credential("user", "old", soft=now + 9, hard=now + 9, expires=now + 9), now)
         assert _secret(helper.ready(_HOST)) == "old"
 
     _once(keeper, put_back)
     helper.store(_HOST, _typed("new")) if verb == "store" else helper.erase(_HOST)
     assert helper.ready(_HOST) is None
-    assert cache.load(order.key) is None
+    assert cache.load(minter.token_key) is None
 
 
-def test_who_found_nothing_before_does_not_hide_what_was_typed(helper: Kept, keeper: FakeKeeper) -> None:
+def test_who_found_nothing_before_does_not_hide_what_was_typed(helper: Writable, keeper: FakeKeeper) -> None:
     """A pull that fails while somebody logs in is not remembered for those after it."""
     _once(keeper, lambda: helper.store(_HOST, _typed("new")))
     with pytest.raises(NotFound):
@@ -223,7 +223,7 @@ def test_who_found_nothing_before_does_not_hide_what_was_typed(helper: Kept, kee
     assert _secret(helper.get(_HOST)) == "new"
 
 
-def test_what_a_stranger_types_is_kept_nowhere(helper: Kept, kept: Path, tmp_path: Path) -> None:
+def test_what_a_stranger_types_is_kept_nowhere(helper: Writable, kept: Path, tmp_path: Path) -> None:
     """The message says what is missing, and nothing of what was typed."""
     for server in (_STRANGER, f"{_HOST}:5000", f"http://{_HOST}", f"u@{_HOST}", "nerdctl-experimental://x"):
         with pytest.raises(Unsupported, match="names no place for this registry") as raised:
@@ -235,7 +235,7 @@ def test_what_a_stranger_types_is_kept_nowhere(helper: Kept, kept: Path, tmp_pat
     assert not (tmp_path / "cache").exists()
 
 
-def test_nothing_to_forget_is_success(helper: Kept, keeper: FakeKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_to_forget_is_success(helper: Writable, keeper: FakeKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither for a stranger, nor where the source has nothing or says so."""
     for server in (_STRANGER, f"u@{_HOST}", _HOST):
         helper.erase(server)
@@ -248,7 +248,7 @@ def test_nothing_to_forget_is_success(helper: Kept, keeper: FakeKeeper, monkeypa
     helper.erase(_HOST)
 
 
-def test_what_is_in_hand_is_given_to_be_ended(helper: Kept, keeper: FakeKeeper, kept: Path, clock: Clock) -> None:
+def test_what_is_in_hand_is_given_to_be_ended(helper: Writable, keeper: FakeKeeper, kept: Path, clock: Clock) -> None:
     """With its memo; also where only a sister asked for it, and where it is due; not if it has expired."""
     (kept / "one").write_text("old")
     for passed, expected in ((0, "of old"), (8000, "of old"), (9000, None)):
@@ -262,7 +262,7 @@ def test_what_is_in_hand_is_given_to_be_ended(helper: Kept, keeper: FakeKeeper, 
 
 
 def test_what_failed_since_does_not_hide_what_is_in_hand(
-    helper: Kept, keeper: FakeKeeper, kept: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    helper: Writable, keeper: FakeKeeper, kept: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A renewal that failed a moment ago is no reason not to end the old one."""
     (kept / "one").write_text("old")
@@ -282,7 +282,7 @@ def test_what_failed_since_does_not_hide_what_is_in_hand(
 
 @pytest.mark.parametrize("error", [NotFound(), Unavailable("config.toml: not TOML")])
 def test_erase_forgets_whatever_the_configuration_says_now(
-    error: Exception, helper: Kept, kept: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, helper: Writable, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A place that is not named any more, or a file that is broken: the cached one goes, and only a defect is told."""
     (kept / "one").write_text("old")
@@ -292,7 +292,7 @@ def test_erase_forgets_whatever_the_configuration_says_now(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(FakeKeeper, "order", fail)
+        patch.setattr(FakeKeeper, "minter", fail)
         if isinstance(error, NotFound):
             helper.erase(_HOST)
         else:
@@ -301,7 +301,7 @@ def test_erase_forgets_whatever_the_configuration_says_now(
     assert helper.ready(_HOST) is None
 
 
-def test_list_names_what_is_kept_and_what_is_cached(helper: Kept, kept: Path, clock: Clock) -> None:
+def test_list_names_what_is_kept_and_what_is_cached(helper: Writable, kept: Path, clock: Clock) -> None:
     """What lies at the source, what `get` has in hand besides, and the Hub by the name that docker has for it."""
     assert helper.list() == {}
     helper.store("docker.io", _typed("made-up"))
@@ -318,7 +318,7 @@ def test_list_names_what_is_kept_and_what_is_cached(helper: Kept, kept: Path, cl
 
 
 @pytest.mark.parametrize("name", ["access-token", "refresh-token"])
-def test_the_tokens_of_docker_s_own_login_are_accepted_and_not_kept(name: str, helper: Kept, kept: Path) -> None:
+def test_the_tokens_of_docker_s_own_login_are_accepted_and_not_kept(name: str, helper: Writable, kept: Path) -> None:
     """A login in the browser stores them first, and fails if it cannot; they open nothing that a pull asks for."""
     helper.store(DOCKER_HUB + name, _typed("made-up"))
     assert list(kept.iterdir()) == []

@@ -22,7 +22,7 @@ _OTHERS_MAY_READ = 0o004  # the group may: an agent writes 0640 by default, for 
 _CONFIGURATION = "the configuration file of `vault`"
 
 
-def present(environ: "Environment", seconds: float) -> str:
+def find(environ: "Environment", seconds: float) -> str:
     """The token, "" if there is none; a token helper has so many seconds. Raises Unavailable for what is no token.
 
     As `vault` does, a token helper stands in for the file, even if it has no token.

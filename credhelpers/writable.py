@@ -3,7 +3,7 @@
 import posix
 
 from credhelpers.errors import NotFound, Unsupported
-from credhelpers.hosts import DOCKER_HUB, is_hub_token, place
+from credhelpers.hosts import DOCKER_HUB, authority, is_hub_token
 from credhelpers.minted import Minted
 
 TYPE_CHECKING = False
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from credhelpers.credential import Credential
     from credhelpers.identity import Environment
     from credhelpers.minted import Source
-    from credhelpers.tokens import Order
+    from credhelpers.tokens import Minter
 
-    class Keeping(Order, Protocol):
+    class WritableMinter(Minter, Protocol):
         """A token that is read where a person may write it."""
 
         def store(self, credential: Credential) -> None:
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
         def erase(self, old: Credential | None) -> None:
             """Forget it there, and end `old`, the one in hand. Nothing to forget is success. Raises Unavailable."""
 
-    class Keeper(Source, Protocol):
+    class WritableSource(Source, Protocol):
         """A source whose tokens can be written."""
 
-        def order(self, server: str) -> Keeping:
+        def minter(self, server: str) -> WritableMinter:
             """As that of any source."""
 
         def list(self) -> dict[str, str]:
             """Server to user name of everything that is kept and may be read. Raises Unavailable."""
 
 
-class Kept(Minted):
+class Writable(Minted):
     """The helper that answers with what `source` keeps, and lets docker write it."""
 
-    __slots__ = ("_keeper",)
+    __slots__ = ("_writable",)
 
-    def __init__(self, source: "Keeper", environ: "Environment" = posix.environ) -> None:
+    def __init__(self, source: "WritableSource", environ: "Environment" = posix.environ) -> None:
         super().__init__(source, environ)
-        self._keeper = source
+        self._writable = source
 
     def store(self, server: str, credential: "Credential") -> None:
         """Keep the credential at the source.
@@ -52,16 +52,16 @@ class Kept(Minted):
         if is_hub_token(server):
             return
         try:
-            order = self._keeper.order(server)
+            minter = self._writable.minter(server)
         except NotFound:
             raise Unsupported(
-                f"docker-credential-{self._keeper.kind}: the configuration names no place for this registry",
-                f"add a `[[registry]]` for it to config.toml, see `docs/{self._keeper.kind}.md`",
+                f"docker-credential-{self._writable.kind}: the configuration names no place for this registry",
+                f"add a `[[registry]]` for it to config.toml, see `docs/{self._writable.kind}.md`",
             ) from None
-        key = order.key
+        key = minter.token_key
         self._forget(server, key)  # before, too: this process may be killed as soon as it is written
         try:
-            order.store(credential)
+            minter.store(credential)
         finally:  # a write whose answer was lost may have been done
             self._forget(server, key)
 
@@ -69,11 +69,11 @@ class Kept(Minted):
         """Forget the credential at the source and in the cache. Nothing to forget is success."""
         keys = []
         try:
-            order = self._keeper.order(server)
-            keys.append(order.key)
-            old = self._tokens.cached(order.key)
+            minter = self._writable.minter(server)
+            keys.append(minter.token_key)
+            old = self._tokens.cached(minter.token_key)
             self._forget(server, *keys)
-            order.erase(old)
+            minter.erase(old)
         except NotFound:
             pass  # the source has no place for it
         finally:
@@ -81,6 +81,6 @@ class Kept(Minted):
 
     def list(self) -> dict[str, str]:
         """What the source keeps and may be read, and what `get` answers from the cache: leased, minted."""
-        hub = place(DOCKER_HUB)[0]
+        hub = authority(DOCKER_HUB)[0]
         cached = {DOCKER_HUB if host == hub else host: user for host, user in super().list().items()}
-        return cached | self._keeper.list()
+        return cached | self._writable.list()

@@ -6,7 +6,7 @@ helper kept a secret for each host; the configuration file of `docker-credential
 
 from credhelpers import config, notes
 from credhelpers.errors import NotFound, Unavailable
-from credhelpers.hosts import DOCKER_HUB, ecr, google_location, place
+from credhelpers.hosts import DOCKER_HUB, authority, ecr, google_location
 from credhelpers.vault import auth
 
 TYPE_CHECKING = False
@@ -21,16 +21,16 @@ _MARKS = frozenset(("host", "port", "account", "region"))
 _OF_ENVIRONMENT = b"DOCKER_CREDENTIAL_VAULT_KV_PATH"
 
 
-class Place:
-    """A registry's place: `host` and `port` as `hosts.place` gives them, the settings, and `path` filled in.
+class SecretPath:
+    """A registry's place: `host` and `port` as `hosts.authority` gives them, the settings, and `path` filled in.
 
     `is_of_jsok`: whether the older helper of that name may read there what this one writes.
     """
 
-    __slots__ = ("host", "is_of_jsok", "path", "port", "settings")
+    __slots__ = ("host", "is_shared_with_jsok", "path", "port", "settings")
 
-    def __init__(self, host: str, port: str, settings: "dict[str, Any]", *, is_of_jsok: bool = False) -> None:
-        self.is_of_jsok = is_of_jsok
+    def __init__(self, host: str, port: str, settings: "dict[str, Any]", *, is_shared_with_jsok: bool = False) -> None:
+        self.is_shared_with_jsok = is_shared_with_jsok
         self.host = host
         self.port = port
         self.settings = settings
@@ -41,26 +41,26 @@ class Place:
         """The registry as docker names it."""
         if self.port:
             return f"{self.host}:{self.port}"
-        return DOCKER_HUB if self.host == place(DOCKER_HUB)[0] else self.host
+        return DOCKER_HUB if self.host == authority(DOCKER_HUB)[0] else self.host
 
 
-def find(environ: "Environment", settings: "Settings", host: str, port: str) -> Place | None:
+def find(environ: "Environment", settings: "Settings", host: str, port: str) -> SecretPath | None:
     """The registry's place in Vault, None if nothing names one. Raises Unavailable if what does so is broken."""
     server = f"{host}:{port}" if port else host
     entry = config.find(environ, "vault", settings, server, has_ports=True)
     if entry:
         _check(entry)
-        return Place(host, port, dict(entry.settings))
+        return SecretPath(host, port, dict(entry.settings))
     template = of_environment(environ, settings)
     if template:
-        return Place(host, port, {"path": f"{template}:{{port}}" if port else template}, is_of_jsok=True)
+        return SecretPath(host, port, {"path": f"{template}:{{port}}" if port else template}, is_shared_with_jsok=True)
     from credhelpers.vault import agentfile
 
     found = agentfile.find(environ, settings, server)
     if found is None:
         notes.take("vault: no entry of config.toml matches this registry, and nothing else names it")
         return None
-    return Place(host, port, found)
+    return SecretPath(host, port, found)
 
 
 def entries(environ: "Environment", settings: "Settings") -> "list[Entry]":

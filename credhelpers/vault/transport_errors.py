@@ -6,7 +6,7 @@ Never the text of an exception: it quotes addresses, and those of proxies hold p
 import json
 import ssl
 
-from credhelpers.vault.refusal import Final
+from credhelpers.vault.vault_errors import Final
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from credhelpers import entry as entries
-from credhelpers import private
+from credhelpers import cached_token, private
 from credhelpers.cache import TokenCache
 from credhelpers.credential import Credential
 from tests.harness import lacking, need
@@ -33,7 +32,7 @@ def _token(now: float, secret: str = "token") -> Credential:
 
 
 def _keep(folder: Path, now: float | None = None, secret: str = "token") -> Path:
-    """An entry as the cache writes it, and its file."""
+    """A cached token as the cache writes it, and its file."""
     moment = time.time() if now is None else now
     TokenCache("fake", os.fsencode(folder)).save(_KEY, "a.fake.example", _token(moment, secret), moment)
     return folder / _NAME
@@ -44,9 +43,9 @@ def _listed(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-def _load(folder: Path) -> entries.Entry | None:
-    found = entries.load(os.fsencode(folder), _NAME.encode())
-    assert not isinstance(found, entries.Failure)
+def _load(folder: Path) -> cached_token.CachedToken | None:
+    found = cached_token.load(os.fsencode(folder), _NAME.encode())
+    assert not isinstance(found, cached_token.Failure)
     return found
 
 
@@ -58,19 +57,19 @@ def test_the_directory_that_is_chosen_wins(tmp_path: Path) -> None:
     runtime = tmp_path / "run"
     runtime.mkdir(mode=0o700)
     environ = {b"HOME": b"/home/u", b"XDG_CACHE_HOME": b"/cache", b"XDG_RUNTIME_DIR": os.fsencode(runtime)}
-    assert entries.directory(environ | {b"CREDHELPERS_CACHE_DIR": b"/chosen"}) == b"/chosen"
-    assert entries.directory(environ | {b"CREDHELPERS_CACHE_DIR": b""}) is None
-    assert entries.directory(environ | {b"CREDHELPERS_CACHE_DIR": b"chosen"}) is None
-    assert entries.directory(environ) == os.fsencode(runtime / "credhelpers")
+    assert cached_token.directory(environ | {b"CREDHELPERS_CACHE_DIR": b"/chosen"}) == b"/chosen"
+    assert cached_token.directory(environ | {b"CREDHELPERS_CACHE_DIR": b""}) is None
+    assert cached_token.directory(environ | {b"CREDHELPERS_CACHE_DIR": b"chosen"}) is None
+    assert cached_token.directory(environ) == os.fsencode(runtime / "credhelpers")
 
 
 def test_a_runtime_directory_that_is_gone_does_not_count(tmp_path: Path) -> None:
     """The variable may have outlived its session; one that cannot be looked at just now has not."""
     environ = {b"HOME": b"/h", b"XDG_RUNTIME_DIR": os.fsencode(tmp_path / "ended")}
-    assert entries.directory(environ) == b"/h/.cache/credhelpers"
+    assert cached_token.directory(environ) == b"/h/.cache/credhelpers"
     (tmp_path / "file").touch()
     environ[b"XDG_RUNTIME_DIR"] = os.fsencode(tmp_path / "file/below")
-    assert entries.directory(environ) == b"/h/.cache/credhelpers"
+    assert cached_token.directory(environ) == b"/h/.cache/credhelpers"
 
 
 def test_a_runtime_directory_that_cannot_be_looked_at_keeps_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,9 +78,9 @@ def test_a_runtime_directory_that_cannot_be_looked_at_keeps_its_tokens(monkeypat
     def fail(_path: bytes) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("credhelpers.entry.posix.stat", fail)
+    monkeypatch.setattr("credhelpers.cached_token.posix.stat", fail)
     environ = {b"HOME": b"/h", b"XDG_RUNTIME_DIR": b"/run/user/1"}
-    assert entries.directory(environ) == b"/run/user/1/credhelpers"
+    assert cached_token.directory(environ) == b"/run/user/1/credhelpers"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +101,7 @@ def test_a_runtime_directory_that_cannot_be_looked_at_keeps_its_tokens(monkeypat
 )
 def test_without_a_home_there_is_no_cache(environ: dict[bytes, bytes], expected: bytes | None) -> None:
     """The order of design, and never a directory that others share."""
-    assert entries.directory(environ) == expected
+    assert cached_token.directory(environ) == expected
 
 
 def test_the_runtime_directory_of_another_user_is_not_used(tmp_path: Path) -> None:
@@ -110,7 +109,7 @@ def test_the_runtime_directory_of_another_user_is_not_used(tmp_path: Path) -> No
     runtime = tmp_path / "run"
     runtime.mkdir(mode=0o700)
     _give_away(runtime)
-    assert entries.directory({b"XDG_RUNTIME_DIR": os.fsencode(runtime)}) is None
+    assert cached_token.directory({b"XDG_RUNTIME_DIR": os.fsencode(runtime)}) is None
 
 
 # --- what is believed ------------------------------------------------------------------------------------------------
@@ -131,11 +130,11 @@ def test_what_was_kept_is_found(folder: Path) -> None:
 
 def test_nothing_is_found_where_nothing_is(tmp_path: Path, folder: Path) -> None:
     """No directory, no file, a NUL in the path: a miss."""
-    assert entries.load(None, b"x") is None
+    assert cached_token.load(None, b"x") is None
     assert _load(tmp_path / "absent") is None
     assert _load(folder) is None
-    assert entries.load(b"/a\0b", b"x") is None
-    assert entries.load(os.fsencode(folder), b"a\0b") is None
+    assert cached_token.load(b"/a\0b", b"x") is None
+    assert cached_token.load(os.fsencode(folder), b"a\0b") is None
 
 
 @pytest.mark.parametrize(
@@ -163,14 +162,16 @@ def test_a_moved_clock_is_a_miss_for_the_system_too(folder: Path, moved: str) ->
     """CI-6 with the clock of a whole process moved."""
     faketime = need("faketime", "faketime")
     _keep(folder)
-    script = f"from credhelpers import entry\nprint(entry.load({os.fsencode(folder)!r}, {_NAME.encode()!r}))"
+    script = (
+        f"from credhelpers import cached_token\nprint(cached_token.load({os.fsencode(folder)!r}, {_NAME.encode()!r}))"
+    )
     seen = {
         shift: subprocess.run(
             [faketime, "-f", shift, sys.executable, "-I", "-c", script], capture_output=True, check=True
         ).stdout
         for shift in ("+0s", moved)
     }
-    assert b"Entry object" in seen["+0s"]
+    assert b"CachedToken object" in seen["+0s"]
     assert seen[moved] == b"None\n"
 
 
@@ -193,18 +194,18 @@ def test_an_entry_under_another_key_is_a_miss(folder: Path) -> None:
     path = _keep(folder)
     other = f"fake-{'f' * 40}"
     os.link(path, folder / other)
-    assert entries.load(os.fsencode(folder), other.encode()) is None
-    assert entries.load(os.fsencode(folder), f"ecr-{_KEY}".encode()) is None
+    assert cached_token.load(os.fsencode(folder), other.encode()) is None
+    assert cached_token.load(os.fsencode(folder), f"ecr-{_KEY}".encode()) is None
 
 
 def test_an_over_long_file_is_a_miss(folder: Path) -> None:
-    """Not more than an entry can have is ever read."""
+    """Not more than a cached token can have is ever read."""
     path = _keep(folder)
     path.write_bytes(path.read_bytes() + b"x" * 1_000_000)
     assert _load(folder) is None
 
 
-_HEAD = entries.MAGIC + entries.FORMAT + b" "
+_HEAD = cached_token.MAGIC + cached_token.FORMAT + b" "
 _BODY = st.binary(max_size=80) | st.sampled_from(
     [
         b"",
@@ -230,10 +231,12 @@ _BODY = st.binary(max_size=80) | st.sampled_from(
 def test_arbitrary_bytes_are_a_miss(folder: Path, body: bytes, head: bytes | None) -> None:
     """CI-4: whatever lies there, even with a right checksum, is no token and no error."""
     path = folder / _NAME
-    path.write_bytes(entries.head_of(_NAME.encode(), body) + b"\n" + body if head is None else head + body)
+    path.write_bytes(cached_token.head_of(_NAME.encode(), body) + b"\n" + body if head is None else head + body)
     path.chmod(0o600)
     entry = _load(folder)
-    if entry is not None:  # with a right checksum it may be an entry by accident, and then it is one in all its parts
+    if (
+        entry is not None
+    ):  # with a right checksum it may be a cached token by accident, and then it is one in all its parts
         assert head is None
         assert entry.credential.expires > time.time()
 

@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    Answer = TypeVar("Answer")
+    Result = TypeVar("Result")
 
 
 class Late(Exception):
     """The work did not end in time. No `OSError`, as a time-out of its own would be."""
 
 
-def within(seconds: float, work: "Callable[[], Answer]") -> "Answer":
+def within(seconds: float, work: "Callable[[], Result]") -> "Result":
     """What `work` returns or raises. Raises Late after `seconds`; what hangs is left to end with this process.
 
     Raises RuntimeError where the system gives no thread, which `errors.shortage` knows.
     """
-    answers: list[Answer] = []
+    answers: list[Result] = []
     errors: list[BaseException] = []
     is_done = _thread.allocate_lock()
 

@@ -2,7 +2,7 @@
 
 A file is a line with the format and a checksum, a line of times, a line of hosts, a line with the memo of the token's
 source (mostly empty, see `Credential`), and then the bytes that answer a client, ready to be written. Readers take no
-lock and see a whole old entry or a whole new one, since `cache` replaces files and never changes them. What a stranger
+lock and see a whole old cached token or a whole new one, since `cache` replaces files and never changes them. What a stranger
 could have touched is not read.
 
 This module is all of the cache that a hit needs. It imports built-ins only.
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 MAGIC = b"credhelpers-cache "
 FORMAT = b"1"
-CLOCK_SLACK = 300  # seconds; an entry from further in the future was written under another clock
-_ENTRY_BYTES = 128 * 1024  # an answer is under 64 KiB, the hosts beside it are at most 64 names of 253 bytes
+CLOCK_SLACK = 300  # seconds; a cached token from further in the future was written under another clock
+_FILE_BYTES = 128 * 1024  # an answer is under 64 KiB, the hosts beside it are at most 64 names of 253 bytes
 
 
-class Entry:
+class CachedToken:
     """A token, the hosts that asked for it, and when it was minted (seconds since the epoch)."""
 
     __slots__ = ("credential", "hosts", "issued")
@@ -73,35 +73,35 @@ class Failure:
         self.took = took
 
 
-def load(path: bytes | None, name: bytes) -> Entry | Failure | None:
-    """The entry `name` in the directory `path` if it has not expired by this machine's clock, else the last failure."""
+def load(path: bytes | None, name: bytes) -> CachedToken | Failure | None:
+    """The cached token `name` in the directory `path` if it has not expired by this machine's clock, else the last failure."""
     if path is None:
         return None
     try:
         folder = open_directory(path)
         try:
-            return read_entry(folder, name) or read_failure(folder, name)
+            return read_token(folder, name) or read_failure(folder, name)
         finally:
             posix.close(folder)
     except (OSError, ValueError):
         return None  # `cache` says why when it wants to write there
 
 
-def read_entry(folder: int, name: bytes) -> Entry | None:
-    """The entry in an open directory if it has not expired by this machine's clock, else None."""
+def read_token(folder: int, name: bytes) -> CachedToken | None:
+    """The cached token in an open directory if it has not expired by this machine's clock, else None."""
     try:
         times, hosts, memo, tail = read_body(folder, name).split(b"\n", 3)
         issued, soft, hard, expires = map(int, times.split())
         if not issued - CLOCK_SLACK <= time() < expires:
             return None
         credential = Credential.sealed(tail, soft=soft, hard=hard, expires=expires, memo=memo.decode("ascii"))
-        return Entry(credential, tuple(hosts.decode("ascii").split()), issued)
+        return CachedToken(credential, tuple(hosts.decode("ascii").split()), issued)
     except (OSError, ValueError):
         return None
 
 
 def read_failure(folder: int, name: bytes) -> Failure | None:
-    """The last failure to mint for the entry `name`, however long ago; a token saved since has removed it.
+    """The last failure to mint for the cached token `name`, however long ago; a token saved since has removed it.
 
     A failure from the future was written under another clock, and nobody can say how long it counts.
     """
@@ -129,7 +129,7 @@ def read_body(folder: int, name: bytes) -> bytes:
 
 def read_file(folder: int, name: bytes) -> bytes:
     """All of the file. Raises OSError if it is not private to this user."""
-    return read(folder, name, _ENTRY_BYTES)
+    return read(folder, name, _FILE_BYTES)
 
 
 def head_of(name: bytes, body: bytes) -> bytes:
