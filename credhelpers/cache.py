@@ -1,8 +1,11 @@
 """The token cache: who writes cached tokens, who may mint, what is remembered and what is forgotten.
 
-`cached token` is the form of one token; here is the directory of them. It is an optimisation: no method but `erase` raises for
-what the file system does. Trouble costs time, never the answer, and is told to `notes`. What a stranger could have
+`cached_token` is the form of one of them; here is their directory. It is an optimisation: no method but `erase` raises
+for what the file system does. Trouble costs time, never the answer, and is told to `notes`. What a stranger could have
 touched is not written and not repaired.
+
+A *key* is the name under which a token is cached, see `identity.fingerprint`: the *token key* that of the token itself,
+a *host key* that of a copy for one host.
 """
 
 import _signal  # the part of `signal` that costs nothing
@@ -59,13 +62,13 @@ class TokenCache:
         self._path = path
 
     def load(self, key: str) -> CachedToken | Failure | None:
-        """The cached token for `key` that has not expired by this machine's clock, else the last failure to mint for it."""
+        """The token for `key` that has not expired by this machine's clock, else the last failure to mint for it."""
         return cached_token.load(self._path, self._name(key))
 
     def save(self, key: str, host: str, credential: Credential, issued: float) -> None:
         """Keep `credential`, minted from `issued` on, for `host` and the hosts that `key` had already.
 
-        It ends the memory of the last failure for `key`, also where other keys remember the same one. A cached token of a
+        It ends the memory of the last failure for `key`, also where other keys remember the same one. A token of a
         newer format is left alone, and what was minted while `erase` ran is not kept.
         """
         try:
@@ -270,7 +273,7 @@ class TokenCache:
             private.unlink(folder, name + b".failed")
 
     def _bodies(self, folder: int) -> dict[bytes, bytes | None]:
-        """What is in the cached tokens, expired or not: empty if that is no cached token, None if it cannot be read now."""
+        """What is in the files of tokens, expired or not: empty if that is no token, None if it cannot be read now."""
         found: dict[bytes, bytes | None] = {}
         for name in self._names(folder):
             try:

@@ -2,7 +2,7 @@
 
 A file is a line with the format and a checksum, a line of times, a line of hosts, a line with the memo of the token's
 source (mostly empty, see `Credential`), and then the bytes that answer a client, ready to be written. Readers take no
-lock and see a whole old cached token or a whole new one, since `cache` replaces files and never changes them. What a stranger
+lock and see a whole old token or a whole new one, since `cache` replaces files and never changes them. What a stranger
 could have touched is not read.
 
 This module is all of the cache that a hit needs. It imports built-ins only.
@@ -74,7 +74,7 @@ class Failure:
 
 
 def load(path: bytes | None, name: bytes) -> CachedToken | Failure | None:
-    """The cached token `name` in the directory `path` if it has not expired by this machine's clock, else the last failure."""
+    """The token `name` in the directory `path` if it has not expired by this machine's clock, else the last failure."""
     if path is None:
         return None
     try:
@@ -123,7 +123,7 @@ def read_body(folder: int, name: bytes) -> bytes:
     """What was written under this name. Raises OSError or ValueError if it is not that, whole, in this format."""
     head, _, body = read_file(folder, name).partition(b"\n")
     if head != head_of(name, body):
-        raise ValueError("not an entry of this format")
+        raise ValueError("not a token of this format")
     return body
 
 

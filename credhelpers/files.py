@@ -80,28 +80,28 @@ def is_reserved(path: bytes, owner: int | None) -> bool:
 def _directories(path: bytes) -> "Iterator[posix.stat_result]":
     """Every directory in which the system looks up a name on the way to `path`, also for its links."""
     rest = path.split(b"/")[::-1]
-    place: list[bytes] = []
+    resolved: list[bytes] = []
     links = 0
     while rest:
         name = rest.pop()
         if name == b"..":
-            del place[-1:]
+            del resolved[-1:]
         if name in (b"", b".", b".."):
             continue
-        folder = b"/" + b"/".join(place)
+        folder = b"/" + b"/".join(resolved)
         yield posix.stat(folder)
         here = folder + b"/" + name
         if posix.lstat(here).st_mode & _S_IFMT != _S_IFLNK:
-            place.append(name)
+            resolved.append(name)
             continue
         links += 1
         if links > _LINKS:
             raise OSError(40, "too many links")  # ELOOP
         target = posix.readlink(here)
         if target.startswith(b"/"):
-            place.clear()
+            resolved.clear()
         rest += target.split(b"/")[::-1]
-    found, meant = posix.stat(b"/" + b"/".join(place)), posix.stat(path)
+    found, meant = posix.stat(b"/" + b"/".join(resolved)), posix.stat(path)
     if (found.st_dev, found.st_ino) != (meant.st_dev, meant.st_ino):
         raise OSError(40, "a link of /proc leads elsewhere than it says")  # ELOOP, as of openat2(2)
 

@@ -61,7 +61,7 @@ def watch(until: float, give_up: "Callable[[], None]") -> None:
 
     It runs in a thread of its own, because a signal handler waits for the C call in which the main thread hangs
     (a resolver without an answer held one for eight seconds too long). Where no thread is to be had, that handler is
-    all there is: what may hang so mostly needs a thread of its own, and fails at once without it (see `bounded`).
+    all there is: what may hang so mostly needs a thread of its own, and fails at once without it (see `deadline`).
     """
 
     def wait() -> None:

@@ -96,8 +96,8 @@ def spellings(server: str) -> tuple[str, ...]:
     """The keys under which a store may hold what is asked as `server`, the string itself first.
 
     Clients spell one registry in several ways: with or without `https://`, `:443`, `/v1/` or `/v2/`, and Docker Hub by
-    four names. A repository path may be answered by an entry for a leading part of that path. Never crossed: `http`
-    and `https`, ports, hosts, and the entries that `docker login` makes for its own tokens below the Hub's `/v1/`.
+    four names. A repository path may be answered by an item for a leading part of that path. Never crossed: `http`
+    and `https`, ports, hosts, and the items that `docker login` makes for its own tokens below the Hub's `/v1/`.
     """
     scheme, rest = _split(server)
     host, slash, path = rest.partition("/")
@@ -119,7 +119,7 @@ def spellings(server: str) -> tuple[str, ...]:
         parts = path.rstrip("/").split("/")[1:]
         ends = tuple("/" + "/".join(parts[:count]) for count in range(len(parts), 0, -1))
         ends = tuple(end for end in ends if end not in _ROOT_PATHS)
-    # A client that asks with a scheme is nearest to an entry with that scheme, and one without to one without.
+    # A client that asks with a scheme is nearest to an item with that scheme, and one without to one without.
     prefixes = tuple(sorted(prefixes, key=lambda prefix: prefix.removesuffix("://") != scheme))
     others = [f"{prefix}{name}{end}" for end in ends for prefix in prefixes for name in hosts]
     return tuple(dict.fromkeys(keys + [key for key in others if not key.endswith(_HUB_TOKENS)]))
@@ -298,7 +298,7 @@ def azure(host: str) -> str:
 
 
 def _parts(server: str) -> tuple[str, str, str]:
-    """Host and port, as `place` says, and path of a registry. Raises NotFound if one of them is none."""
+    """Host and port, as `authority` says, and path of a registry. Raises NotFound if one of them is none."""
     scheme, rest = _split(server)
     authority, slash, path = rest.partition("/")
     host, colon, port = authority.lower().partition(":")

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 class Minted:
-    """The helper that answers with tokens of `source`, through a cache where `cached_token.directory` has it for `environ`."""
+    """The helper that answers with tokens of `source`, through a cache in `cached_token.directory`."""
 
     __slots__ = ("_source", "_tokens")
 

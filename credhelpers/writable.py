@@ -46,8 +46,8 @@ class Writable(Minted):
     def store(self, server: str, credential: "Credential") -> None:
         """Keep the credential at the source.
 
-        The session's own tokens of `docker login` at Docker Hub are of no use there, and a login fails without a place
-        for them: they are accepted and not kept.
+        The session's own tokens of `docker login` at Docker Hub are of no use there, and a login fails if nobody takes
+        them: they are accepted and not kept.
         """
         if is_hub_token(server):
             return
@@ -75,7 +75,7 @@ class Writable(Minted):
             self._forget(server, *keys)
             minter.erase(old)
         except NotFound:
-            pass  # the source has no place for it
+            pass  # the source keeps nothing for it
         finally:
             self._forget(server, *keys)  # as in `store`
 

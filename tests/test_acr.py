@@ -887,7 +887,7 @@ def test_the_sdk_is_missing(azure: FakeAzure, home: Path, tmp_path: Path) -> Non
         "import sys; sys.modules['azure.identity'] = None\n"
         "from credhelpers.sources.acr import Acr\n"
         "from credhelpers.errors import Unavailable\n"
-        f"try: Acr().order({HOST!r}).mint()\n"
+        f"try: Acr().minter({HOST!r}).mint()\n"
         "except Unavailable as error: print(error.message, error.hint)\n"
     )
     done = subprocess.run(

@@ -768,7 +768,7 @@ def test_an_erase_of_another_clock_does_not_count(cache: TokenCache, clock: Cloc
 def test_an_erase_at_any_moment_of_a_write_wins(
     how: str, nth: int, step: str, *, is_before: bool, cache: TokenCache, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CI-9: right before and right after each system call of the writer, of the minter's cached token and of the copy."""
+    """CI-9: right before and right after each system call of the writer, of the minter's token and of the copy."""
     _save(cache, secret="old")
     cache.share(_KEY, _HOST, _key(1))
     true_call = getattr(os, step)
@@ -805,7 +805,7 @@ def test_an_erase_at_any_moment_of_a_write_wins(
 def test_a_sharer_who_began_during_an_erase_does_not_bring_the_token_back(
     step: str, cache: TokenCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CI-9: it has read the minter's cached token after the mark and puts it back when everything has been looked through."""
+    """CI-9: it has read the minter's token after the mark and puts it back when everything has been looked through."""
     _save(cache)
     cache.share(_KEY, _HOST, _key(1))
     names = {"mark": "replace", "listing": "listdir", "unlink": "unlink"}
@@ -1244,7 +1244,7 @@ def test_a_writer_that_is_told_to_stop_cleans_up_first(step: str, name: str, ren
 
 
 def test_a_full_disk_costs_no_answer(tmp_path: Path) -> None:
-    """FA-3: a file system of 64 KiB without room: the token comes, no temporary file is left, the old cached token stays."""
+    """FA-3: a file system of 64 KiB without room: the token comes, no temporary file is left, the old one stays."""
     if os.geteuid() != 0:
         lacking("only root can mount a small file system; run as root, in a container for example")
     unshare = need("unshare", "util-linux")

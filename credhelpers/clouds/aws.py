@@ -230,20 +230,20 @@ class _Request(ABC, Generic[Result]):
         from botocore.configloader import raw_config_parse
         from botocore.exceptions import ConfigNotFound
 
-        place = self._file("credentials_file")  # what it says counts before what the other one says
+        path = self._file("credentials_file")  # what it says counts before what the other one says
         try:
-            is_there = "credential_process" in raw_config_parse(place).get(profile, {})
+            is_there = "credential_process" in raw_config_parse(path).get(profile, {})
         except ConfigNotFound:
             is_there = False
         if not is_there:
-            place = self._file("config_file")
-        self._check_command(place, command)
+            path = self._file("config_file")
+        self._check_command(path, command)
         try:
             return child.run_command(command, posix.environ, {}, self.until - _LAST - time.monotonic())
         except subprocess.TimeoutExpired:
             raise self._unavailable(aws_errors.LATE_PROCESS) from None
 
-    def _check_command(self, place: str, command: list[str]) -> None:
+    def _check_command(self, path: str, command: list[str]) -> None:
         """Raise unless the command stands in the file, and nobody else may write that.
 
         It is read once more: at the path there may be another file than the one that botocore has read.
@@ -253,8 +253,8 @@ class _Request(ABC, Generic[Result]):
         from botocore.compat import compat_shell_split
 
         parser = RawConfigParser()
-        with open(place) as file:  # noqa: PTH123 - in the encoding in which botocore reads it
-            if mending := files.mending(os.fsencode(place), os.fstat(file.fileno())):
+        with open(path) as file:  # noqa: PTH123 - in the encoding in which botocore reads it
+            if mending := files.mending(os.fsencode(path), os.fstat(file.fileno())):
                 raise self._unavailable(aws_errors.UNTRUSTED_FILE, mending=mending)
             with suppress(Error, UnicodeDecodeError):  # botocore has read one without; what has no command is refused
                 parser.read_file(file)

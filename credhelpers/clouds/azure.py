@@ -474,10 +474,10 @@ class _Absent(Unavailable):
 
 
 class _Adapter:
-    """Sends requests to one place, and hands back what was answered, whole or not at all.
+    """Sends requests to one server, and hands back what was answered, whole or not at all.
 
     It is an adapter of `requests`, so that azure-identity goes the same way as we do: every URL must begin with
-    `place`; no redirect is followed, no `.netrc` read, no metadata request sent through a proxy, no certificate
+    `prefix`; no redirect is followed, no `.netrc` read, no metadata request sent through a proxy, no certificate
     believed unverified; an answer is at most `_BODY_BYTES` long, uncompressed, and there `until` (monotonic clock).
     """
 

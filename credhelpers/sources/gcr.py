@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from credhelpers.credential import Credential
     from credhelpers.identity import Environment
 
-# What selects an identity or a place to ask for one: google/auth/environment_vars.py of google-auth 2.62, without what
+# What selects an identity, or where to ask for one: google/auth/environment_vars.py of google-auth 2.62, without what
 # only chooses a project, and with what a file of the type `external_account` reads from AWS's variables.
 _VARIABLES = (
     b"GOOGLE_APPLICATION_CREDENTIALS",

@@ -1,1 +1,1 @@
-"""What keeps the credentials that a person typed: one module a place."""
+"""What keeps the credentials that a person typed: one module a store."""

@@ -60,11 +60,11 @@ class Age:
         self._folder.write(_name(server), pyrage.encrypt(credential.answer(server), _recipients(key)))
 
     def remove(self, server: str) -> bool:
-        """Whether there was an entry under exactly this key. Works without the identity."""
+        """Whether there was an item under exactly this key. Works without the identity."""
         return self._folder.remove(_name(server))
 
     def servers(self) -> dict[str, str]:
-        """Server to user name of every entry that `read` would answer. Others are left out."""
+        """Server to user name of every item that `read` would answer. Others are left out."""
         import json
 
         found: dict[str, str] = {}
@@ -101,7 +101,7 @@ def _name(server: str) -> bytes:
 
 
 def _credential(server: str, line: bytes) -> Credential:
-    """What is in an entry. Raises Unavailable if it is no answer for exactly this server."""
+    """What is in an item. Raises Unavailable if it is no answer for exactly this server."""
     start = b'{"ServerURL":"' + server.encode() + b'"'
     try:
         if not line.startswith(start):

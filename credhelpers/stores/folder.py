@@ -52,7 +52,7 @@ class Folder:
         self._path = path
 
     def require(self) -> None:
-        """Raise Unavailable if there is no place for a directory at all."""
+        """Raise Unavailable if there can be no directory at all."""
         if self._path is None:
             raise Unavailable(
                 "there is no home directory to keep credentials in", "`export HOME=...` or `export XDG_DATA_HOME=...`"

@@ -16,7 +16,7 @@ _SUFFIX = b".keyring"
 
 
 class Index:
-    """The servers with an entry in the OS keyring. Every method raises Unavailable as those of `Folder` do."""
+    """The servers with an item in the OS keyring. Every method raises Unavailable as those of `Folder` do."""
 
     __slots__ = ("_folder",)
 
@@ -24,11 +24,11 @@ class Index:
         self._folder = folder
 
     def has(self, server: str) -> bool:
-        """Whether `server` is known to have an entry."""
+        """Whether `server` is known to have an item."""
         return self._folder.has(_name(server))
 
     def add(self, server: str) -> None:
-        """Note that `server` has an entry."""
+        """Note that `server` has an item."""
         if not self.has(server):
             self._folder.write(_name(server), server.encode())
 

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
             """Keep the credential under exactly this key, in place of an earlier one."""
 
         def remove(self, server: str) -> bool:
-            """Whether there was an entry under exactly this key."""
+            """Whether there was an item under exactly this key."""
 
         def servers(self) -> dict[str, str]:
-            """Server to user name of every entry that `read` would answer."""
+            """Server to user name of every item that `read` would answer."""
 
 
 _EMBEDDED = "embedded"
@@ -95,7 +95,7 @@ class Keyring:
             return  # nobody is answered from a directory that is not to be trusted
 
     def erase(self, server: str) -> None:
-        """Forget what `get` would answer, in both places; of a whole registry, all that it could answer.
+        """Forget what `get` would answer, in both stores; of a whole registry, all that it could answer.
 
         Raises Unavailable if the keyring may still hold some of it.
         """
@@ -196,7 +196,7 @@ class _Native:
         return True
 
     def remove(self, server: str) -> bool:
-        """Whether there was an entry under exactly this key. If it is out of reach, `trouble` says so."""
+        """Whether there was an item under exactly this key. If it is out of reach, `trouble` says so."""
         if self._store and not self.trouble:
             try:
                 removed = self._store.remove(server)
@@ -210,7 +210,7 @@ class _Native:
         return True
 
     def servers(self) -> dict[str, str]:
-        """Server to user name of every entry within reach."""
+        """Server to user name of every item within reach."""
         if self.trouble:
             raise self.trouble
         return self._store.servers() if self._store else {}

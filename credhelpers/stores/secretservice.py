@@ -1,7 +1,7 @@
 """The Secret Service of a Linux session, as GNOME Keyring, KWallet and KeePassXC offer it.
 
 The interface is that of specifications.freedesktop.org/secret-service, 0.2, through `secretstorage`.
-Entries have the form that docker-credential-secretservice gives them, so that each helper reads what the other wrote:
+Items have the form that docker-credential-secretservice gives them, so that each helper reads what the other wrote:
 schema `io.docker.Credentials`, attributes `server`, `username`, `docker_cli`, `label`, the server as the item's label.
 
 To find out that there is no session bus, this module imports built-ins only; the SDK comes when there is one.
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from credhelpers.stores.folder import Folder
 
 _PATIENCE = 4.0  # seconds for all that a call asks of the bus; with the start of a process on a busy machine, 5
-_TURN = 3.0  # seconds of these after which no other process that replaces an entry is waited for any more
+_TURN = 3.0  # seconds of these after which no other process that replaces an item is waited for any more
 _AFTER_TURN = 1.5  # seconds for the bus then, at least; with the wait it is still 5 in all
-_ATTEMPTS = 3  # at an entry that others are replacing
+_ATTEMPTS = 3  # at an item that others are replacing
 _LOCKS = 64
 
 _SERVICE = "org.freedesktop.secrets"
@@ -84,7 +84,7 @@ class SecretService:
                     continue  # replaced since it was found
                 except UnicodeDecodeError:
                     raise Unavailable("the entry in the keyring is not text", "`docker login` writes it anew") from None
-        raise _restless()
+        raise _always_replaced()
 
     def write(self, server: str, credential: Credential) -> None:
         """Keep the credential under exactly this key, in place of all others under it, in the default collection."""
@@ -111,17 +111,17 @@ class SecretService:
             finally:
                 if turn >= 0:
                     posix.close(turn)
-        raise _restless()
+        raise _always_replaced()
 
     def remove(self, server: str) -> bool:
-        """Whether there was an entry under exactly this key."""
+        """Whether there was an item under exactly this key."""
         with _Trouble(self._connection):
             items = self._search({"server": server})
             self._delete(items)
             return bool(items)
 
     def servers(self) -> dict[str, str]:
-        """Server to user name of every entry of docker's, whoever made it."""
+        """Server to user name of every item of docker's, whoever made it."""
         with _Trouble(self._connection):
             found: dict[str, tuple[Any, str]] = {}
             for item in self._search({}):
@@ -221,14 +221,15 @@ class _Trouble:
         from jeepney import DBusErrorResponse
 
         if isinstance(error, TimeoutError):
-            raise (_unanswered() if self._connection.shows_prompt else _silent()) from None
+            raise (_unanswered() if self._connection.shows_prompt else _not_answering()) from None
         if isinstance(error, secretstorage.LockedException):
             raise _locked() from None
         if isinstance(error, secretstorage.PromptDismissedException):
             raise Unavailable("the keyring asked for leave, which was refused", f"try again, {_EMBEDDED}") from None
         if isinstance(error, (secretstorage.SecretStorageException, DBusErrorResponse, OSError)):
             raise Unavailable(
-                "the keyring failed: " + _word(error), f"look at it with `busctl --user status {_SERVICE}`, {_EMBEDDED}"
+                "the keyring failed: " + _error_name(error),
+                f"look at it with `busctl --user status {_SERVICE}`, {_EMBEDDED}",
             ) from None
 
 
@@ -331,12 +332,12 @@ def _connect(socket: bytes) -> "Any":
     except (FileNotFoundError, ConnectionRefusedError):
         return None
     except (TimeoutError, BlockingIOError):  # the latter: the queue of those who want in is full
-        raise _silent() from None
+        raise _not_answering() from None
     except PermissionError:
         raise _foreign(_CLOSED) from None
     except OSError as error:
         raise Unavailable(
-            "the session bus failed: " + _word(error), f"look at it with `busctl --user status`, {_EMBEDDED}"
+            "the session bus failed: " + _error_name(error), f"look at it with `busctl --user status`, {_EMBEDDED}"
         ) from None
 
 
@@ -429,11 +430,11 @@ def _unanswered() -> Unavailable:
     )
 
 
-def _silent() -> Unavailable:
+def _not_answering() -> Unavailable:
     return Unavailable("the keyring does not answer", f"look at it with `busctl --user status {_SERVICE}`, {_EMBEDDED}")
 
 
-def _restless() -> Unavailable:
+def _always_replaced() -> Unavailable:
     return Unavailable("the entry in the keyring changes all the time", "try again when no `docker login` is running")
 
 
@@ -443,7 +444,7 @@ def _foreign(reason: str) -> Unavailable:
     )
 
 
-def _word(error: Exception) -> str:
-    """The last part of a D-Bus error's name, or the system's words: neither holds anything of an entry."""
+def _error_name(error: Exception) -> str:
+    """The last part of a D-Bus error's name, or the system's words: neither holds anything of an item."""
     name = getattr(error, "name", None) or getattr(error, "strerror", None) or type(error).__name__
     return str(name).rpartition(".")[2]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 PATIENCE = 4.0  # seconds for one question to the keyring, which may be showing a prompt; with the process's start, 5
-_SERVICE = "docker-credential-keyring:"  # before the server: other programs keep entries of the same hosts
+_SERVICE = "docker-credential-keyring:"  # before the server: other programs keep items of the same hosts
 _ACCOUNT = "docker"
 # CRED_MAX_CREDENTIAL_BLOB_SIZE of <wincred.h> is 2560 bytes, and the library writes UTF-16.
 WINDOWS_LETTERS = 1280
@@ -82,11 +82,11 @@ class System:
                 f"the credential does not fit into the {self._letters} letters that this system's keyring takes",
                 "`export CREDHELPERS_KEYRING=embedded` and log in again",
             )
-        self._index.add(server)  # first: an entry that the index does not know would not be listed
+        self._index.add(server)  # first: an item that the index does not know would not be listed
         _ask(lambda: self._make().set_password(_SERVICE + server, _ACCOUNT, line))
 
     def remove(self, server: str) -> bool:
-        """Whether there was an entry under exactly this key."""
+        """Whether there was an item under exactly this key."""
 
         def delete() -> bool:
             kept = self._make()
@@ -98,7 +98,7 @@ class System:
         return _ask(delete)
 
     def servers(self) -> dict[str, str]:
-        """Server to user name of every entry in the index that is still there."""
+        """Server to user name of every item in the index that is still there."""
         found = {}
         for server in self._index.servers():
             if credential := self.read(server):

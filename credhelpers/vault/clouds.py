@@ -67,8 +67,8 @@ def aws(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Cred
     answer = leases.ask(session, mount)
     token = answer.data.get("session_token") or answer.data.get("security_token") or ""
     with leases.in_use(session, answer):
-        access, secret = _word(answer, "access_key"), _word(answer, "secret_key")
-        made = _patiently(
+        access, secret = _text_of(answer, "access_key"), _text_of(answer, "secret_key")
+        made = _until_known(
             lambda left: authorization_token_by(access, secret, token, host, left),
             session,
             answer,
@@ -119,13 +119,13 @@ def azure(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Cr
 
     answer = leases.ask(session, mount)
     with leases.in_use(session, answer):
-        secret = _word(answer, "client_secret")
-        settings = {"credential": "client-secret", "client_id": _word(answer, "client_id")}
+        secret = _text_of(answer, "client_secret")
+        settings = {"credential": "client-secret", "client_id": _text_of(answer, "client_id")}
         if "tenant_id" in secret_path.settings:
             settings["tenant_id"] = secret_path.settings["tenant_id"]
         environ = {**session.environ, b"AZURE_CLIENT_SECRET": secret.encode()}
         environ.pop(b"AZURE_TOKEN_CREDENTIALS", None)  # it narrows what is found otherwise, and nothing is looked for
-        made = _patiently(
+        made = _until_known(
             lambda left: AcrExchange(registry, cloud, settings, environ, (), left).credential(),
             session,
             answer,
@@ -135,7 +135,7 @@ def azure(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Cr
         return leases.bound(made, answer, session, mount)
 
 
-def _patiently(
+def _until_known(
     work: "Callable[[float], Credential]", session: "Session", answer: "DynamicSecret", message: str, hint: str
 ) -> Credential:
     """What `work` makes, given the seconds that are left; again while the cloud does not know the identity."""
@@ -171,7 +171,7 @@ def _no_alias(lack: str) -> Unavailable:
     )
 
 
-def _word(answer: "DynamicSecret", name: str) -> str:
+def _text_of(answer: "DynamicSecret", name: str) -> str:
     value = answer.data.get(name)
     if not isinstance(value, str) or not value.isascii() or not value:
         raise _no_answer("a `path` of this engine is MOUNT/creds/ROLE, or as `vault path-help MOUNT` has it")

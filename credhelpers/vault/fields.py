@@ -21,7 +21,7 @@ _TOKEN_USER = "<token>"  # noqa: S105 - the user name that stands for an identit
 
 
 def pair(data: "Mapping[str, Any]", mount: "Mount", secret_path: "SecretPath") -> tuple[str, str]:
-    """User name and password in what a secret holds, by the place's settings.
+    """User name and password in what a secret holds, by the settings of its path.
 
     A whole number counts as its digits, since `vault kv put` makes texts of them and other clients do not. What is
     empty or null is as good as absent. Raises Unavailable if one is missing or is no text, NotFound if `auths` in it
@@ -69,14 +69,14 @@ def without(data: "Mapping[str, Any]", secret_path: "SecretPath") -> "dict[str, 
     auths = _auths(found)
     if auths is None:
         return dict(data)
-    keys = set(spellings(secret_path.server))
-    kept = {key: value for key, value in _entries(auths).items() if key not in keys}
+    servers = set(spellings(secret_path.server))
+    kept = {server: value for server, value in _entries(auths).items() if server not in servers}
     return {**data, field: _shaped(found, auths, kept)}
 
 
 def auths_servers(data: "Mapping[str, Any]", field: str) -> list[str]:
     """The registries in docker's `auths`, as docker names them."""
-    return [str(key) for key in _entries(_auths(data.get(field)) or {})]
+    return [str(server) for server in _entries(_auths(data.get(field)) or {})]
 
 
 def _usernames(settings: "Mapping[str, Any]") -> tuple[str, ...]:
@@ -151,14 +151,14 @@ def _shaped(found: object, auths: "dict[str, Any]", entries: "dict[str, Any]") -
 
 
 def _server_in(entries: "Iterable[str]", secret_path: "SecretPath") -> str | None:
-    return next((key for key in spellings(secret_path.server) if key in entries), None)
+    return next((server for server in spellings(secret_path.server) if server in entries), None)
 
 
 def _pair_in_auths(entries: "dict[str, Any]", secret_path: "SecretPath") -> tuple[str, str]:
-    key = _server_in(entries, secret_path)
-    if key is None:
+    server = _server_in(entries, secret_path)
+    if server is None:
         raise NotFound
-    entry = entries[key] if isinstance(entries[key], dict) else {}
+    entry = entries[server] if isinstance(entries[server], dict) else {}
     username, secret = entry.get("username"), entry.get("password")
     if entry.get("identitytoken"):
         username, secret = _TOKEN_USER, entry["identitytoken"]
@@ -192,8 +192,8 @@ def _merged_auths(data: "Mapping[str, Any]", secret_path: "SecretPath", username
     found = data.get(field)
     auths = _auths(found) or {}
     entries = dict(_entries(auths))
-    key = _server_in(entries, secret_path) or secret_path.server
-    old = entries[key] if isinstance(entries.get(key), dict) else {}
+    server = _server_in(entries, secret_path) or secret_path.server
+    old = entries[server] if isinstance(entries.get(server), dict) else {}
     entry = {name: value for name, value in old.items() if name not in ("auth", "identitytoken")}
     if username == _TOKEN_USER:
         entry = {name: value for name, value in entry.items() if name not in ("username", "password")}
@@ -201,5 +201,5 @@ def _merged_auths(data: "Mapping[str, Any]", secret_path: "SecretPath", username
     else:
         entry["auth"] = b64encode(f"{username}:{secret}".encode()).decode()
         entry |= {name: value for name, value in (("username", username), ("password", secret)) if name in entry}
-    entries[key] = entry
+    entries[server] = entry
     return {**data, field: _shaped(found, auths, entries)}

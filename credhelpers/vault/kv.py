@@ -53,7 +53,7 @@ def read(session: "Session", mount: "Mount", secret_path: "SecretPath") -> Crede
     """
     secret = fetch(session, mount, secret_path)
     if secret.data is None:
-        raise _gone(secret, mount, secret_path)
+        raise _not_there(secret, mount, secret_path)
     username, password = fields.pair(secret.data, mount, secret_path)
     soft, hard, expires = ttl.times(secret.data, secret.metadata, mount, secret_path)
     return Credential(username, password, soft=soft, hard=hard, expires=expires, memo=mount.memo)
@@ -196,7 +196,7 @@ def _create(session: "Session", mount: "Mount", data: "dict[str, Any]") -> None:
         )
 
 
-def _gone(secret: Secret, mount: "Mount", secret_path: "SecretPath") -> NotFound | _Gone:
+def _not_there(secret: Secret, mount: "Mount", secret_path: "SecretPath") -> NotFound | _Gone:
     """Why there is no data."""
     path = f"{mount.mount}/{mount.path}"  # as `vault kv` has it, whatever is configured
     history = f"`vault kv metadata get {path}` shows the versions"

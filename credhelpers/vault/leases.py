@@ -107,7 +107,7 @@ def bound(credential: Credential, answer: DynamicSecret, session: "Session", mou
     if lease is None:
         return _timed(credential, mount.memo, answer.asked, INFINITY)
     if session.is_counted:
-        raise _counted()
+        raise _uses_are_counted()
     lease.last = credential.expires
     return _timed(credential, lease.memo(mount), answer.asked, _end(session, answer.asked + lease.duration))
 
@@ -137,8 +137,8 @@ def renewed(session: "Session", mount: "Mount", old: Credential) -> Credential |
     granted = seconds(answer.get("lease_duration"))
     if granted is None or granted < lease.duration / 2:
         return None
-    fresh = Credential.sealed(old.tail(), soft=lease.last, hard=lease.last, expires=lease.last)
-    return _timed(fresh, lease.memo(mount), asked, _end(session, asked + granted))
+    extended = Credential.sealed(old.tail(), soft=lease.last, hard=lease.last, expires=lease.last)
+    return _timed(extended, lease.memo(mount), asked, _end(session, asked + granted))
 
 
 @contextmanager
@@ -208,7 +208,7 @@ def _timed(credential: Credential, memo: str, start: float, end: float) -> Crede
     )
 
 
-def _counted() -> Final:
+def _uses_are_counted() -> Final:
     return Final(
         "the uses of this Vault token are counted, and the last one ends all that was leased with it",
         "unset VAULT_TOKEN, and `vault login -no-print` gets one without a limit; a role's limit is `token_num_uses`",
@@ -217,7 +217,7 @@ def _counted() -> Final:
 
 def _refused(refusal: Refusal, mount: "Mount") -> Exception:
     if refusal.says("token had one use left"):
-        return _counted()
+        return _uses_are_counted()
     if refusal.status == _MISSING:
         return NotFound()
     path = f"{mount.mount}/{mount.path}"

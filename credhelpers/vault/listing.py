@@ -35,7 +35,7 @@ _AT_MOST = 200  # secrets that are read
 _FOLDERS_AT_MOST = 50  # folders that are looked into
 _MISSING = 404  # RFC 9110
 _HOST, _PORT = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", r"[1-9][0-9]{0,4}"
-# What a mark of a template stands for. `places` fills them, and whatever is found must be filled so again.
+# What a mark of a template stands for. `secret_paths` fills them, and whatever is found must be filled so again.
 _VALUES = {"host": _HOST, "port": _PORT, "account": "[0-9]{12}", "region": "[a-z0-9-]+"}
 
 
@@ -78,7 +78,7 @@ class _Walk:
         return {server: user for server, answer in users.items() if (user := answer.result()) is not None}
 
     def _secret_paths(self) -> "dict[str, SecretPath]":
-        """Where to look, by server; each is the place that `get` would read for that server."""
+        """Where to look, by server; each is the path that `get` would read for that server."""
         found: dict[str, SecretPath] = {}
         for server in self._candidates():
             try:
@@ -96,7 +96,7 @@ class _Walk:
         return found
 
     def _candidates(self) -> "Iterator[str]":
-        """The servers that have a place of their own, and those whose names are found below a path."""
+        """The servers that have a path of their own, and those whose names are found below a path."""
         named = []
         paths = []
         for entry in secret_paths.entries(self._environ, self._settings):

@@ -31,7 +31,7 @@ _OF_WRITES = ("on_erase", "on_write", "read_only")
 
 
 class VaultMinter:
-    """What is to be done for one registry, see `writable.WritableMinter`."""
+    """How the credential of one registry is had, see `writable.WritableMinter`."""
 
     def __init__(self, environ: "Environment", tokens: "Tokens", secret_path: "SecretPath", *, is_whole: bool) -> None:
         self._environ = environ
@@ -41,7 +41,7 @@ class VaultMinter:
 
     @property
     def token_key(self) -> str:
-        """One for each identity and place.
+        """One for each identity and path.
 
         The registry itself is in it only where the answer depends on it, so all that have one path share one lease.
         """

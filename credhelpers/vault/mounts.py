@@ -46,17 +46,17 @@ class Mount:
 
 
 def find(session: "Session", secret_path: "SecretPath", memo: str = "") -> Mount:
-    """The mount of the place; `memo` is that of an earlier credential. Raises Unavailable if nothing is mounted."""
+    """The mount of the path; `memo` is that of an earlier credential. Raises Unavailable if nothing is mounted."""
     if "engine" in secret_path.settings:
-        return _said(secret_path)
+        return _configured(secret_path)
     words = memo.split()
     if len(words) >= 2 and secret_path.path.startswith(words[1] + "/"):  # noqa: PLR2004 - engine and mount
         return Mount(words[0], words[1], secret_path)
-    return _asked(session, secret_path)
+    return _looked_up(session, secret_path)
 
 
 def use(session: "Session", secret_path: "SecretPath", memo: str, work: "Callable[[Mount], Result]") -> "Result":
-    """What `work` gives for the mount of the place.
+    """What `work` gives for the mount of the path.
 
     Another engine may be mounted there since it was remembered, or another one than was said: both look like a secret
     that is missing or denied. So Vault is asked then, and a remembered one is corrected.
@@ -68,7 +68,7 @@ def use(session: "Session", secret_path: "SecretPath", memo: str, work: "Callabl
         if mount.is_asked or isinstance(error, Final):
             raise
         try:
-            actual = _asked(session, secret_path)
+            actual = _looked_up(session, secret_path)
         except Unavailable as another:
             if isinstance(error, Unavailable) or isinstance(another, Denied):
                 raise error from None
@@ -79,12 +79,12 @@ def use(session: "Session", secret_path: "SecretPath", memo: str, work: "Callabl
 
 
 def certain(session: "Session", secret_path: "SecretPath") -> Mount:
-    """The mount of the place, asked for: a write to another engine than is thought leaves a secret where none belongs.
+    """The mount of the path, asked for: a write to another engine than is thought leaves a secret where none belongs.
 
     Where Vault does not show it to this token, what is said counts.
     """
     try:
-        return _confirmed(secret_path, _asked(session, secret_path))
+        return _confirmed(secret_path, _looked_up(session, secret_path))
     except Denied:
         if "engine" not in secret_path.settings:
             raise
@@ -95,7 +95,7 @@ def _confirmed(secret_path: "SecretPath", actual: Mount) -> Mount:
     """The actual mount. Raises Unavailable if another one is said."""
     if "engine" not in secret_path.settings:
         return actual
-    said = _said(secret_path)
+    said = _configured(secret_path)
     is_kv = said.engine.startswith("kv") or actual.engine.startswith("kv")
     if said.mount != actual.mount or (said.engine != actual.engine and is_kv):
         raise Unavailable(
@@ -105,13 +105,13 @@ def _confirmed(secret_path: "SecretPath", actual: Mount) -> Mount:
     return said
 
 
-def _said(secret_path: "SecretPath") -> Mount:
-    """The mount of a place whose settings have an `engine`."""
+def _configured(secret_path: "SecretPath") -> Mount:
+    """The mount of a path whose settings have an `engine`."""
     settings = secret_path.settings
     return Mount(settings["engine"], settings.get("mount") or secret_path.path.partition("/")[0], secret_path)
 
 
-def _asked(session: "Session", secret_path: "SecretPath") -> Mount:
+def _looked_up(session: "Session", secret_path: "SecretPath") -> Mount:
     """As `vault kv get` finds out. No policy is needed but one for anything below the mount."""
     where = f"sys/internal/ui/mounts/{secret_path.path}"
     try:
@@ -119,7 +119,8 @@ def _asked(session: "Session", secret_path: "SecretPath") -> Mount:
     except Denied:
         raise Denied(
             "vault shows this token no engine at the configured path",
-            f"`vault secrets list` shows what is mounted; a policy of this token must grant something at {secret_path.path}",
+            "`vault secrets list` shows what is mounted; "
+            f"a policy of this token must grant something at {secret_path.path}",
         ) from None
     except Refusal as refusal:
         raise unavailable(refusal, where, "read") from None

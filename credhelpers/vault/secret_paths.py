@@ -22,9 +22,9 @@ _OF_ENVIRONMENT = b"DOCKER_CREDENTIAL_VAULT_KV_PATH"
 
 
 class SecretPath:
-    """A registry's place: `host` and `port` as `hosts.authority` gives them, the settings, and `path` filled in.
+    """A registry's path in Vault: `host` and `port` as `hosts.authority` has them, the settings, and `path` filled in.
 
-    `is_of_jsok`: whether the older helper of that name may read there what this one writes.
+    `is_shared_with_jsok`: whether the older helper of that name may read there what this one writes.
     """
 
     __slots__ = ("host", "is_shared_with_jsok", "path", "port", "settings")
@@ -45,7 +45,7 @@ class SecretPath:
 
 
 def find(environ: "Environment", settings: "Settings", host: str, port: str) -> SecretPath | None:
-    """The registry's place in Vault, None if nothing names one. Raises Unavailable if what does so is broken."""
+    """The registry's path in Vault, None if nothing names one. Raises Unavailable if what does so is broken."""
     server = f"{host}:{port}" if port else host
     entry = config.find(environ, "vault", settings, server, has_ports=True)
     if entry:
@@ -99,7 +99,7 @@ def _contradiction(have: "Mapping[str, Any]") -> str:
     """What is wrong with the settings that say where the credential is; "" if nothing is."""
     if "path" not in have:
         return "no `path`"
-    return _of_path(have["path"], have.get("mount")) or next((text for is_so, text in _rules(have) if is_so), "")
+    return _wrong_in_path(have["path"], have.get("mount")) or next((text for is_so, text in _rules(have) if is_so), "")
 
 
 def _rules(have: "Mapping[str, Any]") -> "tuple[tuple[bool, str], ...]":
@@ -125,7 +125,7 @@ def _rules(have: "Mapping[str, Any]") -> "tuple[tuple[bool, str], ...]":
     )
 
 
-def _of_path(template: str, mount: str | None) -> str:
+def _wrong_in_path(template: str, mount: str | None) -> str:
     """What is wrong with a template; "" if nothing is."""
     import re
 

@@ -129,8 +129,9 @@ class Session:
     def look(self) -> None:
         """Have Vault say, once, what the token is that is there already, or is the agent's; a login's is known.
 
-        That takes one of its uses, if they are counted. So it is done before a lease is made: what is made by the last
-        use would die at once, and Vault does not give it. A policy may not let the token say. Raises Unavailable.
+        Asking costs one use of a token whose uses are counted. So it is asked before a lease is made: Vault makes none
+        by the last use of a token, since a lease ends with its token. Where a policy forbids the token to look at
+        itself, a short life is assumed. Raises Unavailable.
         """
         if self._wanted or self._has_looked:
             return

@@ -78,7 +78,7 @@ def reason(error: Exception) -> Final:
     kinds = {type(part).__name__ for part in parts}
     for part in parts:
         if isinstance(part, ssl.SSLError) and not isinstance(part, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-            return Final(*_SENTENCES[_of_tls(part)])
+            return Final(*_SENTENCES[_tls_cause(part)])
     if kinds & {"ConnectTimeoutError", "ReadTimeoutError", "TimeoutError"} and not kinds & {"NewConnectionError"}:
         return overdue()
     if "ProxyError" in kinds or "ProxySchemeUnsupported" in kinds:
@@ -114,7 +114,7 @@ def object_in(status: int, content: bytes) -> "dict[str, Any]":
     raise Final(STRANGER, BETWEEN)
 
 
-def _of_tls(error: ssl.SSLError) -> str:
+def _tls_cause(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         code = error.verify_code
         if code in _OTHER_NAMES:

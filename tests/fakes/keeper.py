@@ -61,7 +61,7 @@ class FakeKeeping:
     def __init__(self, keeper: FakeKeeper, scope: str) -> None:
         self.keeper = keeper
         self.path = keeper.folder / scope
-        self.token_key = fingerprint("fake order " + scope, {}, ())
+        self.token_key = fingerprint("fake token " + scope, {}, ())
 
     def mint(self, old: Credential | None = None) -> Credential:
         self.keeper.olds.append(old)

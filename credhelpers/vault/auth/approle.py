@@ -100,8 +100,9 @@ def _unremovable() -> Unavailable:
 def _unwrapped(connection: "Connection", token: str, path: str) -> str:
     """The secret id in a wrapping token, if `path` made it.
 
-    Whoever reads a token on its way can put the secret that he took, or another, into a token of his own. He cannot
-    give it this creation path, so it is looked at first, which uses up nothing.
+    A thief who reads the wrapping token on its way could unwrap it, and wrap what he found, or another secret, anew.
+    But Vault notes in every wrapping token by which path it was made, and he cannot choose that. So the path is
+    compared before the token is unwrapped; looking at it does not use it up.
     """
     try:
         found = connection.request("POST", _LOOKUP, json={"token": token})
