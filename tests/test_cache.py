@@ -268,7 +268,7 @@ def test_everything_is_private_from_the_first_moment(mask: int, tmp_path: Path) 
     calls = trace.read_text().splitlines()
     made = [line for line in calls if "O_CREAT" in line and "ENOENT" not in line]
     folders = [line for line in calls if "mkdir" in line]
-    assert len(made) >= 4, "an entry, a note, a mark and a lock"
+    assert len(made) >= 4, "a cached token, a note, a mark and a lock"
     assert all(", 0600) = " in line for line in made), made
     assert len(folders) >= 3
     assert all(", 0700) = " in line for line in folders), folders
@@ -387,7 +387,7 @@ def test_something_strange_in_the_place_of_the_directory_is_left_alone(kind: str
         done = _run("get", env)
         assert (done.returncode, done.stderr) == (0, b"")
         assert json.loads(done.stdout)["ServerURL"] == _HOST
-        assert (tmp_path / "log").read_text().count("\n") == mints + count, "an entry from there must not be used"
+        assert (tmp_path / "log").read_text().count("\n") == mints + count, "a cached token from there must not be used"
     after = _snapshot(tmp_path)
     before.pop("log")
     after.pop("log")
@@ -727,11 +727,11 @@ def test_erase_takes_what_cannot_be_read(cache: TokenCache, folder: Path) -> Non
     assert odd.exists()
 
 
-@pytest.mark.parametrize("harm", ["open to all", "another owner", "a directory for an entry"])
+@pytest.mark.parametrize("harm", ["open to all", "another owner", "a directory for a file"])
 def test_erase_says_if_it_cannot_forget(harm: str, cache: TokenCache, folder: Path) -> None:
     """A directory that is put right tomorrow would answer again, so success would be a lie."""
     _save(cache)
-    if harm == "a directory for an entry":
+    if harm == "a directory for a file":
         _replace_with("directory", folder / _NAME, folder)
     else:
         _replace_with(harm, folder, folder)
@@ -1027,8 +1027,8 @@ until = time.monotonic() + float(sys.argv[2])
 reads = torn = 0
 while time.monotonic() < until:
     reads += 1
-    cached token = cache.load("0" * 40)
-    secret = cached token.credential.expose()[1] if cached token else ""
+    cached = cache.load("0" * 40)
+    secret = cached.credential.expose()[1] if cached else ""
     number = secret.partition("-")[0]
     torn += secret != f"{number}-" * 3000 + "end"
 print(reads, torn)
@@ -1274,7 +1274,7 @@ ls -A "$1" > "$4/names"
     assert (tmp_path / "error").read_bytes() == b""
     first, second = (json.loads((tmp_path / name).read_bytes()) for name in ("first", "second"))
     assert first["Secret"] != second["Secret"]
-    assert len((tmp_path / "names").read_text().split()) >= 3, "the order's entry, the host's and the ballast"
+    assert len((tmp_path / "names").read_text().split()) >= 3, "the minter's token, the host's and the ballast"
     assert not [name for name in (tmp_path / "names").read_text().split() if name.startswith(".")]
 
 

@@ -119,13 +119,13 @@ def test_what_was_kept_is_found(folder: Path) -> None:
     """A token, its times in whole seconds, its host and when it was minted."""
     now = time.time()
     _keep(folder, now, "s3kr3t")
-    entry = _load(folder)
-    assert entry is not None
-    assert entry.credential.expose() == ("user", "s3kr3t")
-    assert entry.hosts == ("a.fake.example",)
-    assert entry.issued == int(now)
-    assert entry.credential.expires == int(now + 300)
-    assert (entry.credential.soft, entry.credential.hard) == (int(now + 100), int(now + 200))
+    found = _load(folder)
+    assert found is not None
+    assert found.credential.expose() == ("user", "s3kr3t")
+    assert found.hosts == ("a.fake.example",)
+    assert found.issued == int(now)
+    assert found.credential.expires == int(now + 300)
+    assert (found.credential.soft, found.credential.hard) == (int(now + 100), int(now + 200))
 
 
 def test_nothing_is_found_where_nothing_is(tmp_path: Path, folder: Path) -> None:
@@ -233,12 +233,10 @@ def test_arbitrary_bytes_are_a_miss(folder: Path, body: bytes, head: bytes | Non
     path = folder / _NAME
     path.write_bytes(cached_token.head_of(_NAME.encode(), body) + b"\n" + body if head is None else head + body)
     path.chmod(0o600)
-    entry = _load(folder)
-    if (
-        entry is not None
-    ):  # with a right checksum it may be a cached token by accident, and then it is one in all its parts
+    found = _load(folder)
+    if found is not None:  # with a right checksum it may be one by accident, and then it is one in all its parts
         assert head is None
-        assert entry.credential.expires > time.time()
+        assert found.credential.expires > time.time()
 
 
 def _link(path: Path) -> None:
