@@ -126,7 +126,8 @@ def shortage(error: BaseException | None) -> Shortage | None:
             return Shortage(*lacking)
         seen.append(part)
         waiting += [part.__cause__, part.__context__, getattr(part, "reason", None), *part.args]
-    return None
+    # A library in C that gets no memory mostly loses the reason: of OpenSSL it is then a certificate or a connection.
+    return Shortage(*_MEMORY) if isinstance(error, Unavailable) and _is_memory_short() else None
 
 
 def _lacking(error: BaseException) -> tuple[str, str] | None:

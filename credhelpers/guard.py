@@ -1,6 +1,6 @@
 """What keeps slow, third-party code from hurting the call: no core, no noise, no waiting for ever.
 
-Only the way that leaves a cache hit comes here. A library that blocks inside C without letting go of the interpreter
+Only the way that leaves a cache hit comes here. A library that waits inside C without letting go of the interpreter
 would escape the clock; none of ours does (sockets, resolvers, locks and child processes all let go).
 """
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _PR_SET_DUMPABLE = 4  # <linux/prctl.h>
 _ALL_DESCRIPTORS = 1 << 20
+_AFTER_WATCH = 1.0  # seconds of the processor; whoever can still say a line does so before
 
 
 def forbid_dumps() -> None:
@@ -62,7 +63,14 @@ def watch(until: float, give_up: "Callable[[], None]") -> None:
     It runs in a thread of its own, because a signal handler waits for the C call in which the main thread hangs
     (a resolver without an answer held one for eight seconds too long). Where no thread is to be had, that handler is
     all there is: what may hang so mostly needs a thread of its own, and fails at once without it (see `deadline`).
+
+    Neither helps where C code computes for ever and lets go of nothing, as an interpreter without memory may (seen with
+    3.11: an exception that cannot be raised for want of memory). The kernel ends the process then, without a word, once
+    it has used as much of the processor as there is time.
     """
+    _signal.signal(_signal.SIGPROF, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGPROF,))
+    _signal.setitimer(_signal.ITIMER_PROF, max(until - monotonic(), 0) + _AFTER_WATCH)
 
     def wait() -> None:
         while (left := until - monotonic()) > 0:

@@ -89,9 +89,10 @@ def serve(name: str, helper: "Helper", *, is_prepared: bool) -> "NoReturn":
     modules = tuple(module for module in sys.modules if module.partition(".")[0] == "credhelpers")
     code = call.run()
     try:
-        from credhelpers.launch import prepare
+        if not call.is_short:  # where an interpreter without memory may die of it
+            from credhelpers.launch import prepare
 
-        prepare(name, modules)
+            prepare(name, modules)
     finally:  # whatever happens: the answer is out, and the next slow call tries again
         posix._exit(code)  # noqa: SLF001 - as above
 
@@ -109,6 +110,7 @@ class _Call:
         self.last_resort = b""
         self.ageing = ""
         self.is_reading = False
+        self.is_short = False  # of memory, processes or the like
         self.word = _thread.allocate_lock()
 
     def run(self) -> int:
@@ -242,13 +244,15 @@ class _Call:
 
     def _fail(self, error: HelperError) -> int:
         try:
-            error = shortage(error) or error  # whoever made another sentence of it
+            if lacking := shortage(error):  # whoever made another sentence of it
+                error, self.is_short = lacking, True
             # On `pull` and `push` docker drops what `get` printed and goes on without a credential (seen with 20.10 and
             # 28.2), so the line that a person does see says why, too.
             cause = f"{error.message}; " if isinstance(error, Unavailable) else ""
             line = _line(error.message, _LINE_BYTES)
             hint = _line(f"hint: {cause}{error.hint}", 2 * _LINE_BYTES) if error.hint else b""
         except MemoryError:  # not even for these words
+            self.is_short = True
             line, hint = b"this system gives no more memory\n", b"hint: `ulimit -v` shows the limit: raise it\n"
         if self.last_resort and isinstance(error, Unavailable) and not error.is_denial:
             return self._succeed(self.last_resort)

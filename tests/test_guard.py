@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -167,6 +168,16 @@ def test_the_watch_ends_a_process_whatever_it_hangs_in(hang: str) -> None:
     done = _run(f"guard.watch(time.monotonic() + 0.5, lambda: os._exit(7))\n{hang}")
     assert done.returncode == 7
     assert 0.4 < time.monotonic() - started < 0.5 + patience(2.4)
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["as ever", "deaf to signals"])
+def test_the_kernel_ends_what_computes_for_ever(*, ignored: bool) -> None:
+    """C code that lets go of nothing leaves no time to the watch: the process ends without its word, but it ends."""
+    deaf = "signal.signal(signal.SIGPROF, signal.SIG_IGN); signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPROF])\n"
+    done = _run(
+        f"{deaf if ignored else ''}guard.watch(time.monotonic() + 0.2, lambda: os._exit(7))\nsum(range(10**12))"
+    )
+    assert done.returncode == -signal.SIGPROF
 
 
 def test_signals_go_to_the_main_thread() -> None:

@@ -382,7 +382,7 @@ def test_a_login_from_a_wrong_address(place: Place, user: User) -> None:
 
 
 @pytest.fixture(scope="module")
-def token_key() -> ec.EllipticCurvePrivateKey:
+def key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
@@ -1164,10 +1164,10 @@ def test_a_batch_token(place: Place, user: User) -> None:
     user.configure("approle", role.mount, role_id=role.id, keep="1s")
     user.env["VAULT_SECRET_ID"] = role.secret_id()
 
-    end = time.monotonic() + 4
-    while time.monotonic() < end:
+    began = time.monotonic()
+    while time.monotonic() < began + 4:
         user.pull()
-    assert 2 <= role.logins <= 8
+    assert 2 <= role.logins <= 2 * (time.monotonic() - began) + 2
     assert place.count("auth/token/renew-self") == 0
 
 
@@ -1177,10 +1177,10 @@ def test_a_token_that_dies_in_seconds(place: Place, user: User) -> None:
     user.configure("approle", role.mount, role_id=role.id)
     user.env["VAULT_SECRET_ID"] = role.secret_id()
 
-    end = time.monotonic() + 5
-    while time.monotonic() < end:
+    began = time.monotonic()
+    while time.monotonic() < began + 5:
         assert user.get_anew().credential["Secret"] == PASSWORD
-    assert 2 <= role.logins <= 12
+    assert 2 <= role.logins <= 2 * (time.monotonic() - began) + 2
 
 
 def test_a_token_with_one_use(place: Place, user: User) -> None:

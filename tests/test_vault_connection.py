@@ -701,6 +701,8 @@ listener "tcp" {{
             service.ready(lambda port=port: _listens(port))  # type: ignore[misc] # a default of this turn
         until((stack.folder / "sink").exists, "the agent's login")
         yield f"http://127.0.0.1:{ports[0]}", f"unix://{stack.folder}/socket", f"http://127.0.0.1:{ports[1]}"
+    vault.call("DELETE", "sys/auth/agent-approle")
+    vault.call("DELETE", "sys/mounts/agent-kv")
 
 
 def _listens(port: int) -> bool:

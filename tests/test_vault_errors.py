@@ -35,10 +35,11 @@ def fill(vault: Vault) -> None:
 
 
 @pytest.fixture(scope="module")
-def filled(vault: Vault) -> Vault:
+def filled(vault: Vault) -> Iterator[Vault]:
     """The development server with the secret."""
     fill(vault)
-    return vault
+    yield vault
+    vault.call("DELETE", "sys/mounts/errors")
 
 
 @pytest.fixture
