@@ -246,7 +246,7 @@ class TokenCache:
             if self._is_anybody_minting(folder):
                 raise
         for name in posix.listdir(folder):
-            if name.startswith(".") and self._is_token(name[1:].rpartition(".")[0]):
+            if name.startswith(".") and self._is_token(name[1:].rpartition(".")[0].removesuffix(".failed")):
                 private.unlink(folder, name)
 
     def _is_anybody_minting(self, folder: int) -> bool:

@@ -764,7 +764,7 @@ def test_an_erase_of_another_clock_does_not_count(cache: TokenCache, clock: Cloc
 
 @pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize("step", ["open", "write", "fsync", "close", "replace"])
-@pytest.mark.parametrize(("how", "nth"), [("save", 1), ("share", 1), ("share", 2)])
+@pytest.mark.parametrize(("how", "nth"), [("save", 1), ("share", 1), ("share", 2), ("fail", 1)])
 def test_an_erase_at_any_moment_of_a_write_wins(
     how: str, nth: int, step: str, *, is_before: bool, cache: TokenCache, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -792,6 +792,8 @@ def test_an_erase_at_any_moment_of_a_write_wins(
         patch.setattr(f"credhelpers.cache.posix.{step}", call)
         if how == "save":
             cache.save(_KEY, _HOST, _token("new"), time.time())
+        elif how == "fail":
+            cache.save_failure(_KEY, Failure(NotFound(), time.time(), 0))
         else:
             cache.share(_KEY, "b.one.fake.example", _COPY)
     assert not moments, "it came"

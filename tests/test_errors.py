@@ -70,6 +70,17 @@ def test_an_error_that_the_interpreter_lost_is_one_of_memory_if_there_is_none(
     assert shortage(ImportError("No module named 'x'")) is None
 
 
+def test_without_memory_every_failure_is_for_want_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL says then that a certificate is not trusted, or that a connection broke."""
+    error = Unavailable("the certificate is not trusted", "see whose it is")
+    assert shortage(error) is None
+    monkeypatch.setattr(errors, "_MUCH", 1 << 60)
+    found = shortage(error)
+    assert found
+    assert "memory" in found.message
+    assert shortage(NotFound()) is None
+
+
 class ExceptionWithReason(Exception):
     """As urllib3's: the cause is an attribute."""
 

@@ -332,7 +332,7 @@ def _vault(server: Vault, env: dict[str, str], base: Path, library: Path) -> Ite
     home, host = Path(env["HOME"]), VAULT_SERVER.encode()
     server.call("PUT", "faults/data/one", {"data": {"username": "user", "password": OLD}})
     config = base / "vault.toml"
-    config.write_text(f'[[registry]]\nmatch = "{VAULT_SERVER}"\nsource = "vault"\npath = "faults/one"\n')
+    config.write_text(f'[[registry]]\nmatch = "{VAULT_SERVER}"\nsource = "vault"\npath = "faults/one"\nkeep = "12h"\n')
     config.chmod(0o600)
     env = env | {"VAULT_ADDR": server.address, "VAULT_TOKEN": server.token, "CREDHELPERS_CONFIG": str(config)}
     empty, full = base / "vault-empty", base / "vault-full"

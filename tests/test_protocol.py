@@ -639,6 +639,19 @@ def test_the_launcher_is_prepared_after_the_answer(tmp_path: Path) -> None:
     assert log.read_text() == f"{NAME} True False"
 
 
+def test_without_memory_nothing_is_prepared(tmp_path: Path) -> None:
+    """To compile costs more than is there; a later call does it."""
+    log = tmp_path / "log"
+
+    def fail() -> None:
+        raise MemoryError
+
+    before = lambda: setattr(launch, "prepare", lambda *_: log.touch())  # noqa: E731 - as above
+    call = Running(Slow(work=fail), ("get",), b"ghcr.io", before, is_prepared=False)
+    assert call.result().out == b"this system gives no more memory\n"
+    assert not log.exists()
+
+
 # --- failures --------------------------------------------------------------------------------------------------------
 
 
