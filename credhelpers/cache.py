@@ -176,7 +176,7 @@ class TokenCache:
             ) from None
 
     def tokens(self) -> list[tuple[str, CachedToken]]:
-        """Every unexpired cached token with the name that `is_for` compares with a key."""
+        """Every unexpired token, with the name that `is_for` compares with a key."""
         found: list[tuple[str, CachedToken]] = []
         try:
             with self._open() as folder:
@@ -187,7 +187,7 @@ class TokenCache:
         return found
 
     def is_for(self, name: str, key: str) -> bool:
-        """Whether the cached token `name` of `cached tokens` is the one for `key`."""
+        """Whether the name is one that `tokens` gives with the token for `key`."""
         return name.encode() == self._name(key)
 
     def _name(self, key: str) -> bytes:
@@ -253,7 +253,7 @@ class TokenCache:
         """Whether a lock of this kind is held: who mints has one, which `lock` makes before."""
         for name in posix.listdir(folder):
             if name.startswith(f"{self._kind}-lock-"):
-                descriptor = private.open_lock(folder, name.encode(), is_new=False)
+                descriptor = private.open_lock(folder, name.encode(), create=False)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -298,8 +298,8 @@ class TokenCache:
         """Forget these failures under all keys: a minter and its hosts remember the same."""
         if failures:
             for name in posix.listdir(folder):
-                cached, found, _ = name.partition(".failed")
-                if found and self._is_token(cached) and self._failures(folder, (cached.encode(),)) & failures:
+                token, found, _ = name.partition(".failed")
+                if found and self._is_token(token) and self._failures(folder, (token.encode(),)) & failures:
                     private.unlink(folder, name)
 
     def _replace(self, folder: int, name: bytes, body: bytes, began: float | None = None) -> None:
@@ -385,7 +385,7 @@ def _answers_for(body: bytes | None, host: str) -> bool:
 
 
 def _tail(body: bytes | None) -> bytes:
-    """The token in a cached token, as it is answered; empty if there is none."""
+    """What is answered of a cached token, out of its file; empty if there is none."""
     return b"".join((body or b"").split(b"\n", 3)[3:])
 
 

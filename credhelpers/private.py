@@ -68,12 +68,9 @@ def fill(descriptor: int, content: bytes) -> None:
     posix.fsync(descriptor)
 
 
-def open_lock(folder: int, name: bytes, *, is_new: bool = True) -> int:
-    """A descriptor of a file to be locked, made if it is not there but for one that cannot be new.
-
-    Raises OSError as `read` does.
-    """
-    descriptor = posix.open(name, _LOCK if is_new else _READ, 0o600, dir_fd=folder)
+def open_lock(folder: int, name: bytes, *, create: bool = True) -> int:
+    """A descriptor of a file to be locked, which is made if `create` says so. Raises OSError as `read` does."""
+    descriptor = posix.open(name, _LOCK if create else _READ, 0o600, dir_fd=folder)
     try:
         _require_file(descriptor)
     except OSError:
