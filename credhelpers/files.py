@@ -10,7 +10,7 @@ from credhelpers import userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Iterator
 
 _GROUP_MAY_WRITE, _ALL_MAY_WRITE = 0o020, 0o002
 _S_IFMT, _S_IFLNK = 0o170000, 0o120000  # <sys/stat.h>
@@ -18,15 +18,13 @@ _LINKS = 40  # that a path may lead through, as on Linux (path_resolution(7))
 _SHOWN = 120  # letters; a hint is cut after 400
 
 
-def is_trusted(status: "posix.stat_result", owners: "Container[int] | None" = None) -> bool:
-    """Whether nobody can have written it but root, one of the `owners`, which are this user by default, and its owner.
+def is_trusted(status: "posix.stat_result") -> bool:
+    """Whether nobody can have written it but root and this user.
 
     `status` is that of a descriptor, or of a path whose parents have been looked at.
     """
-    if owners is None:
-        owners = (posix.geteuid(),)
     owner = status.st_uid
-    is_known = owner == 0 or (owner in owners and not userns.is_anybody(owner))
+    is_known = owner == 0 or (owner == posix.geteuid() and not userns.is_anybody(owner))
     return is_known and not others_may_write(status)
 
 

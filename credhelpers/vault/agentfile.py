@@ -202,24 +202,24 @@ class _File:
         """The error for `message`; the file's path is in the hint, where there is room."""
         return Unavailable(f"vault-login's file: {message}", f"{hint} ({self.name.decode('ascii', 'replace')})")
 
-    def only(self, said: "dict[str, Any]", known: tuple[str, ...], authority: str) -> None:
+    def only(self, said: "dict[str, Any]", known: tuple[str, ...], block: str) -> None:
         """Raise for a key that nobody would follow."""
         for key in said:
             if key not in known:
                 is_name = len(key) <= _SHOWN and key.isascii() and key.replace("_", "").isalnum()
                 what = f"`{key}`" if is_name else "a key"
-                raise self.fault(f"{what} in {authority} has no equivalent here")
+                raise self.fault(f"{what} in {block} has no equivalent here")
 
-    def values(self, body: object, authority: str) -> "dict[str, Any]":
+    def values(self, body: object, block: str) -> "dict[str, Any]":
         """What a block says, by key."""
         bodies = body if type(body) is list else [body]
         found: dict[str, Any] = {}
         for one in bodies:
             if not isinstance(one, hcl.Body):
-                raise self.fault(f"`{authority}` is not a block")
+                raise self.fault(f"`{block}` is not a block")
             for words, value in one:
                 if len(words) > 1 or words[0] in found:
-                    raise self.fault(f"a key of `{authority}` stands there twice", "keep the one that is meant")
+                    raise self.fault(f"a key of `{block}` stands there twice", "keep the one that is meant")
                 found[words[0]] = value
         return found
 

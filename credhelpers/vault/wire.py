@@ -244,15 +244,15 @@ def _unix_pool(path: str) -> "Any":
     from urllib3 import HTTPConnectionPool
     from urllib3.connection import HTTPConnection
 
-    place = path.encode("utf-8", "surrogateescape")
+    address = path.encode("utf-8", "surrogateescape")
 
     class Connection(HTTPConnection):
         def _new_conn(self) -> socket.socket:
             found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 found.settimeout(_CONNECT)
-                found.connect(place)
-                if not peer.is_meant(found, place):
+                found.connect(address)
+                if not peer.is_meant(found, address):
                     raise Final(*FOREIGN)
             except BaseException:
                 found.close()
