@@ -153,11 +153,16 @@ def test_our_own_bus_in_a_directory_that_others_may_enter(place: Path, home: Pat
     with Keyring() as bus:
         bus.folder.chmod(mode)
         refused = call("keyring", "list", "", environment(home, XDG_RUNTIME_DIR=str(bus.folder)))
+        bus.folder.chmod(0o700)
+        mended = call("keyring", "list", "", environment(home, XDG_RUNTIME_DIR=str(bus.folder)))
+        bus.folder.chmod(mode)
         found = call("keyring", "list", "", environment(home, DBUS_SESSION_BUS_ADDRESS=bus.address))
 
     assert refused.code == 1
+    assert mended.listing == {}
     assert b"in a directory that is not this user's alone\n" in refused.out
     assert found.listing == {}
+    assert (b'`chmod 700 "$XDG_RUNTIME_DIR"`' in refused.err) is not bool(mode & 0o022), "what is shared stays shared"
 
 
 def test_a_runtime_directory_without_a_bus_leads_to_the_embedded_store(place: Path, home: Path) -> None:

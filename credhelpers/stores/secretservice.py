@@ -260,8 +260,8 @@ def _sockets(environ: "Environment") -> list[bytes]:
             "`export CREDHELPERS_KEYRING=embedded` to do without a keyring",
         )
     found = [socket for socket in sockets if socket and _may_listen(socket)]
-    if of_systemd in found and not is_private_directory(posix.stat(runtime)):
-        raise _foreign("the session bus is in a directory that is not this user's alone")
+    if of_systemd in found and not is_private_directory(status := posix.stat(runtime)):
+        raise _exposed(status)
     return found
 
 
@@ -436,6 +436,14 @@ def _not_answering() -> Unavailable:
 
 def _always_replaced() -> Unavailable:
     return Unavailable("the entry in the keyring changes all the time", "try again when no `docker login` is running")
+
+
+def _exposed(status: "posix.stat_result") -> Unavailable:
+    reason = "the session bus is in a directory that is not this user's alone"
+    # One that others may write is shared on purpose, as /tmp is, and stays so.
+    if status.st_uid == posix.geteuid() and not status.st_mode & 0o022:
+        return Unavailable(reason, f'`chmod 700 "$XDG_RUNTIME_DIR"` closes it, {_EMBEDDED}')
+    return _foreign(reason)
 
 
 def _foreign(reason: str) -> Unavailable:
