@@ -40,7 +40,7 @@ from tests.fakes.azure import HOST as AZURE_HOST
 from tests.fakes.azure import FakeAzure
 from tests.fakes.google import FakeGoogle, service_account
 from tests.fakes.google import write as google_account
-from tests.fakes.tls import Authority
+from tests.fakes.tls import CertificateAuthority
 from tests.services import Audit, Vault
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ def linked(folder: Path) -> Iterator[Row]:
 
 def cached_google(folder: Path) -> Iterator[Row]:
     """Cached `get`s of Google's registries, one host and thirty, with 100 entries, then with a file in each."""
-    with FakeGoogle(Authority(folder)) as google:
+    with FakeGoogle(CertificateAuthority(folder)) as google:
         home = folder / "google"
         env = environment(home, **google.environment())
         env["GOOGLE_APPLICATION_CREDENTIALS"] = str(google_account(home / "key.json", service_account()))
@@ -329,7 +329,7 @@ def cached_google(folder: Path) -> Iterator[Row]:
 
 def cached_azure(folder: Path) -> Iterator[Row]:
     """A cached `get` of Azure's registry, with a configuration file of 100 entries."""
-    with FakeAzure(Authority(folder)) as azure:
+    with FakeAzure(CertificateAuthority(folder)) as azure:
         home = folder / "azure"
         env = environment(home, **azure.principal())
         hundred_entries(home)
@@ -339,7 +339,7 @@ def cached_azure(folder: Path) -> Iterator[Row]:
 
 def cold_google(folder: Path) -> Iterator[Row]:
     """A `get` that mints with a service account's key, against google-auth in a bare script."""
-    with FakeGoogle(Authority(folder)) as google:
+    with FakeGoogle(CertificateAuthority(folder)) as google:
         home = folder / "cold-google"
         env = environment(home, **google.environment(CREDHELPERS_CACHE_DIR=""))
         key = google_account(home / "key.json", service_account())
@@ -362,7 +362,7 @@ def cold_google(folder: Path) -> Iterator[Row]:
 
 def cold_azure(folder: Path) -> Iterator[Row]:
     """A `get` that mints with a client secret, against azure-identity and the exchange in a bare script."""
-    with FakeAzure(Authority(folder)) as azure:
+    with FakeAzure(CertificateAuthority(folder)) as azure:
         env = environment(folder / "cold-azure", **azure.principal(CREDHELPERS_CACHE_DIR=""))
         env["REQUESTS_CA_BUNDLE"] = env["SSL_CERT_FILE"]
         script = folder / "bare_azure.py"
@@ -386,7 +386,7 @@ def cold_azure(folder: Path) -> Iterator[Row]:
 
 def dead_metadata(folder: Path) -> Iterator[Row]:
     """A metadata server that takes the connection and says nothing, of each cloud."""
-    with socket.create_server(("127.0.0.1", 0)) as silent, FakeAzure(Authority(folder)) as azure:
+    with socket.create_server(("127.0.0.1", 0)) as silent, FakeAzure(CertificateAuthority(folder)) as azure:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         clouds = (
             ("EC2", "ecr", HOST, {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://{address}"}),

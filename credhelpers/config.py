@@ -15,14 +15,15 @@ mistake.
 The first entry of a source that matches a host counts, and an entry that another one leaves nothing to is a mistake. A
 pattern is a host in which `*` stands for any part of one label, so it never crosses a dot. For a source whose
 registries may have a port there may be one behind it, or `:*` for any port and none; without that a registry without
-port is meant, or with the 443 of `https`, which is the same. Which further keys an entry may have is the source's own
-`SETTINGS`, see `Settings`.
+port is meant, or with the 443 of `https`, which is the same. Docker Hub's four names are one. Which further keys an
+entry may have is the source's own `SETTINGS`, see `Settings`.
 """
 
 import posix
 
 from credhelpers import files
 from credhelpers.errors import Unavailable
+from credhelpers.hosts import HUB, HUB_HOSTS
 from credhelpers.identity import configuration
 
 TYPE_CHECKING = False
@@ -102,6 +103,7 @@ def load(environ: "Environment", source: str, settings: "Settings", *, has_ports
     for number, table in enumerate(tables, 1):
         _check_common(file, table, number)
         pattern = table["match"].removesuffix(_DEFAULT_PORT)
+        pattern = HUB if pattern in HUB_HOSTS else pattern
         _check_reached(file, pattern, number, earlier.setdefault(table["source"], {}))
         if table["source"] == source:
             own = {key: value for key, value in table.items() if key not in _COMMON}

@@ -2,13 +2,13 @@
 
 import json
 
+from credhelpers import hosts
 from credhelpers.credential import Credential
 from credhelpers.errors import MissingUsername, Refused
-from credhelpers.hosts import is_dubious, server_from
 
 
-def read(content: bytes) -> tuple[str, Credential]:
-    """The server and the credential. Fields that are not known are ignored.
+def read(content: bytes) -> "tuple[hosts.Authority, Credential]":
+    """The authority and the credential. Fields that are not known are ignored.
 
     Raises MissingServer, MissingUsername or Refused, without a word of the input, which holds a secret.
     """
@@ -17,7 +17,7 @@ def read(content: bytes) -> tuple[str, Credential]:
     if not (isinstance(server, str) and isinstance(username, str) and isinstance(secret, str)):
         raise Refused("the input of store has a field that is not a string")
     try:
-        server = server_from(server.encode())
+        authority = hosts.read(server.encode())
         if not username.encode():
             raise MissingUsername
         secret.encode()
@@ -25,9 +25,9 @@ def read(content: bytes) -> tuple[str, Credential]:
         raise Refused("the input of store has half a character in it") from None
     if "Secret" not in fields:
         raise Refused("the input of store has no secret")
-    if is_dubious(server):
+    if authority.is_dubious:
         raise Refused("the server URL could be read as two hosts", "leave out user info, escapes and empty labels")
-    return server, Credential(username, secret)
+    return authority, Credential(username, secret)
 
 
 def _object(content: bytes) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """What a helper can say instead of a credential.
 
     HelperError
-    ├── NotFound          nothing stored, or not this helper's registry; a client goes on without a credential
+    ├── NotFound          it is ours and nothing is there; a client goes on without a credential
+    │   └── NotMine       not this helper's registry: no rule and no entry owns it
     ├── MissingServer     the input names no server
     ├── MissingUsername   the input of `store` names no user
     ├── Refused           the input is not something a registry client sends
@@ -25,10 +26,14 @@ class HelperError(Exception):
 
 
 class NotFound(HelperError):
-    """Nothing is stored for this server, or it is not a registry of this helper."""
+    """Nothing is there for this server, which may be a registry of this helper's."""
 
     def __init__(self) -> None:
         super().__init__("credentials not found in native keychain")
+
+
+class NotMine(NotFound):
+    """No rule and no entry owns this host: a client hears the same sentence, a chain of helpers asks its next one."""
 
 
 class MissingServer(HelperError):

@@ -7,14 +7,15 @@ unanchored one costs). Only hosts of a rule table below are ever worth a cloud t
 This module is on the way of a cache hit: it imports nothing but `errors`.
 """
 
-from credhelpers.errors import MissingServer, NotFound, Refused
+from credhelpers.errors import MissingServer, NotMine, Refused
 
 # The longest genuine server strings are a host of 253 bytes (RFC 1035, 2.3.4), a port and a repository path of at
 # most 255 (distribution's reference grammar); namespaced keys of nerdctl hold two such parts.
 SERVER_BYTES = 1024
 
 DOCKER_HUB = "https://index.docker.io/v1/"
-_HUB_HOSTS = ("index.docker.io", "docker.io", "registry-1.docker.io", "registry.hub.docker.com")
+HUB_HOSTS = ("index.docker.io", "docker.io", "registry-1.docker.io", "registry.hub.docker.com")
+HUB = HUB_HOSTS[0]  # the one name that stands for all four
 _HUB_PATHS = ("/v1/", "", "/v1", "/")
 _HUB_TOKENS = ("/v1/access-token", "/v1/refresh-token")  # docker login's own, good for the whole account
 _ROOT_PATHS = ("", "/", "/v1", "/v1/", "/v2", "/v2/")
@@ -26,8 +27,101 @@ _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz")
 _ALPHANUMERIC = _DIGITS | _LETTERS
 
 
-def server_from(raw: bytes) -> str:
-    """The server that a client sent: `raw` without the blanks around it.
+class Authority:
+    """A server string, read once: whoever is behind the protocol takes this and reads no server string again.
+
+    sent:       what the client sent, without the blanks around it: the key of a store, and what an answer echoes
+    scheme:     in lower case, without `://`; "" if there is none
+    path:       what stands behind host and port, as it was sent, from its slash on; "" if there is nothing
+    host, port: those of a registry, in lower case; the port is "" where it is that of `https`. Docker Hub's four names
+                are one. Both are "" for what is no registry: another scheme, user info, a query, a label that is no
+                label of DNS, a key under which `docker login` keeps its own tokens below the Hub's `/v1/`.
+    """
+
+    __slots__ = ("_sent_name", "host", "path", "port", "scheme", "sent")
+
+    def __init__(self, sent: str) -> None:
+        self.sent = sent
+        self.scheme, rest = _split(sent)
+        self._sent_name, slash, path = rest.partition("/")
+        self.path = slash + path
+        self.host, self.port = self._registry()
+
+    @property
+    def name(self) -> str:
+        """Host, and the port behind a colon if it is not that of `https`; "" if there is no registry."""
+        return f"{self.host}:{self.port}" if self.port else self.host
+
+    @property
+    def is_dubious(self) -> bool:
+        """Whether the string could be read as two hosts: user info, escapes, a fragment, an empty label, no ASCII.
+
+        The last because `lower` makes an ASCII letter of the Kelvin sign.
+        """
+        sent = self.sent
+        if "@" in sent or "%" in sent or "#" in sent or not sent.isascii():
+            return True
+        name = self._sent_name.partition("?")[0].partition(":")[0]
+        return ".." in name or name.startswith(".") or name.endswith(".")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the string means all of a registry, and not only what lies below a path."""
+        return (self.path or "/") in _ROOT_PATHS
+
+    @property
+    def is_hub_token(self) -> bool:
+        """Whether `docker login` keeps a token of its own session at Docker Hub under this string, and no password."""
+        return self.sent in [f"https://{HUB}{path}" for path in _HUB_TOKENS]
+
+    def _registry(self) -> tuple[str, str]:
+        name, colon, port = self._sent_name.lower().partition(":")
+        if self.scheme not in ("", "https") or "?" in self._sent_name or "?" in self.path or self.is_dubious:
+            return "", ""
+        if len(name) > 253 or not all(_is_dns_label(label) for label in name.split(".")):
+            return "", ""
+        if colon and not (_is_port(port) and port[0] != "0"):
+            return "", ""
+        port = "" if port == "443" else port
+        if name in HUB_HOSTS and not port:
+            return ("", "") if self.path in _HUB_TOKENS else (HUB, "")
+        return name, port
+
+    def spellings(self) -> tuple[str, ...]:
+        """The keys under which a store may hold what is asked for, the string itself first.
+
+        Clients spell one registry in several ways: with or without `https://`, `:443`, `/v1/` or `/v2/`, and Docker Hub
+        by four names. A repository path may be answered by an item for a leading part of that path. Never crossed:
+        `http` and `https`, ports, hosts, and the items that `docker login` makes for its own tokens below the Hub's
+        `/v1/`.
+        """
+        scheme, host, path = self.scheme, self._sent_name, self.path
+        is_query = "?" in host or "?" in path
+        # An empty host is no host, never any host: see CVE-2020-11008.
+        if scheme not in ("", "http", "https") or not host.partition(":")[0] or is_query or self.is_dubious:
+            return (self.sent,)
+        prefixes: tuple[str, ...] = ("http://",) if scheme == "http" else ("", "https://")
+        keys = [self.sent]
+        if scheme != "http" and host.removesuffix(":443") in HUB_HOSTS and path in _HUB_PATHS:
+            keys += [DOCKER_HUB]
+            keys += [f"{prefix}{name}{end}" for name in HUB_HOSTS for prefix in prefixes for end in _HUB_PATHS]
+        default_port = ":80" if scheme == "http" else ":443"
+        bare = host.removesuffix(default_port)
+        hosts = (bare, bare + default_port) if ":" not in bare else (host,)
+        if path in _ROOT_PATHS:
+            ends: tuple[str, ...] = _ROOT_PATHS
+        else:
+            parts = path.rstrip("/").split("/")[1:]
+            ends = tuple("/" + "/".join(parts[:count]) for count in range(len(parts), 0, -1))
+            ends = tuple(end for end in ends if end not in _ROOT_PATHS)
+        # A client that asks with a scheme is nearest to an item with that scheme, and one without to one without.
+        prefixes = tuple(sorted(prefixes, key=lambda prefix: prefix.removesuffix("://") != scheme))
+        others = [f"{prefix}{name}{end}" for end in ends for prefix in prefixes for name in hosts]
+        return tuple(dict.fromkeys(keys + [key for key in others if not key.endswith(_HUB_TOKENS)]))
+
+
+def read(raw: bytes) -> Authority:
+    """What a client sent, without the blanks around it.
 
     Raises MissingServer if nothing is left of it but a scheme, Refused if it holds a byte that no client sends. Lines
     are neither split nor joined: a line end inside is a refusal, not a second line.
@@ -41,88 +135,22 @@ def server_from(raw: bytes) -> str:
     server = stripped.decode("ascii")
     if not _split(server)[1].strip("/:"):
         raise MissingServer
-    return server
+    return Authority(server)
 
 
-def is_dubious(server: str) -> bool:
-    """Whether the string could be read as two hosts: user info, escapes, a fragment, an empty label, no ASCII.
-
-    The last because `lower` makes an ASCII letter of the Kelvin sign.
-    """
-    if "@" in server or "%" in server or "#" in server or not server.isascii():
-        return True
-    authority = _split(server)[1].partition("/")[0].partition("?")[0]
-    name = authority.partition(":")[0]
-    return ".." in name or name.startswith(".") or name.endswith(".")
+def registry(text: str) -> Authority:
+    """The registry of this name, from a configuration or a list. Raises NotMine for what is none."""
+    found = Authority(text)
+    if not found.host:
+        raise NotMine
+    return found
 
 
-def registry(server: str) -> str:
-    """The host of a cloud registry in lower case, from `host`, `host:443`, with `https://` before, a path behind.
-
-    Raises NotFound for everything else: another scheme or port, user info, a query, a label that is no DNS label. Such
-    a string is nobody's registry here, and a client may go on without a credential.
-    """
-    host, port, _ = _parts(server)
-    if port:
-        raise NotFound
-    return host
-
-
-def authority(server: str) -> tuple[str, str]:
-    """Host, in lower case, and port of any registry; the port is "" where it is that of `https`.
-
-    The four names of Docker Hub are one. Raises NotFound as `registry` does, but for a port, and for the keys under
-    which `docker login` keeps its own tokens below the Hub's `/v1/`.
-    """
-    host, port, path = _parts(server)
-    if host in _HUB_HOSTS and not port:
-        if path in _HUB_TOKENS:
-            raise NotFound
-        host = _HUB_HOSTS[0]
-    return host, port
-
-
-def is_hub_token(server: str) -> bool:
-    """Whether `docker login` keeps a token of its own session at Docker Hub under this string, and no password."""
-    return server in [f"https://{_HUB_HOSTS[0]}{path}" for path in _HUB_TOKENS]
-
-
-def is_whole(server: str) -> bool:
-    """Whether the string means all of a registry, and not only what lies below a path."""
-    return "/" + _split(server)[1].partition("/")[2] in _ROOT_PATHS
-
-
-def spellings(server: str) -> tuple[str, ...]:
-    """The keys under which a store may hold what is asked as `server`, the string itself first.
-
-    Clients spell one registry in several ways: with or without `https://`, `:443`, `/v1/` or `/v2/`, and Docker Hub by
-    four names. A repository path may be answered by an item for a leading part of that path. Never crossed: `http`
-    and `https`, ports, hosts, and the items that `docker login` makes for its own tokens below the Hub's `/v1/`.
-    """
-    scheme, rest = _split(server)
-    host, slash, path = rest.partition("/")
-    path = slash + path
-    # An empty host is no host, never any host: see CVE-2020-11008.
-    if scheme not in ("", "http", "https") or not host.partition(":")[0] or "?" in rest or is_dubious(server):
-        return (server,)
-    prefixes: tuple[str, ...] = ("http://",) if scheme == "http" else ("", "https://")
-    keys = [server]
-    if scheme != "http" and host.removesuffix(":443") in _HUB_HOSTS and path in _HUB_PATHS:
-        keys += [DOCKER_HUB]
-        keys += [f"{prefix}{name}{end}" for name in _HUB_HOSTS for prefix in prefixes for end in _HUB_PATHS]
-    default_port = ":80" if scheme == "http" else ":443"
-    bare = host.removesuffix(default_port)
-    hosts = (bare, bare + default_port) if ":" not in bare else (host,)
-    if path in _ROOT_PATHS:
-        ends: tuple[str, ...] = _ROOT_PATHS
-    else:
-        parts = path.rstrip("/").split("/")[1:]
-        ends = tuple("/" + "/".join(parts[:count]) for count in range(len(parts), 0, -1))
-        ends = tuple(end for end in ends if end not in _ROOT_PATHS)
-    # A client that asks with a scheme is nearest to an item with that scheme, and one without to one without.
-    prefixes = tuple(sorted(prefixes, key=lambda prefix: prefix.removesuffix("://") != scheme))
-    others = [f"{prefix}{name}{end}" for end in ends for prefix in prefixes for name in hosts]
-    return tuple(dict.fromkeys(keys + [key for key in others if not key.endswith(_HUB_TOKENS)]))
+def cloud_host(authority: Authority) -> str:
+    """The host, where it has no port, as no cloud's registry has. Raises NotMine for any other authority."""
+    if authority.port or not authority.host:
+        raise NotMine
+    return authority.host
 
 
 # --- the rules of the clouds -----------------------------------------------------------------------------------------
@@ -205,7 +233,7 @@ class EcrHost:
 
 
 def ecr(host: str) -> EcrHost:
-    """Read the host of a private or public ECR registry, as `registry` gives it. Raises NotFound for any other."""
+    """Read the host of a private or public ECR registry, as `cloud_host` gives it. Raises NotMine for any other."""
     if host in _ECR_PUBLIC_HOSTS:
         # The public registry's API answers in us-east-1 only, to credentials of the commercial partition only.
         return EcrHost("aws", "us-east-1", "", fips=False, dual_stack=host == "ecr-public.aws.com", public=True)
@@ -214,25 +242,25 @@ def ecr(host: str) -> EcrHost:
         if _matches(labels, rule):
             region = labels[2] if labels[1].startswith("dkr-") else labels[3]
             return EcrHost(partition, region, labels[0], fips=fips, dual_stack=dual_stack, public=False)
-    raise NotFound
+    raise NotMine
 
 
 def ecr_of(account: str, region: str) -> EcrHost:
-    """What the plain host of this account and region would say. Raises NotFound if no partition has such a region."""
+    """What the plain host of this account and region would say. Raises NotMine if no partition has such a region."""
     for rule, partition, fips, dual_stack in _ECR_RULES:
         grammar = rule.split(".")[3]
         if not fips and not dual_stack and grammar[0] == "<" and _is_region(region, grammar):
             return EcrHost(partition, region, account, fips=False, dual_stack=False, public=False)
-    raise NotFound
+    raise NotMine
 
 
 def google(host: str) -> str:
-    """The API domain of the universe whose registry `host` is. Raises NotFound for any other."""
+    """The API domain of the universe whose registry `host` is. Raises NotMine for any other."""
     labels = host.split(".")
     for rule, universe in _GOOGLE_RULES:
         if _matches(labels, rule):
             return universe
-    raise NotFound
+    raise NotMine
 
 
 def google_location(host: str) -> str:
@@ -246,7 +274,7 @@ def google_location(host: str) -> str:
 def endpoint(url: str) -> tuple[str, str, int, str]:
     """Scheme, host, port and target (path and query) of a URL that a credential file names.
 
-    Raises NotFound for user info, a fragment, a scheme or a host that is none, and for `http` to anything but this
+    Raises NotMine for user info, a fragment, a scheme or a host that is none, and for `http` to anything but this
     machine or its hypervisor (`is_local`).
     """
     scheme, rest = _split(url)
@@ -257,9 +285,9 @@ def endpoint(url: str) -> tuple[str, str, int, str]:
         host, port = authority, {"http": "80", "https": "443"}.get(scheme, "")
     is_target = "#" not in target and all("!" <= letter <= "~" for letter in target)
     if scheme not in ("http", "https") or not _is_port(port) or not is_target or not url.isascii():
-        raise NotFound
+        raise NotMine
     if not (is_local(host) or (scheme == "https" and all(_is_dns_label(label) for label in host.split(".")))):
-        raise NotFound
+        raise NotMine
     return scheme, host, int(port), target if target.startswith("/") else f"/{target}"
 
 
@@ -289,26 +317,12 @@ def is_google_service(host: str, universe: str) -> bool:
 
 
 def azure(host: str) -> str:
-    """The name of the Azure cloud whose login server `host` is. Raises NotFound for any other."""
+    """The name of the Azure cloud whose login server `host` is. Raises NotMine for any other."""
     labels = host.split(".")
     for rule, cloud in _AZURE_RULES:
         if _matches(labels, rule):
             return cloud
-    raise NotFound
-
-
-def _parts(server: str) -> tuple[str, str, str]:
-    """Host and port, as `authority` says, and path of a registry. Raises NotFound if one of them is none."""
-    scheme, rest = _split(server)
-    authority, slash, path = rest.partition("/")
-    host, colon, port = authority.lower().partition(":")
-    if scheme not in ("", "https") or "?" in rest or is_dubious(server):
-        raise NotFound
-    if len(host) > 253 or not all(_is_dns_label(label) for label in host.split(".")):
-        raise NotFound
-    if colon and not (_is_port(port) and port[0] != "0"):
-        raise NotFound
-    return host, "" if port == "443" else port, slash + path
+    raise NotMine
 
 
 def _is_port(text: str) -> bool:

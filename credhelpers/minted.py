@@ -2,7 +2,9 @@
 
 import posix
 
-from credhelpers.errors import NotFound, Unsupported
+from credhelpers import hosts
+from credhelpers.errors import NotMine, Unsupported
+from credhelpers.hosts import DOCKER_HUB, HUB, Authority
 from credhelpers.tokens import Tokens, Wanted
 
 TYPE_CHECKING = False
@@ -25,23 +27,17 @@ if TYPE_CHECKING:
         uncached: bytes
         """The variable by which people switch off the cache of the helper that this one stands in for; b"" for none."""
 
-        def host(self, server: str) -> str:
-            """The name of the registry among all others, without blanks; a server itself, with the same host and key.
-
-            Raises NotFound if `server` is no name of a registry.
-            """
-
-        def host_key(self, server: str) -> str:
-            """The fingerprint of `server` and of everything that selects the identity which would mint for it.
+        def host_key(self, authority: Authority) -> str:
+            """The fingerprint of the host and of everything that selects the identity which would mint for it.
 
             Cheap: no SDK, no network, no child, no parsing of a configuration file (its stamp is in the fingerprint).
-            Raises NotFound if `server` is certainly not a registry of this source.
+            Raises NotMine if this is certainly not a registry of this source.
             """
 
-        def minter(self, server: str) -> Minter:
-            """What to mint for `server`: its host read, its configuration applied.
+        def minter(self, authority: Authority) -> Minter:
+            """What to mint for the host, its configuration applied.
 
-            Raises NotFound if `server` is not a registry of this source, Unavailable if the configuration is broken.
+            Raises NotMine if this is not a registry of this source, Unavailable if the configuration is broken.
             """
 
 
@@ -59,36 +55,35 @@ class Minted:
         """What `--help` prints below the synopsis."""
         return self._source.manual
 
-    def ready(self, server: str) -> "Credential | None":
+    def ready(self, authority: Authority) -> "Credential | None":
         """The cached token, if it has not expired.
 
-        Raises NotFound if `server` is not a registry of the source, and again what a failed mint raised just now.
+        Raises NotMine if this is not a registry of the source, and again what a failed mint raised just now.
         """
-        return self._tokens.ready(self._source.host_key(server))
+        return self._tokens.ready(self._source.host_key(authority))
 
-    def get(self, server: str) -> "Credential":
+    def get(self, authority: Authority) -> "Credential":
         """A token that is not due for renewal in the foreground: another process's, or a new one."""
-        return self._tokens.get(self._wanted(server))
+        return self._tokens.get(self._wanted(authority))
 
-    def refresh(self, server: str) -> None:
+    def refresh(self, authority: Authority) -> None:
         """Renew the cached token unless somebody does it already, has just done it or has just failed."""
-        self._tokens.refresh(self._wanted(server))
+        self._tokens.refresh(self._wanted(authority))
 
-    def store(self, server: str, credential: "Credential") -> None:  # noqa: ARG002 - the helpers' common signature
+    def store(self, authority: Authority, credential: "Credential") -> None:  # noqa: ARG002 - the helpers' common signature
         """Accept what `docker login` typed for a registry of the source and keep nothing: its tokens are minted."""
         try:
-            self._source.minter(
-                server
-            )  # not `host_key`, which takes any host for an alias where there is a configuration
-        except NotFound:
+            # Not `host_key`, which takes any host for an alias where there is a configuration.
+            self._source.minter(authority)
+        except NotMine:
             raise Unsupported(
                 f"docker-credential-{self._source.kind} keeps no passwords, and this is not one of its registries",
                 'set "credsStore" to "keyring" in docker\'s config.json for registries with a password',
             ) from None
 
-    def erase(self, server: str) -> None:
-        """Forget every cached token for `server`. Nothing to forget is success."""
-        self._forget(server)
+    def erase(self, authority: Authority) -> None:
+        """Forget every cached token for the host. Nothing to forget is success."""
+        self._forget(authority)
 
     def list(self) -> dict[str, str]:
         """The hosts that `get` answers from the cache, to this identity, now."""
@@ -97,34 +92,33 @@ class Minted:
         for name, cached in cache.tokens():
             for host in cached.hosts:
                 try:
-                    is_ours = cache.is_for(name, self._source.host_key(host))
-                except NotFound:
+                    is_ours = cache.is_for(name, self._source.host_key(hosts.registry(host)))
+                except NotMine:
                     continue  # a host that an older configuration owned
                 if is_ours:
-                    found[host] = cached.credential.username
+                    found[DOCKER_HUB if host == HUB else host] = cached.credential.username
         return found
 
-    def _forget(self, server: str, *keys: str) -> None:
-        """Let the cache have nothing for the server, nor anything under further keys."""
+    def _forget(self, authority: Authority, *keys: str) -> None:
+        """Let the cache have nothing for the host, nor anything under further keys."""
         try:
-            key = self._source.host_key(server)
-        except NotFound:
+            key = self._source.host_key(authority)
+        except NotMine:
             return
-        self._tokens.cache.erase(self._source.host(server), key, *keys)
+        self._tokens.cache.erase(authority.name, key, *keys)
 
-    def _wanted(self, server: str) -> Wanted:
-        """The token for the server.
+    def _wanted(self, authority: Authority) -> Wanted:
+        """The token for the host.
 
         The key is read first: if it is the same later on, so was the identity meanwhile.
         """
         source = self._source
-        host = source.host(server)
-        key = source.host_key(server)
+        key = source.host_key(authority)
 
         def is_still() -> bool:
             try:
-                return source.host_key(host) == key
-            except NotFound:
+                return source.host_key(authority) == key
+            except NotMine:
                 return False  # the configuration that owned the host has gone
 
-        return Wanted(source.minter(server), host, key, is_still)
+        return Wanted(source.minter(authority), authority.name, key, is_still)

@@ -16,6 +16,7 @@ import posix
 import sys
 from time import monotonic, sleep, time
 
+from credhelpers import hosts
 from credhelpers.errors import (
     DeadlinePassed,
     HelperError,
@@ -27,13 +28,13 @@ from credhelpers.errors import (
     remedy,
     shortage,
 )
-from credhelpers.hosts import is_dubious, server_from
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn, Protocol
 
     from credhelpers.credential import Credential
+    from credhelpers.hosts import Authority
 
     class Helper(Protocol):
         """What `serve` makes an executable of."""
@@ -42,23 +43,23 @@ if TYPE_CHECKING:
         def manual(self) -> str:
             """What `--help` prints below the synopsis."""
 
-        def ready(self, server: str) -> Credential | None:
+        def ready(self, authority: Authority) -> Credential | None:
             """What can be answered without an SDK, a network or a child; None where `get` must be asked.
 
             Raises NotFound if it is certain already that `get` would.
             """
 
-        def get(self, server: str) -> Credential:
-            """The credential for `server`. Raises NotFound or Unavailable."""
+        def get(self, authority: Authority) -> Credential:
+            """The credential for the authority. Raises NotFound or Unavailable."""
 
-        def refresh(self, server: str) -> None:
+        def refresh(self, authority: Authority) -> None:
             """Renew what `ready` gave when it was past its soft expiry. Called in a process of its own."""
 
-        def store(self, server: str, credential: Credential) -> None:
-            """Keep the credential under `server`, in the place of an earlier one."""
+        def store(self, authority: Authority, credential: Credential) -> None:
+            """Keep the credential under the authority, in the place of an earlier one."""
 
-        def erase(self, server: str) -> None:
-            """Forget the credential that `get` would give for `server`. Nothing there is success."""
+        def erase(self, authority: Authority) -> None:
+            """Forget the credential that `get` would give for the authority. Nothing there is success."""
 
         def list(self) -> dict[str, str]:
             """Server to user name, for each server that `get` can answer now. No network."""
@@ -108,7 +109,7 @@ class _Call:
         self.output = 1
         self.error = 2
         self.last_resort = b""
-        self.ageing = ""
+        self.ageing: Authority | None = None
         self.is_reading = False
         self.is_short = False  # of memory, processes or the like
         self.word = _thread.allocate_lock()
@@ -153,38 +154,38 @@ class _Call:
         return answers[verb](self._input(verb))
 
     def _get(self, content: bytes) -> bytes:
-        server = server_from(content)
-        if is_dubious(server):
+        authority = hosts.read(content)
+        if authority.is_dubious:
             raise NotFound
-        ready = self.helper.ready(server)
+        ready = self.helper.ready(authority)
         now = time()
         if ready and now < ready.hard:
-            answer = _fitting(ready.answer(server))
-            self.ageing = server if now >= ready.soft else ""
+            answer = _fitting(ready.answer(authority.sent))
+            self.ageing = authority if now >= ready.soft else None
             return answer
         if ready:
-            self.last_resort = _fitting(ready.answer(server))
+            self.last_resort = _fitting(ready.answer(authority.sent))
         self._slow_down()
-        return _fitting(self.helper.get(server).answer(server))
+        return _fitting(self.helper.get(authority).answer(authority.sent))
 
     def _store(self, content: bytes) -> bytes:
         from credhelpers.document import read
 
-        server, credential = read(content)
-        if len(credential.answer(server)) > _ANSWER_BYTES:
+        authority, credential = read(content)
+        if len(credential.answer(authority.sent)) > _ANSWER_BYTES:
             raise Refused(f"the credential does not fit into an answer of {_ANSWER_BYTES} bytes")
         self._slow_down()
         if credential.is_empty():  # no client could use it: who asks for it later must hear that there is none
-            self.helper.erase(server)
+            self.helper.erase(authority)
         else:
-            self.helper.store(server, credential)
+            self.helper.store(authority, credential)
         return b""
 
     def _erase(self, content: bytes) -> bytes:
-        server = server_from(content)
-        if not is_dubious(server):
+        authority = hosts.read(content)
+        if not authority.is_dubious:
             self._slow_down()
-            self.helper.erase(server)
+            self.helper.erase(authority)
         return b""
 
     def _list(self, _content: bytes) -> bytes:
@@ -194,10 +195,10 @@ class _Call:
         found = self.helper.list()
         return json.dumps({server: found[server] for server in found if _is_askable(server)}).encode() + b"\n"
 
-    def _refresh(self, server: str) -> None:
+    def _refresh(self, authority: "Authority") -> None:
         from credhelpers import guard
 
-        guard.detach(lambda: self.helper.refresh(server), _RENEWAL)
+        guard.detach(lambda: self.helper.refresh(authority), _RENEWAL)
 
     def _input(self, verb: str) -> bytes:
         """Standard input to its end, whatever the verb: some clients take a broken pipe for a failure."""
@@ -351,7 +352,8 @@ def _line(text: str, limit: int) -> bytes:
 def _is_askable(server: str) -> bool:
     """Whether `get` takes exactly this for a server: clients give up on all entries at one that it refuses."""
     try:
-        return not is_dubious(server) and server_from(server.encode()) == server
+        authority = hosts.read(server.encode())
+        return not authority.is_dubious and authority.sent == server
     except HelperError:
         return False
 

@@ -2,8 +2,7 @@
 
 import posix
 
-from credhelpers.errors import NotFound, Unsupported
-from credhelpers.hosts import DOCKER_HUB, authority, is_hub_token
+from credhelpers.errors import NotFound, NotMine, Unsupported
 from credhelpers.minted import Minted
 
 TYPE_CHECKING = False
@@ -11,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from credhelpers.credential import Credential
+    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
     from credhelpers.minted import Source
     from credhelpers.tokens import Minter
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     class WritableSource(Source, Protocol):
         """A source whose tokens can be written."""
 
-        def minter(self, server: str) -> WritableMinter:
+        def minter(self, authority: Authority) -> WritableMinter:
             """As that of any source."""
 
         def list(self) -> dict[str, str]:
@@ -43,44 +43,42 @@ class Writable(Minted):
         super().__init__(source, environ)
         self._writable = source
 
-    def store(self, server: str, credential: "Credential") -> None:
+    def store(self, authority: "Authority", credential: "Credential") -> None:
         """Keep the credential at the source.
 
         The session's own tokens of `docker login` at Docker Hub are of no use there, and a login fails if nobody takes
         them: they are accepted and not kept.
         """
-        if is_hub_token(server):
+        if authority.is_hub_token:
             return
         try:
-            minter = self._writable.minter(server)
-        except NotFound:
+            minter = self._writable.minter(authority)
+        except NotMine:
             raise Unsupported(
                 f"docker-credential-{self._writable.kind}: the configuration names no place for this registry",
                 f"add a `[[registry]]` for it to config.toml, see `docs/{self._writable.kind}.md`",
             ) from None
         key = minter.token_key
-        self._forget(server, key)  # before, too: this process may be killed as soon as it is written
+        self._forget(authority, key)  # before, too: this process may be killed as soon as it is written
         try:
             minter.store(credential)
         finally:  # a write whose answer was lost may have been done
-            self._forget(server, key)
+            self._forget(authority, key)
 
-    def erase(self, server: str) -> None:
+    def erase(self, authority: "Authority") -> None:
         """Forget the credential at the source and in the cache. Nothing to forget is success."""
         keys = []
         try:
-            minter = self._writable.minter(server)
+            minter = self._writable.minter(authority)
             keys.append(minter.token_key)
             old = self._tokens.cached(minter.token_key)
-            self._forget(server, *keys)
+            self._forget(authority, *keys)
             minter.erase(old)
         except NotFound:
             pass  # the source keeps nothing for it
         finally:
-            self._forget(server, *keys)  # as in `store`
+            self._forget(authority, *keys)  # as in `store`
 
     def list(self) -> dict[str, str]:
         """What the source keeps and may be read, and what `get` answers from the cache: leased, minted."""
-        hub = authority(DOCKER_HUB)[0]
-        cached = {DOCKER_HUB if host == hub else host: user for host, user in super().list().items()}
-        return cached | self._writable.list()
+        return super().list() | self._writable.list()

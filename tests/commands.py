@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 OF_CLOUDS = ("az", "azd", "gcloud")
 OF_USERS = ("credential_process", "executable", "token_helper")
@@ -48,7 +48,7 @@ class Command:
         return call(self.name, "get", self.server, self.env | more)
 
 
-def _credential_process(authority: Authority, home: Path) -> Iterator[Command]:
+def _credential_process(authority: CertificateAuthority, home: Path) -> Iterator[Command]:
     with FakeAws(authority) as aws:
         env = environment(home, **aws.environment(), AWS_EC2_METADATA_DISABLED="true")
         del env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"]
@@ -59,7 +59,7 @@ def _credential_process(authority: Authority, home: Path) -> Iterator[Command]:
         yield command
 
 
-def _executable(authority: Authority, home: Path) -> Iterator[Command]:
+def _executable(authority: CertificateAuthority, home: Path) -> Iterator[Command]:
     with google.FakeGoogle(authority) as fake:
         token = {
             "version": 1,
@@ -76,7 +76,7 @@ def _executable(authority: Authority, home: Path) -> Iterator[Command]:
         yield command
 
 
-def _gcloud(authority: Authority, home: Path) -> Iterator[Command]:
+def _gcloud(authority: CertificateAuthority, home: Path) -> Iterator[Command]:
     with google.FakeGoogle(authority) as fake:
         end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3000))
         answer = json.dumps({"credential": {"access_token": "made-up-token", "token_expiry": end}})
@@ -86,7 +86,7 @@ def _gcloud(authority: Authority, home: Path) -> Iterator[Command]:
         yield command
 
 
-def _az(authority: Authority, home: Path, name: str = "az", word: str = "accessToken") -> Iterator[Command]:
+def _az(authority: CertificateAuthority, home: Path, name: str = "az", word: str = "accessToken") -> Iterator[Command]:
     with azure.FakeAzure(authority, authority.context(*azure.LOGINS, *azure.REGISTRIES)) as fake:
         answer = json.dumps({word: fake.give(azure.AUDIENCE), "expiresOn": "2030-01-01"})
         env = environment(home, **fake.environment(PATH=f"{home}/bin:/usr/bin:/bin"))
@@ -95,11 +95,11 @@ def _az(authority: Authority, home: Path, name: str = "az", word: str = "accessT
         yield command
 
 
-def _azd(authority: Authority, home: Path) -> Iterator[Command]:
+def _azd(authority: CertificateAuthority, home: Path) -> Iterator[Command]:
     return _az(authority, home, "azd", "token")
 
 
-def _token_helper(_authority: Authority, home: Path) -> Iterator[Command]:
+def _token_helper(_authority: CertificateAuthority, home: Path) -> Iterator[Command]:
     secret = {"data": {"data": {"username": "robot", "password": "made-up"}, "metadata": {"version": 1}}}
 
     def respond(request: Request) -> Response:
@@ -126,7 +126,7 @@ _WORLDS = {
 
 
 @contextmanager
-def world(kind: str, authority: Authority, home: Path) -> Iterator[Command]:
+def world(kind: str, authority: CertificateAuthority, home: Path) -> Iterator[Command]:
     """A command of this kind, with the cloud that its answer opens."""
     yield from _WORLDS[kind](authority, home)
 

@@ -10,7 +10,7 @@ pytest.register_assert_rewrite("tests.contract", "tests.harness")
 pytest_plugins = ["tests.proofs"]
 
 from tests.fakes.source import Clock  # noqa: E402 - what a test asserts must be rewritten before it is imported
-from tests.fakes.tls import Authority  # noqa: E402 - as above
+from tests.fakes.tls import CertificateAuthority  # noqa: E402 - as above
 from tests.services import Vault  # noqa: E402 - as above
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
     """The one certificate authority of the test run."""
-    return Authority(tmp_path_factory.mktemp("authority"))
+    return CertificateAuthority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ from tests.harness import lacking, need
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PATIENCE = 30.0  # seconds for a service to come up or to go down
@@ -125,7 +125,7 @@ class Engine(Stack):
     It has no network for containers and needs none: images are pulled, pushed and built, never run.
     """
 
-    def __init__(self, proxy: str, authority: Authority) -> None:
+    def __init__(self, proxy: str, authority: CertificateAuthority) -> None:
         need_root("docker's engine")
         dockerd = need("dockerd", "docker.io")
         need("containerd", "containerd")
@@ -151,7 +151,7 @@ class Registry(Stack):
     docker-registry and htpasswd (bcrypt) know the first 72 bytes of a password, so use a shorter one.
     """
 
-    def __init__(self, authority: Authority, *names: str, user: str, password: str) -> None:
+    def __init__(self, authority: CertificateAuthority, *names: str, user: str, password: str) -> None:
         program = need("docker-registry", "docker-registry")
         self._htpasswd = need("htpasswd", "apache2-utils")
         super().__init__()
@@ -265,7 +265,7 @@ class Vault(Stack):
     raft storage in `folder`, and `stop` and `start_again` keep what is in it. `env` are variables of the server.
     """
 
-    def __init__(self, authority: Authority | None = None, *names: str, **env: str) -> None:
+    def __init__(self, authority: CertificateAuthority | None = None, *names: str, **env: str) -> None:
         self.program = vault_program()
         super().__init__()
         with socket.create_server(("127.0.0.1", 0)) as free:

@@ -34,6 +34,7 @@ from credhelpers import hosts
 from credhelpers.cache import TokenCache
 from credhelpers.cached_token import CachedToken
 from credhelpers.errors import HelperError, NotFound, Unavailable
+from credhelpers.hosts import Authority
 from credhelpers.sources.acr import _VARIABLES, MANUAL, SETTINGS, Acr
 from tests.fakes.azure import (
     ASSERTION,
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 
     from credhelpers.credential import Credential
     from credhelpers.sources.acr import AcrMinter
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
     Mint = Callable[..., Credential]
 
@@ -74,13 +75,13 @@ REDIRECTS = (301, 302, 303, 307, 308)
 
 
 @pytest.fixture(scope="session")
-def context(authority: Authority) -> ssl.SSLContext:
+def context(authority: CertificateAuthority) -> ssl.SSLContext:
     """The certificate of all of Azure's names."""
     return authority.context(*LOGINS, *REGISTRIES, "evil.example")
 
 
 @pytest.fixture
-def azure(authority: Authority, context: ssl.SSLContext) -> Iterator[FakeAzure]:
+def azure(authority: CertificateAuthority, context: ssl.SSLContext) -> Iterator[FakeAzure]:
     """Azure."""
     with FakeAzure(authority, context) as fake:
         yield fake
@@ -106,7 +107,7 @@ def minter(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AcrMint
             monkeypatch.delenv(name)
         for name, value in environment(home, **env).items():
             monkeypatch.setenv(name, value)
-        return Acr(dict(os.environb)).minter(server)
+        return Acr(dict(os.environb)).minter(Authority(server))
 
     return minter
 
@@ -626,9 +627,9 @@ def test_another_login_of_az_is_another_key_even_beside_a_secret(narrowed: str, 
         b"AZURE_TOKEN_CREDENTIALS": narrowed.encode(),
     }
     (folder / "azureProfile.json").write_text("alice")
-    alice = Acr(environ).host_key(HOST)
+    alice = Acr(environ).host_key(Authority(HOST))
     (folder / "azureProfile.json").write_text("bob")
-    assert Acr(environ).host_key(HOST) != alice
+    assert Acr(environ).host_key(Authority(HOST)) != alice
 
 
 def test_a_hanging_az_is_ended_with_its_children(azure: FakeAzure, get: Callable[..., Result], tmp_path: Path) -> None:
@@ -1137,9 +1138,9 @@ def test_ht1_look_alikes_are_not_ours(azure: FakeAzure, monkeypatch: pytest.Monk
     source = Acr({b"HOME": os.fsencode(NOWHERE)})
     for host in hosts:
         with pytest.raises(NotFound):
-            source.host_key(host)
+            source.host_key(Authority(host))
         with pytest.raises(NotFound):
-            source.minter(host)
+            source.minter(Authority(host))
     assert azure.requests == []
 
 
@@ -1165,7 +1166,7 @@ def test_ht1_look_alikes_are_not_ours_with_a_configuration_either(
     assert len(strangers) > 400
     for host in strangers:
         with pytest.raises(HelperError):
-            source.minter(hosts.server_from(host.encode()))
+            source.minter(hosts.read(host.encode()))
     assert azure.proxy.asked == []
     assert azure.requests == []
 
@@ -1220,7 +1221,7 @@ def test_ht1_a_foreign_host_loads_no_sdk(azure: FakeAzure, get: Callable[..., Re
 )
 def test_ht2_genuine_hosts_are_ours(host: str) -> None:
     """Every documented form of a login server is accepted."""
-    assert Acr({b"HOME": os.fsencode(NOWHERE)}).host_key(host)
+    assert Acr({b"HOME": os.fsencode(NOWHERE)}).host_key(Authority(host))
 
 
 def test_ht7_netrc_is_not_read(azure: FakeAzure, mint: Mint, home: Path) -> None:
@@ -1265,7 +1266,7 @@ def test_no_proxy_is_honoured(azure: FakeAzure, mint: Mint) -> None:
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_the_usual_variables_name_the_authorities(
-    azure: FakeAzure, mint: Mint, authority: Authority, variable: str
+    azure: FakeAzure, mint: Mint, authority: CertificateAuthority, variable: str
 ) -> None:
     """A company's own authority is trusted by any of the three variables that people set."""
     env = azure.principal()
@@ -1275,7 +1276,7 @@ def test_the_usual_variables_name_the_authorities(
     assert azure.mints == 1
 
 
-def faulty(authority: Authority, host: str, fault: str) -> ssl.SSLContext:
+def faulty(authority: CertificateAuthority, host: str, fault: str) -> ssl.SSLContext:
     """The certificate of a site that nobody may believe to be `host`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if fault == "untrusted":
@@ -1299,7 +1300,7 @@ def faulty(authority: Authority, host: str, fault: str) -> ssl.SSLContext:
     ],
 )
 def test_ht8_a_certificate_that_is_not_right(
-    authority: Authority, mint: Mint, tmp_path: Path, host: str, name: str, kind: str, fault: str
+    authority: CertificateAuthority, mint: Mint, tmp_path: Path, host: str, name: str, kind: str, fault: str
 ) -> None:
     """The connection ends before a byte of ours, there is no second try, and the sentence says what it was."""
     wrong = faulty(authority, host, fault)
@@ -1494,10 +1495,10 @@ def test_ci7_every_setting_that_selects_an_identity_is_a_miss(tmp_path: Path) ->
     (tmp_path / "azd").mkdir()
     base = {b"HOME": str(home).encode()} | {name: str(path).encode() for name, path in files.items()}
     del base[b"AZURE_CLIENT_CERTIFICATE_PATH"]
-    keys = {"base": (Acr(base).host_key(HOST), Acr(base).minter(HOST).token_key)}
+    keys = {"base": (Acr(base).host_key(Authority(HOST)), Acr(base).minter(Authority(HOST)).token_key)}
 
     def note(name: str, environ: dict[bytes, bytes]) -> None:
-        keys[name] = (Acr(environ).host_key(HOST), Acr(environ).minter(HOST).token_key)
+        keys[name] = (Acr(environ).host_key(Authority(HOST)), Acr(environ).minter(Authority(HOST)).token_key)
 
     own_files = {"AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CONFIG_DIR", "AZD_CONFIG_DIR"}
     names = (
@@ -1548,7 +1549,10 @@ def test_an_alias_of_another_registry_is_another_key(tmp_path: Path) -> None:
     for registry in REGISTRIES[:2]:
         write_config(tmp_path, f'registry = "{registry}"', match="mirror.acme.example")
         source = Acr({b"HOME": str(tmp_path).encode()})
-        keys |= {source.host_key("mirror.acme.example"), source.minter("mirror.acme.example").token_key}
+        keys |= {
+            source.host_key(Authority("mirror.acme.example")),
+            source.minter(Authority("mirror.acme.example")).token_key,
+        }
     assert len(keys) == 4
 
 
@@ -1586,10 +1590,10 @@ def test_a_renewed_token_file_is_the_same_identity(tmp_path: Path) -> None:
     path = tmp_path / "token"
     environ = {b"HOME": os.fsencode(NOWHERE), b"AZURE_FEDERATED_TOKEN_FILE": str(path).encode()}
     path.write_text("one")
-    keys = (Acr(environ).host_key(HOST), Acr(environ).minter(HOST).token_key)
+    keys = (Acr(environ).host_key(Authority(HOST)), Acr(environ).minter(Authority(HOST)).token_key)
     path.write_text("another")
 
-    assert keys == (Acr(environ).host_key(HOST), Acr(environ).minter(HOST).token_key)
+    assert keys == (Acr(environ).host_key(Authority(HOST)), Acr(environ).minter(Authority(HOST)).token_key)
 
 
 def slow_exchange(azure: FakeAzure) -> None:
@@ -1622,7 +1626,7 @@ def test_twelve_calls_past_the_soft_expiry_renew_once(azure: FakeAzure, get: Cal
     first = {get(env, cached=True).credential["Secret"]}
     source = Acr({name.encode(): value.encode() for name, value in environment(home, **env).items()})
     cache = TokenCache("acr", bytes(home / ".cache/credhelpers"))
-    for key in (source.host_key(HOST), source.minter(HOST).token_key):
+    for key in (source.host_key(Authority(HOST)), source.minter(Authority(HOST)).token_key):
         entry = cache.load(key)
         assert isinstance(entry, CachedToken)
         entry.credential.soft = time.time() - 60
@@ -1784,7 +1788,7 @@ def test_the_page_has_every_setting_and_every_variable() -> None:
     assert max(map(len, MANUAL.splitlines())) <= 100
 
 
-def test_imds_at_its_true_address(authority: Authority, home: Path, tmp_path: Path) -> None:
+def test_imds_at_its_true_address(authority: CertificateAuthority, home: Path, tmp_path: Path) -> None:
     """A virtual machine's metadata service at 169.254.169.254, in a network of its own, with a proxy set against it."""
     if os.geteuid() != 0:
         lacking("a network namespace needs root")
@@ -1794,12 +1798,12 @@ def test_imds_at_its_true_address(authority: Authority, home: Path, tmp_path: Pa
 import http.server, subprocess, sys, pathlib
 sys.path.insert(0, {str(Path.cwd())!r})
 from tests.fakes.azure import FakeAzure, HOST
-from tests.fakes.tls import Authority
+from tests.fakes.tls import CertificateAuthority
 from tests.harness import call, environment
 for command in ("link set lo up", "address add 169.254.169.254/32 dev lo"):
     subprocess.run([{ip!r}, *command.split()], check=True)
 folder = pathlib.Path({str(tmp_path)!r})
-with FakeAzure(Authority(folder)) as azure:
+with FakeAzure(CertificateAuthority(folder)) as azure:
     import socket, threading
     listener = socket.create_server(("169.254.169.254", 80))
     def carry():

@@ -24,6 +24,7 @@ from credhelpers.cache import TokenCache
 from credhelpers.cached_token import CachedToken, Failure
 from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import NotFound, Unavailable
+from credhelpers.hosts import Authority
 from credhelpers.minted import Minted
 from tests.fakes import source as fakes
 from tests.harness import environment, lacking, need, patience
@@ -1076,7 +1077,7 @@ class Renewal:
             now = time.time()
             cache = TokenCache("fake", os.fsencode(self.cache))
             cache.erase("other.one.fake.example", _KEY)
-            key = fakes.FakeSource({}).host_key(_HOST)
+            key = fakes.FakeSource({}).host_key(Authority(_HOST))
             cache.save(key, _HOST, Credential("nobody", "old", soft=1, hard=1, expires=now + 60), now)
             cache.save_failure(key, Failure(Unavailable("x"), now - 60, 1))
 
@@ -1125,7 +1126,7 @@ class Renewal:
             # A temporary file stays only where the process died, or where removing it is what failed.
             assert len(left) <= (fault.startswith("signal") or name.startswith("unlink")), (where, left)
             again = self.ask()
-            found = self.helper().ready(_HOST)
+            found = self.helper().ready(Authority(_HOST))
             assert found, (where, "it is found again")
             assert found.answer(_HOST) == again, (where, "so it was whole")
 
@@ -1137,9 +1138,9 @@ class Renewal:
     def ask(self) -> bytes:
         """The answer of the next `get`, found or minted as `protocol` does it."""
         helper = self.helper()
-        found = helper.ready(_HOST)
+        found = helper.ready(Authority(_HOST))
         if not found or time.time() >= found.hard:
-            found = helper.get(_HOST)
+            found = helper.get(Authority(_HOST))
         return found.answer(_HOST)
 
 

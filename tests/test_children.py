@@ -22,7 +22,7 @@ from tests.services import need_root
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 # What the shell and the Python of the executable add by themselves, or the shell of the program that is started.
 _OF_SHELLS = {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}
@@ -47,7 +47,7 @@ _OTHERS = {
 
 
 @pytest.fixture
-def command(request: pytest.FixtureRequest, authority: Authority, home: Path) -> Iterator[Command]:
+def command(request: pytest.FixtureRequest, authority: CertificateAuthority, home: Path) -> Iterator[Command]:
     """A program of the kind that the test is told."""
     with commands.world(request.param, authority, home) as made:
         yield made

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 HOST = "registry.example"
 PASSWORD = "made-up pass'word\"\\"
@@ -38,7 +38,7 @@ APART = [] if os.geteuid() else ["unshare", "--mount", "sh", "-e", "-c", _APART,
 
 
 @pytest.fixture(scope="module")
-def aws(authority: Authority) -> Iterator[FakeAws]:
+def aws(authority: CertificateAuthority) -> Iterator[FakeAws]:
     """Amazon, and the proxy that leads to everything else in this module too."""
     with FakeAws(authority) as aws:
         yield aws
@@ -68,7 +68,9 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class User:
     """Somebody with an authentication file that names a helper for a host, and an empty home."""
 
-    def __init__(self, home: Path, aws: FakeAws, authority: Authority, helpers: dict[str, str], **env: str) -> None:
+    def __init__(
+        self, home: Path, aws: FakeAws, authority: CertificateAuthority, helpers: dict[str, str], **env: str
+    ) -> None:
         self.home = home
         self.file = home / "auth.json"
         self.file.write_text(json.dumps({"credHelpers": helpers}))
@@ -113,7 +115,7 @@ def storage() -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def registry(authority: Authority, aws: FakeAws) -> Iterator[Registry]:
+def registry(authority: CertificateAuthority, aws: FakeAws) -> Iterator[Registry]:
     """A registry whose one user is alice."""
     with Registry(authority, HOST, user="alice", password=PASSWORD) as registry:
         aws.routes[HOST] = registry.port
@@ -122,7 +124,7 @@ def registry(authority: Authority, aws: FakeAws) -> Iterator[Registry]:
 
 @pytest.fixture(scope="module")
 def amazon(
-    authority: Authority, aws: FakeAws, archive: Path, tmp_path_factory: pytest.TempPathFactory
+    authority: CertificateAuthority, aws: FakeAws, archive: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ExpiringRegistry]:
     """A registry under Amazon's name, with the image `app:1`, that takes a token of `aws` until it expires."""
     with Registry(authority, ECR, user="AWS", password=ECR_PASSWORD) as registry:
@@ -136,7 +138,7 @@ def amazon(
 
 
 @pytest.fixture
-def puller(home: Path, aws: FakeAws, authority: Authority, amazon: ExpiringRegistry) -> User:
+def puller(home: Path, aws: FakeAws, authority: CertificateAuthority, amazon: ExpiringRegistry) -> User:
     """A user of the ECR helper, with an AWS key."""
     aws.mints = 0
     aws.requests.clear()
@@ -146,7 +148,7 @@ def puller(home: Path, aws: FakeAws, authority: Authority, amazon: ExpiringRegis
 
 @pytest.fixture(params=["gnome-keyring", "embedded"])
 def user(
-    request: pytest.FixtureRequest, home: Path, aws: FakeAws, authority: Authority, registry: Registry
+    request: pytest.FixtureRequest, home: Path, aws: FakeAws, authority: CertificateAuthority, registry: Registry
 ) -> Iterator[User]:
     """A user of the keyring helper, on a machine with a keyring and on one without."""
     if request.param == "embedded":

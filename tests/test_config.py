@@ -30,6 +30,7 @@ SETTINGS: "Settings" = {
 }
 HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 ENTRY = '[[registry]]\nmatch = "a.example.com"\nsource = "ecr"\n'
+HUB = '[[registry]]\nmatch = "docker.io"\nsource = "ecr"\n'
 
 
 class File:
@@ -375,6 +376,12 @@ def test_whatever_editor_wrote_it(content: bytes, file: File) -> None:
             "line 5: the same `match` as in line 2",
             "the first would win",
             id="the port of https is none",
+        ),
+        pytest.param(
+            HUB + HUB.replace("docker.io", "registry-1.docker.io:443"),
+            "line 5: the same `match` as in line 2",
+            "the first would win",
+            id="two names of Docker Hub",
         ),
         pytest.param(
             ENTRY.replace("a.ex", "*.ex") + ENTRY,

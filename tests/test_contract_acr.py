@@ -13,7 +13,7 @@ from tests.fakes.tls import Response
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 
 class TestAcr(contract.SourceContract):
@@ -30,7 +30,7 @@ class TestAcr(contract.SourceContract):
     )
 
     @pytest.fixture
-    def cloud(self, authority: Authority) -> Iterator[contract.Cloud]:
+    def cloud(self, authority: CertificateAuthority) -> Iterator[contract.Cloud]:
         with FakeAzure(authority) as azure:
 
             def fail() -> None:

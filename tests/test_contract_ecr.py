@@ -12,7 +12,7 @@ from tests.fakes.aws import FakeAws
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 
 class TestEcr(contract.SourceContract):
@@ -29,7 +29,7 @@ class TestEcr(contract.SourceContract):
     )
 
     @pytest.fixture
-    def cloud(self, authority: Authority) -> Iterator[contract.Cloud]:
+    def cloud(self, authority: CertificateAuthority) -> Iterator[contract.Cloud]:
         with FakeAws(authority) as aws:
             yield contract.Cloud(
                 env=aws.environment(),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 
 class TestGcr(contract.SourceContract):
@@ -31,7 +31,7 @@ class TestGcr(contract.SourceContract):
     )
 
     @pytest.fixture
-    def cloud(self, authority: Authority, tmp_path: Path) -> Iterator[contract.Cloud]:
+    def cloud(self, authority: CertificateAuthority, tmp_path: Path) -> Iterator[contract.Cloud]:
         with FakeGoogle(authority) as google:
             yield contract.Cloud(
                 env=google.environment(GOOGLE_APPLICATION_CREDENTIALS=write(tmp_path / "key.json", service_account())),

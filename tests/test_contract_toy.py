@@ -21,7 +21,7 @@ from tests.fakes.tls import Proxy, Request, Response, Site
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 PROJECT = Path(__file__).parent.parent
 
@@ -33,11 +33,12 @@ import posix
 
 from credhelpers.credential import Credential
 from credhelpers.errors import Unavailable
-from credhelpers.hosts import registry, toy
+from credhelpers.hosts import cloud_host, toy
 from credhelpers.identity import fingerprint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
 
 
@@ -51,17 +52,13 @@ class Toy:
     def __init__(self, environ: "Environment" = posix.environ) -> None:
         self._environ = environ
 
-    def host(self, server: str) -> str:
+    def host_key(self, authority: "Authority") -> str:
         """See `minted.Source`."""
-        return registry(server)
+        return fingerprint(f"toy {toy(cloud_host(authority))}", self._environ, (b"TOY_USER",))
 
-    def host_key(self, server: str) -> str:
+    def minter(self, authority: "Authority") -> "ToyMinter":
         """See `minted.Source`."""
-        return fingerprint(f"toy {toy(registry(server))}", self._environ, (b"TOY_USER",))
-
-    def minter(self, server: str) -> "ToyMinter":
-        """See `minted.Source`."""
-        zone = toy(registry(server))
+        zone = toy(cloud_host(authority))
         return ToyMinter(zone, fingerprint(f"toy token {zone}", self._environ, (b"TOY_USER",)))
 
 
@@ -90,10 +87,10 @@ class ToyMinter:
 RULE = '''
 
 def toy(host: str) -> str:
-    """The zone of Toy Cloud whose registry `host` is, as `registry` gives it. Raises NotFound for any other."""
+    """The zone of Toy Cloud whose registry `host` is, as `cloud_host` gives it. Raises NotMine for any other."""
     labels = host.split(".")
     if not _matches(labels, "<word>.registry.toycloud.example"):
-        raise NotFound
+        raise NotMine
     return labels[0]
 '''
 # 3. The line.
@@ -146,7 +143,7 @@ class TestToy(contract.SourceContract):
     )
 
     @pytest.fixture
-    def cloud(self, authority: Authority) -> Iterator[contract.Cloud]:
+    def cloud(self, authority: CertificateAuthority) -> Iterator[contract.Cloud]:
         expiries: dict[str, float] = {}
         state: dict[str, float] = {"life": 3600, "is_down": False}
 

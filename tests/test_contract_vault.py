@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 MOUNT = "contract"
 NAME = "vault.acme.example"
@@ -152,7 +152,7 @@ class TestKept(contract.StoreContract):
 
 
 @pytest.fixture(scope="module")
-def engine(authority: Authority) -> Iterator[Vault]:
+def engine(authority: CertificateAuthority) -> Iterator[Vault]:
     """A server at a name of its own, with an engine that makes users in Redis and lets each live for an hour."""
     with Redis() as redis, Vault(authority, NAME) as vault:
         vault.call("POST", "sys/mounts/database", {"type": "database"})
@@ -175,7 +175,7 @@ class TestLeased(contract.SourceContract):
     )
 
     @pytest.fixture
-    def cloud(self, authority: Authority, engine: Vault, tmp_path: Path) -> Iterator[contract.Cloud]:
+    def cloud(self, authority: CertificateAuthority, engine: Vault, tmp_path: Path) -> Iterator[contract.Cloud]:
         config = tmp_path / "config.toml"
         config.write_text(
             "".join(

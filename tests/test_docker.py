@@ -24,7 +24,7 @@ from tests.services import PATH, Engine, Registry, Session, layer, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 HOST = "registry.example:5000"
 IMAGE = f"{HOST}/team/app:1"
@@ -42,21 +42,21 @@ CLIENTS = list(dict.fromkeys(str(path.resolve()) for path in _PATHS if path.exis
 
 
 @pytest.fixture(scope="module")
-def aws(authority: Authority) -> Iterator[FakeAws]:
+def aws(authority: CertificateAuthority) -> Iterator[FakeAws]:
     """Amazon, and the proxy that leads to everything else in this module too."""
     with FakeAws(authority) as aws:
         yield aws
 
 
 @pytest.fixture(scope="module")
-def engine(authority: Authority, aws: FakeAws) -> Iterator[Engine]:
+def engine(authority: CertificateAuthority, aws: FakeAws) -> Iterator[Engine]:
     """The engine that all tests here share; each leaves it without images."""
     with Engine(aws.proxy.url, authority) as engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
-def registry(authority: Authority, aws: FakeAws) -> Iterator[Registry]:
+def registry(authority: CertificateAuthority, aws: FakeAws) -> Iterator[Registry]:
     """A registry whose one user is alice."""
     with Registry(authority, HOST.partition(":")[0], user="alice", password=PASSWORD) as registry:
         aws.routes[HOST.partition(":")[0]] = registry.port
@@ -64,7 +64,7 @@ def registry(authority: Authority, aws: FakeAws) -> Iterator[Registry]:
 
 
 @pytest.fixture(scope="module")
-def ecr(authority: Authority, aws: FakeAws) -> Iterator[Registry]:
+def ecr(authority: CertificateAuthority, aws: FakeAws) -> Iterator[Registry]:
     """A registry under Amazon's name that knows the tokens of `aws`."""
     with Registry(authority, ECR, user="AWS", password=ECR_PASSWORD) as registry:
         aws.routes[ECR] = registry.port
@@ -346,7 +346,9 @@ def test_docker_shows_what_mends_it(puller: User, aws: FakeAws) -> None:
     assert aws.mints == 0
 
 
-def test_a_registry_that_looks_like_ecr_gets_nothing(puller: User, aws: FakeAws, authority: Authority) -> None:
+def test_a_registry_that_looks_like_ecr_gets_nothing(
+    puller: User, aws: FakeAws, authority: CertificateAuthority
+) -> None:
     """A stranger's registry whose name begins like Amazon's is asked without a credential, and no token is minted."""
     challenge = {"Www-Authenticate": 'Basic realm="Amazon"'}
     with Site(lambda _: Response(401, b"", challenge), authority.context(LOOKALIKE)) as stranger:
@@ -358,7 +360,7 @@ def test_a_registry_that_looks_like_ecr_gets_nothing(puller: User, aws: FakeAws,
 
 
 @pytest.fixture
-def strict(puller: User, authority: Authority, aws: FakeAws, ecr: Registry) -> Iterator[ExpiringRegistry]:
+def strict(puller: User, authority: CertificateAuthority, aws: FakeAws, ecr: Registry) -> Iterator[ExpiringRegistry]:
     """The registry with the image, where from now on each token is another one and is refused once it has expired."""
     puller.do("push", ECR_IMAGE)
     assert puller.helper("ecr", "erase", ECR).code == 0

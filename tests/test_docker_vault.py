@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.fakes.tls import Authority, Request
+    from tests.fakes.tls import CertificateAuthority, Request
     from tests.services import Vault
 
 HOST = "registry.example:5000"
@@ -38,14 +38,14 @@ def proxy() -> Iterator[Proxy]:
 
 
 @pytest.fixture(scope="module")
-def engine(authority: Authority, proxy: Proxy) -> Iterator[Engine]:
+def engine(authority: CertificateAuthority, proxy: Proxy) -> Iterator[Engine]:
     """The engine that all tests here share; each leaves it without images."""
     with Engine(proxy.url, authority) as engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
-def shared(authority: Authority, proxy: Proxy) -> Iterator[Registry]:
+def shared(authority: CertificateAuthority, proxy: Proxy) -> Iterator[Registry]:
     """A registry whose one user is alice."""
     with Registry(authority, HOST.partition(":")[0], user="alice", password=PASSWORD) as registry:
         proxy.routes[HOST.partition(":")[0]] = registry.port
@@ -215,7 +215,7 @@ def slowly(vault: Vault, seconds: float) -> Any:
     return respond
 
 
-def test_skopeo_and_podman(home: Path, vault: Vault, user: User, proxy: Proxy, authority: Authority) -> None:
+def test_skopeo_and_podman(home: Path, vault: Vault, user: User, proxy: Proxy, authority: CertificateAuthority) -> None:
     """The clients that are not docker read the same secret; podman's login writes it, and its logout takes it back."""
     put(vault, PASSWORD)
     user.do("push", IMAGE)

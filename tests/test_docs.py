@@ -18,6 +18,7 @@ import pytest
 
 from credhelpers import config
 from credhelpers.errors import NotFound, Unavailable
+from credhelpers.hosts import Authority
 from credhelpers.tokens import Tokens
 from tests.harness import BIN, NOT_FOUND, call, document, environment
 from tests.services import Vault
@@ -231,7 +232,7 @@ def test_examples_of_the_configuration_file_are_right(text: str, home: Path) -> 
 def is_ordered(made: Source, host: str) -> bool:
     """Whether the source mints for this host, by an entry in which nothing contradicts."""
     try:
-        return bool(made.minter(host).token_key)
+        return bool(made.minter(Authority(host)).token_key)
     except (NotFound, Unavailable):
         return False
 

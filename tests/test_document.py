@@ -32,8 +32,8 @@ def _with(**fields: object) -> bytes:
 )
 def test_what_clients_send_is_read(content: bytes) -> None:
     """P11, P12: whatever the layout, the order and the fields to come."""
-    server, credential = read(content)
-    assert server == "reg.example"
+    authority, credential = read(content)
+    assert authority.sent == "reg.example"
     assert credential.expose() == ("user", _CANARY)
 
 
@@ -154,8 +154,8 @@ _CONTENT = (
 def test_nothing_else_is_ever_raised(content: bytes) -> None:
     """PI-8: bytes, wrong types and damaged documents give a credential or one of the declared errors."""
     try:
-        server, credential = read(content)
+        authority, credential = read(content)
     except (Refused, MissingServer, MissingUsername):
         return
     fields = json.loads(content)
-    assert (server, *credential.expose()) == (fields["ServerURL"].strip(), fields["Username"], fields["Secret"])
+    assert (authority.sent, *credential.expose()) == (fields["ServerURL"].strip(), fields["Username"], fields["Secret"])

@@ -28,9 +28,10 @@ from credhelpers.cache import TokenCache
 from credhelpers.cached_token import CachedToken
 from credhelpers.clouds import aws as source
 from credhelpers.clouds import aws_errors
+from credhelpers.hosts import Authority
 from credhelpers.sources.ecr import _VARIABLES, Ecr
 from tests.fakes.aws import HOSTS, KEY_ID, SECRET, SECRET_IN_ERRORS, FakeAws
-from tests.fakes.tls import Authority, Request, Response, Site
+from tests.fakes.tls import CertificateAuthority, Request, Response, Site
 from tests.harness import BIN, NOT_FOUND, NOWHERE, Result, environment, need, patience
 from tests.harness import loaded_call as call
 
@@ -45,7 +46,7 @@ SECRETS = (SECRET, SECRET_IN_ERRORS, "made-up")  # every secret of these tests a
 
 
 @pytest.fixture
-def aws(authority: Authority) -> Iterator[FakeAws]:
+def aws(authority: CertificateAuthority) -> Iterator[FakeAws]:
     with FakeAws(authority) as fake:
         yield fake
 
@@ -274,7 +275,7 @@ def test_no_redirect_is_followed(aws: FakeAws, env: dict[str, str], status: int,
 @pytest.mark.parametrize("status", [302, 303, 308])
 @pytest.mark.parametrize("service", ["AssumeRole", "AssumeRoleWithWebIdentity", "SSO", "instance", "container"])
 def test_no_redirect_is_followed_on_the_way_to_an_identity(
-    aws: FakeAws, authority: Authority, bare: dict[str, str], home: Path, service: str, status: int
+    aws: FakeAws, authority: CertificateAuthority, bare: dict[str, str], home: Path, service: str, status: int
 ) -> None:
     """Neither STS nor the portal of SSO nor the services of the machine can send a secret elsewhere."""
     config(home, SSO)
@@ -371,7 +372,7 @@ FILES = {
 def keys(environ: dict[bytes, bytes], server: str = PRIVATE) -> tuple[str, str]:
     """What finds the answer for a host, and what finds the token that it shares with others."""
     source = Ecr(environ)
-    return source.host_key(server), source.minter(server).token_key
+    return source.host_key(Authority(server)), source.minter(Authority(server)).token_key
 
 
 def are_apart(found: list[tuple[str, str]]) -> bool:
@@ -488,8 +489,8 @@ def test_the_key_tells_endpoints_apart(one: str, other: str) -> None:
     """Two hosts with different endpoints have different tokens, two accounts the same under a key of their own."""
     assert are_apart([keys({}, one), keys({}, other)])
     account = one.replace("1111", "9999")
-    assert Ecr({}).minter(one).token_key == Ecr({}).minter(account).token_key
-    assert (Ecr({}).host_key(one) == Ecr({}).host_key(account)) == (one == account)
+    assert Ecr({}).minter(Authority(one)).token_key == Ecr({}).minter(Authority(account)).token_key
+    assert (Ecr({}).host_key(Authority(one)) == Ecr({}).host_key(Authority(account))) == (one == account)
 
 
 def test_the_key_holds_nothing_in_clear(home: Path) -> None:
@@ -904,7 +905,12 @@ def test_sso_without_a_session(bare: dict[str, str], home: Path, profile: str, s
     ],
 )
 def test_sso(
-    aws: FakeAws, authority: Authority, bare: dict[str, str], home: Path, response: Response | None, words: str
+    aws: FakeAws,
+    authority: CertificateAuthority,
+    bare: dict[str, str],
+    home: Path,
+    response: Response | None,
+    words: str,
 ) -> None:
     """A session buys the keys of its role from the portal."""
     know_role(aws)
@@ -1219,13 +1225,19 @@ def test_a_proxy_that_is_not_there(env: dict[str, str]) -> None:
 @pytest.mark.parametrize("service", ["ECR", "AssumeRole", "AssumeRoleWithWebIdentity"])
 @pytest.mark.parametrize("kind", ["untrusted", "wrong name", "expired"])
 def test_certificates(
-    aws: FakeAws, authority: Authority, bare: dict[str, str], home: Path, tmp_path: Path, kind: str, service: str
+    aws: FakeAws,
+    authority: CertificateAuthority,
+    bare: dict[str, str],
+    home: Path,
+    tmp_path: Path,
+    kind: str,
+    service: str,
 ) -> None:
     """A certificate that does not hold is refused every time, and no request gets through."""
     folder = tmp_path / "stranger"
     folder.mkdir()
     if kind == "untrusted":
-        context = Authority(folder).context(*HOSTS)
+        context = CertificateAuthority(folder).context(*HOSTS)
     elif kind == "expired":
         context = expired(authority)
     else:
@@ -1244,7 +1256,7 @@ def test_certificates(
         assert stranger.requests + aws.requests == []
 
 
-def expired(authority: Authority) -> ssl.SSLContext:
+def expired(authority: CertificateAuthority) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     yesterday = datetime.now(UTC) - timedelta(days=1)
     authority._ca.issue_cert(*HOSTS, not_before=yesterday - timedelta(days=9), not_after=yesterday).configure_cert(
@@ -1259,7 +1271,7 @@ def test_a_certificate_file_that_is_not_there(env: dict[str, str]) -> None:
 
 
 @contextmanager
-def unending(authority: Authority, kind: str) -> Iterator[int]:
+def unending(authority: CertificateAuthority, kind: str) -> Iterator[int]:
     """The port of an API that takes a request and whose answer never ends."""
     stop = threading.Event()
     context = authority.context(API)
@@ -1292,7 +1304,9 @@ def unending(authority: Authority, kind: str) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("kind", ["silent", "dripping", "stalled TLS"])
-def test_an_api_that_does_not_end(aws: FakeAws, env: dict[str, str], authority: Authority, kind: str) -> None:
+def test_an_api_that_does_not_end(
+    aws: FakeAws, env: dict[str, str], authority: CertificateAuthority, kind: str
+) -> None:
     """Whatever keeps an answer from coming, the call ends in time and says whose answer it was."""
     with unending(authority, kind) as port:
         aws.routes[API] = port

@@ -17,6 +17,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from credhelpers.hosts import Authority
 from credhelpers.sources.ecr import _VARIABLES, SETTINGS, Ecr
 from tests.fakes.aws import HOSTS, KEY_ID, SECRET, FakeAws, Key, signer
 from tests.fakes.tls import Request, Response, Site
@@ -26,7 +27,7 @@ from tests.harness import loaded_call as call
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 PRIVATE = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 OTHER = "444455556666.dkr.ecr.us-east-2.amazonaws.com"
@@ -80,7 +81,7 @@ class User:
 
 
 @pytest.fixture
-def aws(authority: Authority) -> Iterator[FakeAws]:
+def aws(authority: CertificateAuthority) -> Iterator[FakeAws]:
     with FakeAws(authority) as fake:
         yield fake
 
@@ -290,7 +291,7 @@ def test_a_look_alike_of_an_alias_gets_nothing(aws: FakeAws, user: User, server:
     assert aws.mints == 1
 
 
-def test_an_endpoint_of_ones_own(aws: FakeAws, authority: Authority, user: User) -> None:
+def test_an_endpoint_of_ones_own(aws: FakeAws, authority: CertificateAuthority, user: User) -> None:
     """The endpoint of the entry is asked for the token and nothing else is; STS stays where it is."""
     name = "vpce-0a1b.api.ecr.eu-west-1.vpce.amazonaws.com"
     answer = json.dumps(
@@ -540,8 +541,8 @@ def test_every_setting_is_part_of_the_key(setting: str, user: User) -> None:
         if "role_arn" not in table:
             table["profile"] = "base"
         user.configure(table)
-        hosts.append(source.host_key(ALIAS))
-        tokens.append(source.minter(ALIAS).token_key)
+        hosts.append(source.host_key(Authority(ALIAS)))
+        tokens.append(source.minter(Authority(ALIAS)).token_key)
     assert len(set(hosts)) == len(hosts)
     assert len(set(tokens)) == (1 if setting == "account" else len(tokens))
 
@@ -552,8 +553,8 @@ def test_every_variable_is_part_of_the_key_of_an_entry(variable: str, user: User
     user.configure({"match": PRIVATE, "profile": "prod", "role_arn": ROLE})
     base = {b"HOME": os.fsencode(user.home)}
     sources = [Ecr(base | more) for more in ({}, {variable.encode(): b""}, {variable.encode(): b"/one"})]
-    assert len({source.host_key(PRIVATE) for source in sources}) == len(sources)
-    assert len({source.minter(PRIVATE).token_key for source in sources}) == len(sources)
+    assert len({source.host_key(Authority(PRIVATE)) for source in sources}) == len(sources)
+    assert len({source.minter(Authority(PRIVATE)).token_key for source in sources}) == len(sources)
 
 
 @pytest.mark.parametrize("variable", ["CREDHELPERS_CONFIG", "XDG_CONFIG_HOME"])
@@ -592,7 +593,7 @@ def moto(tmp_path: Path) -> Iterator[str]:
         server.wait(20)
 
 
-def test_a_role_of_moto(aws: FakeAws, authority: Authority, user: User, moto: str) -> None:
+def test_a_role_of_moto(aws: FakeAws, authority: CertificateAuthority, user: User, moto: str) -> None:
     """STS as others understand it: moto assumes the role of the entry, and its answer signs at ECR."""
     import urllib.request
 

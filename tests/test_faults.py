@@ -26,6 +26,7 @@ import pytest
 
 from credhelpers.cache import TokenCache
 from credhelpers.cached_token import CachedToken
+from credhelpers.hosts import Authority
 from credhelpers.sources.ecr import Ecr
 from tests.fakes import azure as fake_azure
 from tests.fakes.aws import FakeAws
@@ -36,7 +37,7 @@ from tests.harness import BIN, NOT_FOUND, Result, call, document, environment, l
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
     from tests.services import Vault
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a preloaded library and /proc, as Linux has them")
@@ -305,7 +306,7 @@ def _ecr(env: dict[str, str], base: Path, library: Path) -> Iterator[tuple[str, 
     shutil.copytree(home, full)
     environ = {name.encode(): value.encode() for name, value in env.items()}
     cache = TokenCache("ecr", bytes(home / ".cache/credhelpers"))
-    for key in (Ecr(environ).host_key(ECR), Ecr(environ).minter(ECR).token_key):
+    for key in (Ecr(environ).host_key(Authority(ECR)), Ecr(environ).minter(Authority(ECR)).token_key):
         entry = cache.load(key)
         assert isinstance(entry, CachedToken)
         entry.credential.soft = time.time() - 60
@@ -365,7 +366,10 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def scenarios(
-    authority: Authority, library: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    authority: CertificateAuthority,
+    library: Path,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, Scenario]]:
     """All that can be had here: without a Vault those of Vault are missing."""
     base = tmp_path_factory.mktemp("scenarios")

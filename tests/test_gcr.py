@@ -25,7 +25,7 @@ from credhelpers.cached_token import CachedToken
 from credhelpers.clouds import google as clouds
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable
-from credhelpers.hosts import endpoint, is_google_service, is_local, server_from
+from credhelpers.hosts import Authority, endpoint, is_google_service, is_local, read
 from credhelpers.sources import gcr
 from tests import test_contract_gcr
 from tests.fakes import google as fakes
@@ -48,7 +48,7 @@ from tests.test_hosts import _LOOK_ALIKES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 HOST = "europe-docker.pkg.dev"
 OTHER = "second@acme.iam.gserviceaccount.com"
@@ -79,7 +79,7 @@ CANARIES = (
 
 
 @pytest.fixture
-def google(authority: Authority) -> Iterator[FakeGoogle]:
+def google(authority: CertificateAuthority) -> Iterator[FakeGoogle]:
     """Google, working."""
     with FakeGoogle(authority) as fake:
         yield fake
@@ -361,7 +361,7 @@ def test_look_alikes_are_refused_whatever_is_configured(pattern: str, machine: M
 
     for server in _LOOK_ALIKES["google"]:
         with contextlib.suppress(HelperError):
-            source.minter(server_from(server.encode()))
+            source.minter(read(server.encode()))
             assert said.fullmatch(server)
 
 
@@ -505,7 +505,7 @@ def test_no_identity_to_impersonate_with(machine: Machine) -> None:
 def keys(environ: dict[str, str], server: str = HOST) -> tuple[str, str]:
     """The keys of the host and of the token."""
     source = gcr.Gcr({name.encode(): value.encode() for name, value in environ.items()})
-    return source.host_key(server), source.minter(server).token_key
+    return source.host_key(Authority(server)), source.minter(Authority(server)).token_key
 
 
 VARIABLES = (
@@ -627,7 +627,7 @@ def test_a_changed_setting_is_a_miss(change: str, machine: Machine) -> None:
         machine.config(*lines, match="mirror.acme.example")
         found |= set(keys(machine.environment(), "mirror.acme.example"))
         environ = {name.encode(): value.encode() for name, value in machine.environment().items()}
-        minters.append(gcr.Gcr(environ).minter("mirror.acme.example"))
+        minters.append(gcr.Gcr(environ).minter(Authority("mirror.acme.example")))
 
     assert len(found) == 4
     assert minters[0].token_key != minters[1].token_key  # both read now, with one and the same file there
@@ -853,7 +853,9 @@ def test_a_token_in_hand_outlasts_a_metadata_server(kind: str, machine: Machine)
 
 def test_no_identity_any_more_is_an_error(machine: Machine) -> None:
     """Where there is a token in hand there was an identity, and to go on anonymously is the wrong pull."""
-    minter = gcr.Gcr({name.encode(): value.encode() for name, value in machine.environment().items()}).minter(HOST)
+    minter = gcr.Gcr({name.encode(): value.encode() for name, value in machine.environment().items()}).minter(
+        Authority(HOST)
+    )
     later = time.time() + 60
     with pytest.raises(NotFound):
         minter.mint()
@@ -1151,7 +1153,7 @@ def test_a_proxy_that_refuses_is_named(machine: Machine) -> None:
     fails(machine.get(), b"the proxy of HTTPS_PROXY does not let us through to oauth2.googleapis.com\n")
 
 
-def certificate(authority: Authority, kind: str) -> ssl.SSLContext:
+def certificate(authority: CertificateAuthority, kind: str) -> ssl.SSLContext:
     """A context with a certificate that must not be accepted."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if kind == "of a stranger":
@@ -1189,7 +1191,7 @@ def certificate(authority: Authority, kind: str) -> ssl.SSLContext:
     ],
 )
 def test_a_bad_certificate_is_an_error(
-    identity: str, host: str, name: str, kind: str, message: str, machine: Machine, authority: Authority
+    identity: str, host: str, name: str, kind: str, message: str, machine: Machine, authority: CertificateAuthority
 ) -> None:
     """No request is sent over a connection that is not the host's own, and there is no second try."""
     machine.file(files(machine)[identity][0])
@@ -1565,7 +1567,7 @@ def test_without_the_sdk(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "google.auth", None)
 
     with pytest.raises(Unavailable) as caught:
-        gcr.Gcr(environ).minter(HOST).mint()
+        gcr.Gcr(environ).minter(Authority(HOST)).mint()
 
     assert caught.value.message == "google-auth is not installed"
     assert "credhelpers[gcr]" in caught.value.hint

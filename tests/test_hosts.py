@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credhelpers import hosts
-from credhelpers.errors import HelperError, MissingServer, NotFound, Refused
+from credhelpers.errors import HelperError, MissingServer, NotFound, NotMine, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,13 +63,18 @@ _REGISTRY = re.compile(
     r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*)"
     r"(?::443)?(?:/[!-~]*)?"
 )
+_HUB_NAMES = {"index.docker.io", "docker.io", "registry-1.docker.io", "registry.hub.docker.com"}
 
 
 def _registry(server: str) -> str | None:
+    """The host of a registry without a port. The Hub has one name, and its tokens are no registry's."""
     found = _REGISTRY.fullmatch(server)
     if found is None or re.search(r"[@%#?]", server):
         return None
-    return found["host"].lower()
+    host = found["host"].lower()
+    if host not in _HUB_NAMES:
+        return host
+    return None if server.endswith(("/v1/access-token", "/v1/refresh-token")) else "index.docker.io"
 
 
 def _ecr(host: str) -> tuple[str, ...] | None:
@@ -97,7 +102,7 @@ def _azure(host: str) -> str | None:
 def _ours(rule: Callable[[str], object], server: str) -> object:
     """What the production code says of a string, None for not ours."""
     try:
-        found = rule(hosts.registry(server))
+        found = rule(hosts.cloud_host(hosts.Authority(server)))
     except NotFound:
         return None
     if isinstance(found, hosts.EcrHost):
@@ -187,7 +192,7 @@ def test_a_genuine_host_is_read_in_every_spelling_of_a_client(cloud: str, host: 
     """HT-2: every documented form, bare, with port, scheme, path, and in upper case, belongs to its cloud alone."""
     forms = (host, f"{host}:443", f"https://{host}", f"https://{host}:443/v2/", f"{host}/team/app", host.upper())
     for server in forms:
-        assert hosts.server_from(server.encode()) == server
+        assert hosts.read(server.encode()).sent == server
         assert _ours(_RULES[cloud][0], server) == expected
         assert [name for name in _RULES if _ours(_RULES[name][0], server) is not None] == [cloud]
 
@@ -417,7 +422,7 @@ def test_look_alikes_are_refused(cloud: str) -> None:
         for raw in (server.encode(), server.encode("utf-16-le"), server.encode("latin-1", "replace")):
             for rule, _ in _RULES.values():
                 with pytest.raises((NotFound, Refused, MissingServer)) as raised:
-                    rule(hosts.registry(hosts.server_from(raw)))
+                    rule(hosts.cloud_host(hosts.read(raw)))
                 assert server not in raised.value.message
         assert _ours(_RULES[cloud][0], server) is None, "refused even where nothing stands before"
 
@@ -448,7 +453,7 @@ def test_look_alikes_load_no_sdk() -> None:
         "for line in sys.stdin.buffer.read().split(b'\\xff'):\n"
         "    for rule in (hosts.ecr, hosts.google, hosts.azure):\n"
         "        try:\n"
-        "            rule(hosts.registry(hosts.server_from(line)))\n"
+        "            rule(hosts.cloud_host(hosts.read(line)))\n"
         "            print('taken')\n"
         "        except HelperError:\n"
         "            pass\n"
@@ -486,7 +491,7 @@ def test_look_alikes_get_no_further_in_the_helpers(text: str, tmp_path: Path) ->
         "import sys\n"
         "from credhelpers.errors import HelperError\n"
         "from credhelpers.minted import Minted\n"
-        "from credhelpers.protocol import server_from\n"
+        "from credhelpers.hosts import read\n"
         "from credhelpers.sources.acr import Acr\n"
         "from credhelpers.sources.ecr import Ecr\n"
         "from credhelpers.sources.gcr import Gcr\n"
@@ -496,12 +501,12 @@ def test_look_alikes_get_no_further_in_the_helpers(text: str, tmp_path: Path) ->
         "for line in sys.stdin.buffer.read().split(b'\\xff'):\n"
         "    for helper in helpers:\n"
         "        try:\n"
-        "            server = server_from(line)\n"
+        "            authority = read(line)\n"
         "        except HelperError:\n"
         "            continue\n"
         "        for verb in (helper.ready, helper.get):\n"
         "            try:\n"
-        "                print('answered' if verb(server) else '', end='')\n"
+        "                print('answered' if verb(authority) else '', end='')\n"
         "            except HelperError:\n"
         "                pass\n"
         "slow = {'socket', '_socket', 'ssl', 'urllib3', 'requests', 'botocore', 'google', 'azure', 'subprocess'}\n"
@@ -591,7 +596,7 @@ def _compared(number: int) -> dict[str, int]:
     for _ in range(number):
         server = _random_server(chance)
         try:
-            host: str | None = hosts.registry(hosts.server_from(server.encode()))
+            host: str | None = hosts.cloud_host(hosts.read(server.encode()))
         except (NotFound, Refused, MissingServer):
             host = None
         assert host == _registry(server.strip(" \n")), server
@@ -620,7 +625,7 @@ def test_every_byte_inserted_anywhere_is_refused_or_another_true_host(host: str)
         for number in range(256):
             raw = host[:place].encode() + bytes([number]) + host[place:].encode()
             try:
-                server = hosts.server_from(raw)
+                server = hosts.read(raw).sent
             except Refused:
                 assert number < 0x21 or number > 0x7E or chr(number) in '"<>\\^`{|}'
                 continue
@@ -670,9 +675,10 @@ def test_every_byte_inserted_anywhere_is_refused_or_another_true_host(host: str)
 )
 def test_a_place_is_host_and_port(server: str, expected: tuple[str, str]) -> None:
     """In lower case, the port of `https` left out, the Hub by one name; and a name again for the same place."""
-    assert hosts.authority(server) == expected
-    host, port = expected
-    assert hosts.authority(f"{host}:{port}" if port else host) == expected
+    found = hosts.registry(server)
+    assert (found.host, found.port) == expected
+    again = hosts.registry(found.name)
+    assert (again.host, again.port, again.name) == (*expected, found.name)
 
 
 @pytest.mark.parametrize(
@@ -749,8 +755,9 @@ def test_a_place_is_host_and_port(server: str, expected: tuple[str, str]) -> Non
 )
 def test_what_is_no_place_is_refused(server: str) -> None:
     """Nothing is repaired; and what `docker login` keeps for itself below the Hub's `/v1/` is no registry."""
-    with pytest.raises(NotFound):
-        hosts.authority(server)
+    with pytest.raises(NotMine):
+        hosts.registry(server)
+    assert (hosts.Authority(server).host, hosts.Authority(server).port, hosts.Authority(server).name) == ("", "", "")
 
 
 def test_a_place_agrees_with_a_regular_expression() -> None:
@@ -787,14 +794,31 @@ def test_a_place_agrees_with_a_regular_expression() -> None:
             port = "" if found["port"] in (None, "443") else found["port"]
             is_hub = found["host"] == "docker.io" and not port
             expected = "index.docker.io" if is_hub else found["host"], port
-        try:
-            place = hosts.authority(server)
-        except NotFound:
-            place = None
-        assert place == expected, server
-        assert _registry(server) == (found["host"] if found and expected and not expected[1] else None), server
-        places += place is not None
+        authority = hosts.Authority(server)
+        assert (authority.host, authority.port) == (expected or ("", "")), server
+        assert _registry(server) == (expected[0] if expected and not expected[1] else None), server
+        places += authority.host != ""
     assert places > 1000
+
+
+@pytest.mark.parametrize(
+    ("server", "expected"),
+    [
+        pytest.param("ghcr.io", ("", "ghcr.io", "", ""), id="host"),
+        pytest.param("HTTPS://GHCR.io:443/v2/", ("https", "ghcr.io", "", "/v2/"), id="all of it"),
+        pytest.param("ghcr.io/Team/App", ("", "ghcr.io", "", "/Team/App"), id="a path as it was sent"),
+        pytest.param("localhost:5000", ("", "localhost", "5000", ""), id="port"),
+        pytest.param("http://ghcr.io/x", ("http", "", "", "/x"), id="a store's key"),
+        pytest.param("//h:2376", ("", "", "", "//h:2376"), id="a key of a test"),
+        pytest.param("user@ghcr.io", ("", "", "", ""), id="user info"),
+    ],
+)
+def test_an_authority_is_read_once(server: str, expected: tuple[str, ...]) -> None:
+    """The parts of a string, and the string itself as it was sent."""
+    authority = hosts.Authority(server)
+
+    assert (authority.scheme, authority.host, authority.port, authority.path) == expected
+    assert authority.sent == server
 
 
 @pytest.mark.parametrize(
@@ -821,7 +845,7 @@ def test_a_place_agrees_with_a_regular_expression() -> None:
 )
 def test_the_whole_of_a_registry(server: str, *, is_whole: bool) -> None:
     """Only its root, or the API's: what is typed for a part of it is not for all of it."""
-    assert hosts.is_whole(server) == is_whole
+    assert hosts.Authority(server).is_whole == is_whole
 
 
 @pytest.mark.parametrize(
@@ -839,7 +863,7 @@ def test_the_whole_of_a_registry(server: str, *, is_whole: bool) -> None:
 )
 def test_a_token_of_the_hub_is_known_by_its_whole_key(server: str, *, is_token: bool) -> None:
     """As docker writes it, and in no other spelling."""
-    assert hosts.is_hub_token(server) == is_token
+    assert hosts.Authority(server).is_hub_token == is_token
 
 
 # --- places that credential files and settings name ------------------------------------------------------------------
@@ -1227,7 +1251,7 @@ def test_a_line_end_inside_is_refused(separator: str, encoding: str) -> None:
     """PI-2: two lines are neither joined to one host nor cut to the first."""
     raw = f"registry.example{separator}evil.example".encode(encoding, "replace").replace(b"?", b"\xe2\x80\xa8")
     with pytest.raises(Refused):
-        hosts.server_from(raw)
+        hosts.read(raw)
 
 
 @pytest.mark.parametrize(
@@ -1236,7 +1260,7 @@ def test_a_line_end_inside_is_refused(separator: str, encoding: str) -> None:
 def test_no_server_is_missing(raw: bytes) -> None:
     """PI-3: nothing, blanks or a mere scheme name no server, and never stand for any."""
     with pytest.raises(MissingServer) as raised:
-        hosts.server_from(raw)
+        hosts.read(raw)
     assert raised.value.message == "no credentials server URL"
 
 
@@ -1255,8 +1279,8 @@ def test_no_server_is_missing(raw: bytes) -> None:
 )
 def test_a_server_is_what_was_sent_without_the_blanks_around(raw: bytes, server: str) -> None:
     """PI-9: and sent again it is the same."""
-    assert hosts.server_from(raw) == server
-    assert hosts.server_from(server.encode()) == server
+    assert hosts.read(raw).sent == server
+    assert hosts.read(server.encode()).sent == server
 
 
 def test_what_is_accepted_comes_back_unchanged() -> None:
@@ -1266,17 +1290,17 @@ def test_what_is_accepted_comes_back_unchanged() -> None:
     for _ in range(20_000):
         raw = bytes(chance.choice(alphabet) for _ in range(chance.randint(0, 30)))
         try:
-            server = hosts.server_from(raw)
+            server = hosts.read(raw).sent
         except (Refused, MissingServer):
             continue
         assert server in raw.decode()
-        assert hosts.server_from(server.encode()) == server
+        assert hosts.read(server.encode()).sent == server
 
 
 def test_an_over_long_server_is_refused() -> None:
     """One byte more than the longest is refused, not cut."""
     with pytest.raises(Refused):
-        hosts.server_from(b"x" * 1025)
+        hosts.read(b"x" * 1025)
 
 
 # --- what a store may answer for -------------------------------------------------------------------------------------
@@ -1310,7 +1334,7 @@ _HUB = "https://index.docker.io/v1/"
 )
 def test_an_entry_answers_for_other_spellings(stored: str, asked: str) -> None:
     """P29: clients spell one registry in several ways."""
-    assert stored in hosts.spellings(asked)
+    assert stored in hosts.Authority(asked).spellings()
 
 
 @pytest.mark.parametrize(
@@ -1351,7 +1375,7 @@ def test_an_entry_answers_for_other_spellings(stored: str, asked: str) -> None:
 )
 def test_an_entry_never_answers_for_a_stranger(stored: str, asked: str) -> None:
     """P28, P30: schemes, ports, hosts and the Hub's token entries are never crossed."""
-    assert stored not in hosts.spellings(asked)
+    assert stored not in hosts.Authority(asked).spellings()
 
 
 @pytest.mark.parametrize(
@@ -1371,13 +1395,12 @@ def test_an_entry_never_answers_for_a_stranger(stored: str, asked: str) -> None:
 )
 def test_an_opaque_key_is_itself(server: str) -> None:
     """P30: what is no host of a registry is stored and found under its own name only."""
-    assert hosts.spellings(server)[0] == server
+    assert hosts.Authority(server).spellings()[0] == server
     if server != "foobar.docker.io:2376":
-        assert hosts.spellings(server) == (server,)
+        assert hosts.Authority(server).spellings() == (server,)
 
 
 _KEY = re.compile(r"(?:(?P<scheme>https?)://)?(?P<host>[^:/]+)(?::(?P<port>[0-9]+))?(?P<path>/.*)?")
-_HUB_NAMES = {"index.docker.io", "docker.io", "registry-1.docker.io", "registry.hub.docker.com"}
 
 
 def _origin(key: str) -> tuple[str, str, str]:
@@ -1414,7 +1437,7 @@ def test_spellings_hold_what_the_policy_says() -> None:
         for port in ports
         for path in paths
     ]
-    known = {server: hosts.spellings(server) for server in servers}
+    known = {server: hosts.Authority(server).spellings() for server in servers}
     for asked, keys in known.items():
         assert keys[0] == asked
         assert len(set(keys)) == len(keys) <= 60
@@ -1424,7 +1447,7 @@ def test_spellings_hold_what_the_policy_says() -> None:
             if key in known and not asked.endswith(("-token", "/proj", "/img", "/x/")):
                 is_hub_with_port = _origin(asked)[1] == "hub" and ":443" in asked
                 assert asked in known[key] or is_hub_with_port, (asked, key)
-    assert hosts.spellings("https://ghcr.io")[1].startswith("https://"), "the nearest spelling comes first"
+    assert hosts.Authority("https://ghcr.io").spellings()[1].startswith("https://"), "the nearest spelling comes first"
 
 
 def test_every_error_of_a_host_is_one_of_the_protocol() -> None:
@@ -1433,9 +1456,8 @@ def test_every_error_of_a_host_is_one_of_the_protocol() -> None:
     for _ in range(20_000):
         raw = chance.randbytes(chance.randint(0, 12))
         try:
-            server = hosts.server_from(raw)
-            hosts.spellings(server)
-            hosts.is_dubious(server)
-            hosts.registry(server)
+            authority = hosts.read(raw)
+            authority.spellings()
+            hosts.registry(authority.sent)
         except HelperError:
             continue

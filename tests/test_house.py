@@ -35,11 +35,11 @@ ARROWS = {
     "peer": {"files", "userns"},
     "private": set(),
     "deadline": set(),
-    "config": {"errors", "files", "identity"},
+    "config": {"errors", "files", "hosts", "identity"},
     "cached_token": {"credential", "errors", "identity", "private"},
     "cache": {"credential", "cached_token", "errors", "notes", "private"},
     "tokens": {"cache", "credential", "cached_token", "environment", "errors", "identity"},
-    "minted": {"credential", "errors", "identity", "tokens"},
+    "minted": {"credential", "errors", "hosts", "identity", "tokens"},
     "writable": {"credential", "errors", "hosts", "identity", "minted", "tokens"},
     "protocol": {"", "credential", "document", "environment", "errors", "guard", "hosts", "launch", "notes"},
 }

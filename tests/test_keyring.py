@@ -15,6 +15,7 @@ import pytest
 
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, Refused, Unavailable
+from credhelpers.hosts import Authority
 from credhelpers.stores import system
 from credhelpers.stores.folder import Folder
 from credhelpers.stores.index import Index
@@ -974,28 +975,28 @@ def helper(home: Path, chain: type[Chain]) -> Helper:
 def test_a_keychain_keeps_lists_and_forgets(helper: Helper, chain: type[Chain], home: Path) -> None:
     """The library cannot list; the index can, and names only what is still there."""
     for server, username in ((HOST, "ann"), (HUB, "<token>"), (OTHER, "bob")):
-        helper.store(server, Credential(username, "made-up \u00fc\n" + server))
+        helper.store(Authority(server), Credential(username, "made-up \u00fc\n" + server))
     assert helper.list() == {HOST: "ann", HUB: "<token>", OTHER: "bob"}
-    assert helper.get("docker.io").expose() == ("<token>", "made-up \u00fc\n" + HUB)
+    assert helper.get(Authority("docker.io")).expose() == ("<token>", "made-up \u00fc\n" + HUB)
     assert {service.partition(":")[0] for service, _ in chain.kept} == {"docker-credential-keyring"}
-    helper.erase(HUB)
+    helper.erase(Authority(HUB))
     with pytest.raises(HelperError, match="not found"):
-        helper.get(HUB)
+        helper.get(Authority(HUB))
     chain.kept.pop((f"docker-credential-keyring:{OTHER}", "docker"))  # by hand, in the keychain's own program
     assert helper.list() == {HOST: "ann"}
-    helper.store(HOST, Credential("cid", "second"))
+    helper.store(Authority(HOST), Credential("cid", "second"))
     assert helper.list() == {HOST: "cid"}
     assert embedded_files(home) == []
 
 
 def test_a_swapped_keychain_entry_does_not_answer(helper: Helper, chain: type[Chain]) -> None:
     """What another program wrote into an entry is damage."""
-    helper.store(HOST, Credential("ann", "made-up"))
+    helper.store(Authority(HOST), Credential("ann", "made-up"))
     key = (f"docker-credential-keyring:{HOST}", "docker")
     for content in ("plain", chain.kept[key].replace(HOST, OTHER), ""):
         chain.kept[key] = content
         with pytest.raises(Unavailable, match="damaged"):
-            helper.get(HOST)
+            helper.get(Authority(HOST))
 
 
 def test_windows_limit_is_said(tmp_path: Path, chain: type[Chain]) -> None:
@@ -1020,9 +1021,9 @@ def test_a_locked_keychain_is_named(helper: Helper, chain: type[Chain], monkeypa
     for method in ("get_password", "set_password", "delete_password"):
         monkeypatch.setattr(chain, method, refuse)
     for work in (
-        lambda: helper.get(HOST),
-        lambda: helper.store(HOST, Credential("ann", "made-up")),
-        lambda: helper.erase(HOST),
+        lambda: helper.get(Authority(HOST)),
+        lambda: helper.store(Authority(HOST), Credential("ann", "made-up")),
+        lambda: helper.erase(Authority(HOST)),
     ):
         with pytest.raises(Unavailable, match=r"^the keyring failed: KeyringLocked$") as raised:
             work()
@@ -1037,7 +1038,7 @@ def test_a_hanging_keychain_is_left_behind(helper: Helper, chain: type[Chain], m
     monkeypatch.setattr(system, "PATIENCE", 0.1)
     monkeypatch.setattr(chain, "get_password", lambda *_: release.wait(20))
     with pytest.raises(Unavailable, match="does not answer"):
-        helper.get(HOST)
+        helper.get(Authority(HOST))
     release.set()
 
 
@@ -1049,16 +1050,20 @@ def test_a_defect_is_not_swallowed(helper: Helper, chain: type[Chain], monkeypat
 
     monkeypatch.setattr(chain, "get_password", fail)
     with pytest.raises(ZeroDivisionError):
-        helper.get(HOST)
+        helper.get(Authority(HOST))
 
 
 @pytest.mark.parametrize(("platform", "native"), [("darwin", "keychain"), ("win32", "credential-manager")])
 def test_choices_elsewhere(home: Path, chain: type[Chain], platform: str, native: str) -> None:
     """Each system names its own keyring; that of another one is refused."""
     environ = {b"HOME": os.fsencode(home)}
-    Helper(environ | {b"CREDHELPERS_KEYRING": native.encode()}, platform).store(HOST, Credential("ann", "made-up"))
+    Helper(environ | {b"CREDHELPERS_KEYRING": native.encode()}, platform).store(
+        Authority(HOST), Credential("ann", "made-up")
+    )
     assert len(chain.kept) == 1
-    Helper(environ | {b"CREDHELPERS_KEYRING": b"embedded"}, platform).store(OTHER, Credential("ann", "made-up"))
+    Helper(environ | {b"CREDHELPERS_KEYRING": b"embedded"}, platform).store(
+        Authority(OTHER), Credential("ann", "made-up")
+    )
     assert len(chain.kept) == 1
     with pytest.raises(Refused, match=f"embedded and {native}"):
         Helper(environ | {b"CREDHELPERS_KEYRING": b"secret-service"}, platform).list()

@@ -19,6 +19,7 @@ import pytest
 from credhelpers import cached_token
 from credhelpers.cache import TokenCache
 from credhelpers.credential import Credential
+from credhelpers.hosts import Authority
 from credhelpers.sources.ecr import Ecr
 from tests import forms
 from tests.forms import EXECUTABLES, ROOT, SYSTEM
@@ -962,7 +963,9 @@ def hit(folder: Path) -> dict[str, str]:
     environ = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
     now = time.time()
     credential = Credential("AWS", "made-up" * 300, soft=now + 3600, hard=now + 7200, expires=now + 9000)
-    TokenCache("ecr", cached_token.directory(environ)).save(Ecr(environ).host_key(HOST), HOST, credential, now)
+    TokenCache("ecr", cached_token.directory(environ)).save(
+        Ecr(environ).host_key(Authority(HOST)), HOST, credential, now
+    )
     return env
 
 

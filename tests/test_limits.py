@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prlimit, setpriv and unshare, as Linux has them")
 
@@ -32,7 +32,7 @@ USER = 54321
 
 
 @pytest.fixture
-def aws(authority: Authority) -> Iterator[FakeAws]:
+def aws(authority: CertificateAuthority) -> Iterator[FakeAws]:
     with FakeAws(authority) as fake:
         yield fake
 
@@ -98,7 +98,7 @@ def test_a_mint_without_threads_says_so(user: dict[str, str], number: int) -> No
 
 @pytest.mark.parametrize("settings", ['credential = "azure-cli"\n', ""], ids=["chosen", "found"])
 def test_a_tool_that_cannot_be_started_for_lack_of_processes(
-    authority: Authority, user: dict[str, str], home: Path, settings: str
+    authority: CertificateAuthority, user: dict[str, str], home: Path, settings: str
 ) -> None:
     """`az` is there and somebody is logged in: that no process is to be had is not said to be its absence."""
     tools = home / "tools"

@@ -19,7 +19,8 @@ from credhelpers import cache as caches
 from credhelpers.cache import TokenCache
 from credhelpers.cached_token import CachedToken, Failure
 from credhelpers.credential import INFINITY, Credential
-from credhelpers.errors import DeadlinePassed, HelperError, NotFound, Unavailable, Unsupported
+from credhelpers.errors import DeadlinePassed, HelperError, NotFound, NotMine, Unavailable, Unsupported
+from credhelpers.hosts import Authority
 from credhelpers.minted import Minted
 from credhelpers.sources.ecr import Ecr
 from tests.fakes import source as fakes
@@ -92,18 +93,18 @@ def test_the_cache_is_off_where_the_original_s_variable_says_so(source: Source, 
     """Who switched off the cache of the helper that this one replaces wants no token on disk here either."""
     for value, minted in ((b"1", 2), (b"", 3)):
         helper = Minted(source, environ | {b"FAKE_UNCACHED": value})
-        helper.get(_HOST)
-        helper.get(_HOST)
+        helper.get(Authority(_HOST))
+        helper.get(Authority(_HOST))
         assert source.minted == minted
 
 
 def test_the_second_call_is_ready(helper: Minted, source: Source) -> None:
     """The first mints, and what it brought answers the next without the source."""
-    assert helper.ready(_HOST) is None
-    assert _secret(helper.get(_HOST)) == "token-1"
-    assert _secret(helper.ready(_HOST)) == "token-1"
-    assert _secret(helper.ready(f"https://{_HOST.upper()}:443/team/app")) == "token-1"
-    assert _secret(helper.get(_HOST)) == "token-1"
+    assert helper.ready(Authority(_HOST)) is None
+    assert _secret(helper.get(Authority(_HOST))) == "token-1"
+    assert _secret(helper.ready(Authority(_HOST))) == "token-1"
+    assert _secret(helper.ready(Authority(f"https://{_HOST.upper()}:443/team/app"))) == "token-1"
+    assert _secret(helper.get(Authority(_HOST))) == "token-1"
     assert source.minted == 1
     assert helper.manual == source.manual
 
@@ -114,8 +115,8 @@ def test_the_second_call_is_ready(helper: Minted, source: Source) -> None:
 @pytest.mark.parametrize("verb", ["ready", "get", "refresh"])
 def test_a_stranger_gets_nothing(verb: str, server: str, helper: Minted, source: Source, tmp_path: Path) -> None:
     """P31: not found, no mint, and not even a look into the cache."""
-    with pytest.raises(NotFound):
-        getattr(helper, verb)(server)
+    with pytest.raises(NotMine):
+        getattr(helper, verb)(Authority(server))
     assert source.minted == 0
     assert not (tmp_path / "cache").exists()
 
@@ -137,21 +138,21 @@ def test_a_token_ages(
     passed: int, ready: str | None, got: str, mints: int, *, helper: Minted, source: Source, clock: Clock
 ) -> None:
     """CI-10: answered from the cache until it is due, minted again from then on, and never served expired."""
-    helper.get(_HOST)
+    helper.get(Authority(_HOST))
     clock.now += passed
-    assert _secret(helper.ready(_HOST)) == ready
-    assert _secret(helper.get(_HOST)) == got
+    assert _secret(helper.ready(Authority(_HOST))) == ready
+    assert _secret(helper.get(Authority(_HOST))) == got
     assert source.minted == mints
 
 
 def test_a_token_is_shared_by_the_hosts_of_a_scope(helper: Minted, source: Source) -> None:
     """The second host finds the first one's token, and from then on it is ready for both."""
-    helper.get(_HOST)
-    assert helper.ready(_SISTER) is None, "nobody asked for it yet, so it may have been erased"
-    assert _secret(helper.get(_SISTER)) == "token-1"
-    assert _secret(helper.ready(_SISTER)) == "token-1"
-    assert _secret(helper.ready(_HOST)) == "token-1"
-    assert _secret(helper.get(_OTHER)) == "token-2"
+    helper.get(Authority(_HOST))
+    assert helper.ready(Authority(_SISTER)) is None, "nobody asked for it yet, so it may have been erased"
+    assert _secret(helper.get(Authority(_SISTER))) == "token-1"
+    assert _secret(helper.ready(Authority(_SISTER))) == "token-1"
+    assert _secret(helper.ready(Authority(_HOST))) == "token-1"
+    assert _secret(helper.get(Authority(_OTHER))) == "token-2"
     assert source.minted == 2
     assert helper.list() == {_HOST: "user", _SISTER: "user", _OTHER: "user"}
 
@@ -160,10 +161,10 @@ def test_soft_expiry_is_spread(helper: Minted, source: Source, clock: Clock) -> 
     """A tenth of the time to it, either way, so that a fleet does not renew as one."""
     softs = []
     for _ in range(300):
-        credential = helper.get(_HOST)
+        credential = helper.get(Authority(_HOST))
         softs.append(credential.soft - clock.now)
         assert credential.hard == clock.now + 200
-        helper.erase(_HOST)
+        helper.erase(Authority(_HOST))
         clock.now += 1
     assert min(softs) >= 90
     assert max(softs) <= 110
@@ -174,18 +175,18 @@ def test_soft_expiry_is_spread(helper: Minted, source: Source, clock: Clock) -> 
 def test_what_does_not_age_is_cached_too(helper: Minted, source: Source, clock: Clock) -> None:
     """Infinity has neither a tenth nor digits."""
     source.life = (INFINITY, INFINITY, INFINITY)
-    helper.get(_HOST)
+    helper.get(Authority(_HOST))
     clock.now += 1e8
-    assert _secret(helper.ready(_HOST)) == "token-1"
+    assert _secret(helper.ready(Authority(_HOST))) == "token-1"
 
 
 def test_a_token_that_comes_expired_is_an_error(helper: Minted, source: Source, clock: Clock) -> None:
     """A clock that is wrong by hours is named, and nothing is kept."""
     source.life = (-30.0, -20.0, -10.0)
     with pytest.raises(Unavailable, match="expired by this machine's clock") as raised:
-        helper.get(_HOST)
+        helper.get(Authority(_HOST))
     assert "date -u" in raised.value.hint
-    assert helper.ready(_HOST) is None
+    assert helper.ready(Authority(_HOST)) is None
 
 
 @pytest.mark.parametrize(
@@ -202,18 +203,18 @@ def test_a_failure_is_remembered_for_a_while(
     """Twenty pulls from a dead registry wait once, hear the same, and ask again afterwards."""
     source.error, source.takes = error, takes
     with pytest.raises(type(error)):
-        helper.get(_HOST)
+        helper.get(Authority(_HOST))
     for passed in (0.0, remembered - 0.01):
         clock.now += passed
         with pytest.raises(type(error)) as raised:
-            helper.get(_SISTER)
+            helper.get(Authority(_SISTER))
         assert (raised.value.message, raised.value.hint) == (error.message, error.hint)
     assert source.minted == 1
     source.error = None
     clock.now += 0.02
-    assert helper.ready(_HOST) is None
-    assert helper.ready(_SISTER) is None
-    assert _secret(helper.get(_HOST)) == "token-2"
+    assert helper.ready(Authority(_HOST)) is None
+    assert helper.ready(Authority(_SISTER)) is None
+    assert _secret(helper.get(Authority(_HOST))) == "token-2"
 
 
 @pytest.mark.parametrize("error", [Unavailable("it rains", "wait"), NotFound()])
@@ -223,9 +224,9 @@ def test_a_remembered_failure_is_ready(
     """Nineteen of twenty pulls from a dead registry hear of it for the price of a hit: no lock, no configuration."""
     source.error, source.takes = error, 1.0
     with pytest.raises(type(error)):
-        helper.get(_HOST)
+        helper.get(Authority(_HOST))
     with pytest.raises(type(error)):
-        helper.get(_SISTER)
+        helper.get(Authority(_SISTER))
 
     def fail(*_: object) -> None:
         raise AssertionError
@@ -234,7 +235,7 @@ def test_a_remembered_failure_is_ready(
     monkeypatch.setattr(source, "minter", fail)
     for host in (_HOST, _SISTER):
         with pytest.raises(type(error)) as raised:
-            helper.ready(host)
+            helper.ready(Authority(host))
         assert (raised.value.message, raised.value.hint) == (error.message, error.hint)
 
 
@@ -245,19 +246,19 @@ def test_a_failure_ends_for_all_hosts_of_an_order(end: str, helper: Minted, sour
     source.error, source.takes = Unavailable("it rains"), 9.0
     for host in (_HOST, _SISTER, _OTHER):
         with pytest.raises(Unavailable):
-            helper.get(host)
+            helper.get(Authority(host))
     source.error = None
     if end == "an erase":
-        helper.erase(_SISTER)
+        helper.erase(Authority(_SISTER))
     else:
-        mint = source.minter(_HOST if "first" in end else _SISTER)
+        mint = source.minter(Authority(_HOST if "first" in end else _SISTER))
         cache.save(mint.token_key, _HOST if "first" in end else _SISTER, mint.mint(), source.clock.now)
-    assert helper.ready(_HOST) is None
-    assert helper.ready(_SISTER) is None
+    assert helper.ready(Authority(_HOST)) is None
+    assert helper.ready(Authority(_SISTER)) is None
     with pytest.raises(Unavailable):
-        helper.ready(_OTHER)
+        helper.ready(Authority(_OTHER))
     source.clock.now += 0.01
-    assert _secret(helper.get(_HOST)) == _secret(helper.get(_SISTER))
+    assert _secret(helper.get(Authority(_HOST))) == _secret(helper.get(Authority(_SISTER)))
 
 
 def test_a_failed_mint_of_a_changed_identity_is_not_remembered(helper: Minted, source: Source) -> None:
@@ -268,29 +269,29 @@ def test_a_failed_mint_of_a_changed_identity_is_not_remembered(helper: Minted, s
 
     source.error, source.takes, source.meanwhile = Unavailable("it rains"), 9.0, change
     with pytest.raises(Unavailable):
-        helper.get(_HOST)
+        helper.get(Authority(_HOST))
     for environ in ({b"FAKE_IDENTITY": b"other"}, {}):
         source.environ = environ
-        assert helper.ready(_HOST) is None
+        assert helper.ready(Authority(_HOST)) is None
 
 
 def test_a_failure_of_another_clock_is_not_remembered(helper: Minted, source: Source, clock: Clock) -> None:
     """Else a clock set back by four minutes would keep it for as long."""
     source.error, source.takes = Unavailable("it rains"), 9.0
     with pytest.raises(Unavailable):
-        helper.get(_HOST)
+        helper.get(Authority(_HOST))
     clock.now -= 240
     source.error = None
-    assert _secret(helper.get(_HOST)) == "token-2"
+    assert _secret(helper.get(Authority(_HOST))) == "token-2"
 
 
 def test_the_deadline_is_remembered_as_a_failure(helper: Minted, source: Source) -> None:
     """A source that hangs is not waited for by the next call too."""
     source.error, source.takes = DeadlinePassed(), 9.5
     with pytest.raises(DeadlinePassed):
-        helper.get(_HOST)
+        helper.get(Authority(_HOST))
     with pytest.raises(Unavailable, match="no answer within the time limit"):
-        helper.get(_HOST)
+        helper.get(Authority(_HOST))
     assert source.minted == 1
 
 
@@ -300,39 +301,39 @@ def test_a_shortage_is_not_remembered(helper: Minted, source: Source, error: Exc
     source.error, source.takes = Unavailable("it rains"), 3.0
     source.error.__context__ = error
     with pytest.raises(Unavailable):
-        helper.get(_HOST)
+        helper.get(Authority(_HOST))
     source.error = None
-    assert helper.ready(_HOST) is None
-    assert _secret(helper.get(_HOST)) == "token-2"
+    assert helper.ready(Authority(_HOST)) is None
+    assert _secret(helper.get(Authority(_HOST))) == "token-2"
 
 
 def test_a_defect_is_not_remembered(helper: Minted, source: Source) -> None:
     """What nobody expected goes out as it is, and the lock is free again."""
     source.error = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
-        helper.get(_HOST)
+        helper.get(Authority(_HOST))
     source.error = None
-    assert _secret(helper.get(_HOST)) == "token-2"
+    assert _secret(helper.get(Authority(_HOST))) == "token-2"
 
 
 def test_a_renewal_pauses_after_a_failure(helper: Minted, source: Source, clock: Clock) -> None:
     """An ageing token is good; the backend is asked once a minute at most, and a success ends the pauses."""
-    helper.get(_HOST)
+    helper.get(Authority(_HOST))
     clock.now += 120
     source.error = Unavailable("it rains")
     with pytest.raises(Unavailable):
-        helper.refresh(_HOST)
+        helper.refresh(Authority(_HOST))
     for _ in range(5):
-        helper.refresh(_HOST)
+        helper.refresh(Authority(_HOST))
     clock.now += 59
-    helper.refresh(_HOST)
+    helper.refresh(Authority(_HOST))
     assert source.minted == 2
-    assert _secret(helper.ready(_HOST)) == "token-1", "served meanwhile"
+    assert _secret(helper.ready(Authority(_HOST))) == "token-1", "served meanwhile"
     source.error = None
     clock.now += 2
-    helper.refresh(_HOST)
-    assert _secret(helper.ready(_HOST)) == "token-3"
-    helper.refresh(_HOST)
+    helper.refresh(Authority(_HOST))
+    assert _secret(helper.ready(Authority(_HOST))) == "token-3"
+    helper.refresh(Authority(_HOST))
     assert source.minted == 3, "somebody has just done it"
 
 
@@ -340,14 +341,14 @@ def test_a_renewal_is_left_to_the_one_who_does_it(
     helper: Minted, source: Source, cache: TokenCache, clock: Clock
 ) -> None:
     """Single flight: whoever does not get the lock does nothing."""
-    helper.get(_HOST)
+    helper.get(Authority(_HOST))
     clock.now += 120
-    lock = cache.lock(source.minter(_HOST).token_key)
+    lock = cache.lock(source.minter(Authority(_HOST)).token_key)
     assert lock is not None
-    helper.refresh(_HOST)
+    helper.refresh(Authority(_HOST))
     assert source.minted == 1
     lock.release()
-    helper.refresh(_HOST)
+    helper.refresh(Authority(_HOST))
     assert source.minted == 2
 
 
@@ -355,7 +356,7 @@ def test_a_call_waits_for_another_and_takes_its_token(
     helper: Minted, source: Source, cache: TokenCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the other host is not yet among those of the token: it holds no lock, so it changes nothing."""
-    key = source.minter(_HOST).token_key
+    key = source.minter(Authority(_HOST)).token_key
     lock = cache.lock(key)
     assert lock is not None
     polls = []
@@ -368,22 +369,22 @@ def test_a_call_waits_for_another_and_takes_its_token(
             cache.save(key, _SISTER, Credential("user", "theirs", soft=now + 9, hard=now + 9, expires=now + 9), now)
 
     monkeypatch.setattr("credhelpers.tokens.sleep", sleep)
-    assert _secret(helper.get(_HOST)) == "theirs"
+    assert _secret(helper.get(Authority(_HOST))) == "theirs"
     assert (len(polls), source.minted) == (3, 0)
     cached = cache.load(key)
     assert isinstance(cached, CachedToken)
     assert cached.hosts == (_SISTER,)
-    assert helper.ready(_HOST) is None
+    assert helper.ready(Authority(_HOST)) is None
     lock.release()
-    assert _secret(helper.get(_HOST)) == "theirs"
-    assert _secret(helper.ready(_HOST)) == "theirs", "now it held the lock"
+    assert _secret(helper.get(Authority(_HOST))) == "theirs"
+    assert _secret(helper.ready(Authority(_HOST))) == "theirs", "now it held the lock"
 
 
 def test_a_call_hears_the_failure_of_another(
     helper: Minted, source: Source, cache: TokenCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not try by itself what has just failed."""
-    key = source.minter(_HOST).token_key
+    key = source.minter(Authority(_HOST)).token_key
     lock = cache.lock(key)
     assert lock is not None
     monkeypatch.setattr(
@@ -392,17 +393,17 @@ def test_a_call_hears_the_failure_of_another(
     )
     for verb in (helper.get, helper.ready):
         with pytest.raises(Unavailable, match=r"^theirs$"):
-            verb(_HOST)
+            verb(Authority(_HOST))
     assert source.minted == 0
     lock.release()
 
 
 def test_a_call_does_not_wait_for_ever(helper: Minted, source: Source, cache: TokenCache, clock: Clock) -> None:
     """CO-5: after four seconds it mints for itself."""
-    lock = cache.lock(source.minter(_HOST).token_key)
+    lock = cache.lock(source.minter(Authority(_HOST)).token_key)
     assert lock is not None
     started = clock.now
-    assert _secret(helper.get(_HOST)) == "token-1"
+    assert _secret(helper.get(Authority(_HOST))) == "token-1"
     assert 4 <= clock.now - started < 4.1
     lock.release()
 
@@ -411,11 +412,11 @@ def test_one_of_those_who_have_waited_goes_before_the_others(
     helper: Minted, source: Source, cache: TokenCache, clock: Clock
 ) -> None:
     """CO-5: a stopped holder costs one mint, not one for each who waits; two of them hold nobody for ever."""
-    key = source.minter(_HOST).token_key
+    key = source.minter(Authority(_HOST)).token_key
     locks = [cache.lock(key), cache.lock(key, is_second=True)]
     assert all(locks)
     started = clock.now
-    assert _secret(helper.get(_HOST)) == "token-1"
+    assert _secret(helper.get(Authority(_HOST))) == "token-1"
     assert 6 <= clock.now - started < 6.2
     for lock in locks:
         assert lock is not None
@@ -433,7 +434,7 @@ def test_what_another_process_got_meanwhile_answers(
     def meanwhile() -> None:
         life = clock.now + 9
         cache.save(
-            source.minter(_HOST).token_key,
+            source.minter(Authority(_HOST)).token_key,
             _SISTER,
             Credential("u", "theirs", soft=life, hard=life, expires=life),
             clock.now,
@@ -441,8 +442,8 @@ def test_what_another_process_got_meanwhile_answers(
         raise error
 
     source.meanwhile = meanwhile
-    assert _secret(helper.get(_HOST)) == "theirs"
-    assert cache.failure(source.minter(_HOST).token_key) is None
+    assert _secret(helper.get(Authority(_HOST))) == "theirs"
+    assert cache.failure(source.minter(Authority(_HOST)).token_key) is None
 
 
 def test_a_reason_is_not_replaced_by_the_clocks_word(
@@ -452,13 +453,13 @@ def test_a_reason_is_not_replaced_by_the_clocks_word(
 
     def meanwhile() -> None:
         clock.now += 8
-        cache.save_failure(source.minter(_HOST).token_key, Failure(Unavailable("theirs"), clock.now, 7))
+        cache.save_failure(source.minter(Authority(_HOST)).token_key, Failure(Unavailable("theirs"), clock.now, 7))
         raise DeadlinePassed
 
     source.meanwhile = meanwhile
     for verb in (helper.get, helper.ready):
         with pytest.raises(Unavailable, match=r"^theirs$"):
-            verb(_HOST)
+            verb(Authority(_HOST))
     assert source.minted == 1
 
 
@@ -471,11 +472,11 @@ def test_an_identity_that_changed_during_the_mint_is_not_mixed_up(
         source.environ = {b"FAKE_IDENTITY": b"other"}
 
     source.meanwhile = change
-    assert _secret(helper.get(_HOST)) == "token-1"
+    assert _secret(helper.get(Authority(_HOST))) == "token-1"
     source.meanwhile = lambda: None
-    assert helper.ready(_HOST) is None
+    assert helper.ready(Authority(_HOST)) is None
     source.environ = {}
-    assert helper.ready(_HOST) is None
+    assert helper.ready(Authority(_HOST)) is None
 
 
 @pytest.mark.parametrize("state", ["cold", "kept", "failed"])
@@ -485,7 +486,7 @@ def test_an_identity_that_changed_while_waiting_is_not_mixed_up(
     """CI-7: a profile switched, by a link, between the first look and the lock, and switched back later."""
     one, other = {b"FAKE_IDENTITY": b"one"}, {b"FAKE_IDENTITY": b"other"}
     source.environ = one
-    minter = source.minter(_HOST)
+    minter = source.minter(Authority(_HOST))
     lock = cache.lock(minter.token_key)
     assert lock is not None
 
@@ -504,14 +505,15 @@ def test_an_identity_that_changed_while_waiting_is_not_mixed_up(
     monkeypatch.setattr("credhelpers.tokens.sleep", sleep)
     if state == "failed":
         with pytest.raises(Unavailable, match="of one"):
-            helper.get(_HOST)
+            helper.get(Authority(_HOST))
     else:
-        helper.get(_HOST)
+        helper.get(Authority(_HOST))
     for environ in (other, one):
         source.environ = environ
-        assert helper.ready(_HOST) is None, "no copy of either under the key of the other"
+        assert helper.ready(Authority(_HOST)) is None, "no copy of either under the key of the other"
     assert isinstance(
-        cache.load(source.minter(_HOST).token_key), {"cold": type(None), "kept": CachedToken, "failed": Failure}[state]
+        cache.load(source.minter(Authority(_HOST)).token_key),
+        {"cold": type(None), "kept": CachedToken, "failed": Failure}[state],
     )
 
 
@@ -521,41 +523,41 @@ def test_a_host_that_lost_its_owner_during_the_mint_is_answered_once(
     """The configuration that made an alias ours was removed meanwhile: the answer goes out and is not kept."""
 
     def disown() -> None:
-        def host_key(server: str) -> str:
-            raise NotFound
+        def host_key(authority: Authority) -> str:
+            raise NotMine
 
         monkeypatch.setattr(source, "host_key", host_key)
 
     source.meanwhile = disown
-    assert _secret(helper.get(_HOST)) == "token-1"
+    assert _secret(helper.get(Authority(_HOST))) == "token-1"
     monkeypatch.undo()
-    assert helper.ready(_HOST) is None
+    assert helper.ready(Authority(_HOST)) is None
 
 
 def test_identities_do_not_share(helper: Minted, source: Source) -> None:
     """CI-7: neither a hit nor a list shows the token of another."""
-    helper.get(_HOST)
+    helper.get(Authority(_HOST))
     source.environ = {b"FAKE_IDENTITY": b"other"}
-    assert helper.ready(_HOST) is None
+    assert helper.ready(Authority(_HOST)) is None
     assert helper.list() == {}
-    assert _secret(helper.get(_HOST)) == "token-2"
+    assert _secret(helper.get(Authority(_HOST))) == "token-2"
     assert helper.list() == {_HOST: "user"}
     source.environ = {}
-    assert _secret(helper.ready(_HOST)) == "token-1"
+    assert _secret(helper.ready(Authority(_HOST))) == "token-1"
 
 
 def test_list_leaves_out_what_is_not_owned_any_more(
     helper: Minted, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host of an older configuration, and a token that has expired."""
-    helper.get(_HOST)
-    helper.get(_OTHER)
+    helper.get(Authority(_HOST))
+    helper.get(Authority(_OTHER))
     true_key = source.host_key
 
-    def host_key(server: str) -> str:
-        if server == _OTHER:
-            raise NotFound
-        return true_key(server)
+    def host_key(authority: Authority) -> str:
+        if authority.host == _OTHER:
+            raise NotMine
+        return true_key(authority)
 
     monkeypatch.setattr(source, "host_key", host_key)
     assert helper.list() == {_HOST: "user"}
@@ -565,77 +567,77 @@ def test_list_leaves_out_what_is_not_owned_any_more(
 
 def test_erase_forgets_the_token_and_the_failure(helper: Minted, source: Source) -> None:
     """CI-9, P20: the next call mints anew, whatever was remembered, and nothing to forget is success."""
-    helper.erase(_HOST)
-    helper.erase("ghcr.io")
-    helper.get(_HOST)
-    helper.get(_SISTER)
-    helper.erase(_SISTER)
-    assert helper.ready(_SISTER) is None
-    assert helper.ready(_HOST) is None, "the token is one, and it is gone"
+    helper.erase(Authority(_HOST))
+    helper.erase(Authority("ghcr.io"))
+    helper.get(Authority(_HOST))
+    helper.get(Authority(_SISTER))
+    helper.erase(Authority(_SISTER))
+    assert helper.ready(Authority(_SISTER)) is None
+    assert helper.ready(Authority(_HOST)) is None, "the token is one, and it is gone"
     assert helper.list() == {}
     source.error, source.takes = Unavailable("it rains"), 5.0
     with pytest.raises(Unavailable):
-        helper.get(_HOST)
-    helper.erase(_HOST)
+        helper.get(Authority(_HOST))
+    helper.erase(Authority(_HOST))
     source.error = None
-    assert _secret(helper.get(_HOST)) == "token-3"
+    assert _secret(helper.get(Authority(_HOST))) == "token-3"
 
 
 def test_a_host_does_not_keep_what_was_erased_for_another(helper: Minted, source: Source, clock: Clock) -> None:
     """Also where the hosts are at different tokens of the order, and only one of them has seen the youngest."""
-    helper.get(_HOST)
-    helper.get(_SISTER)
+    helper.get(Authority(_HOST))
+    helper.get(Authority(_SISTER))
     clock.now += 120
-    helper.refresh(_HOST)
-    assert _secret(helper.ready(_HOST)) == "token-2"
-    assert _secret(helper.ready(_SISTER)) == "token-1"
-    helper.erase(_SISTER)
-    assert helper.ready(_SISTER) is None
-    assert helper.ready(_HOST) is None
+    helper.refresh(Authority(_HOST))
+    assert _secret(helper.ready(Authority(_HOST))) == "token-2"
+    assert _secret(helper.ready(Authority(_SISTER))) == "token-1"
+    helper.erase(Authority(_SISTER))
+    assert helper.ready(Authority(_SISTER)) is None
+    assert helper.ready(Authority(_HOST)) is None
     clock.now += 0.01
-    assert _secret(helper.get(_SISTER)) == "token-3"
+    assert _secret(helper.get(Authority(_SISTER))) == "token-3"
     assert helper.list() == {_SISTER: "user"}
 
 
 def test_a_renewal_of_one_host_serves_the_next(helper: Minted, source: Source, clock: Clock) -> None:
     """The second host's own token is ageing, but the minter's is new: no mint, and it is ready."""
-    helper.get(_HOST)
-    helper.get(_SISTER)
+    helper.get(Authority(_HOST))
+    helper.get(Authority(_SISTER))
     clock.now += 120
-    helper.refresh(_HOST)
-    helper.refresh(_SISTER)
+    helper.refresh(Authority(_HOST))
+    helper.refresh(Authority(_SISTER))
     assert source.minted == 2
-    assert _secret(helper.ready(_SISTER)) == "token-2"
+    assert _secret(helper.ready(Authority(_SISTER))) == "token-2"
     clock.now += 120
-    helper.refresh(_SISTER)
-    assert _secret(helper.ready(_HOST)) == "token-2"
-    assert _secret(helper.ready(_SISTER)) == "token-3"
+    helper.refresh(Authority(_SISTER))
+    assert _secret(helper.ready(Authority(_HOST))) == "token-2"
+    assert _secret(helper.ready(Authority(_SISTER))) == "token-3"
 
 
 def test_list_names_what_get_answers(helper: Minted, source: Source, clock: Clock) -> None:
     """Not a host whose copy has expired though its minter's token lives, nor one that somebody else asked for."""
-    helper.get(_HOST)
-    helper.get(_SISTER)
-    helper.get(_OTHER)
+    helper.get(Authority(_HOST))
+    helper.get(Authority(_SISTER))
+    helper.get(Authority(_OTHER))
     clock.now += 250
     assert helper.list() == {_HOST: "user", _SISTER: "user", _OTHER: "user"}, "due, and the last resort"
-    helper.refresh(_HOST)
+    helper.refresh(Authority(_HOST))
     clock.now += 100
     assert helper.list() == {_HOST: "user"}
     source.error = Unavailable("it rains")
     for host in helper.list():
-        assert _secret(helper.ready(host)) == "token-3"
-    helper.erase(_HOST)
+        assert _secret(helper.ready(Authority(host))) == "token-3"
+    helper.erase(Authority(_HOST))
     assert helper.list() == {}
 
 
 def test_erase_reaches_every_identity(helper: Minted, source: Source) -> None:
     """`docker logout` under one profile leaves no token of another for this host."""
-    helper.get(_HOST)
+    helper.get(Authority(_HOST))
     source.environ = {b"FAKE_IDENTITY": b"other"}
-    helper.erase(_HOST)
+    helper.erase(Authority(_HOST))
     source.environ = {}
-    assert helper.ready(_HOST) is None
+    assert helper.ready(Authority(_HOST)) is None
 
 
 @pytest.mark.parametrize("erased", [_HOST, _SISTER, _OTHER])
@@ -645,33 +647,33 @@ def test_erase_wins_over_a_mint_in_flight(erased: str, helper: Minted, source: S
     Whichever host is erased: nobody knows yet which ones the token will answer for.
     """
     source.takes = 1.0
-    source.meanwhile = lambda: helper.erase(erased)
-    assert _secret(helper.get(_HOST)) == "token-1"
+    source.meanwhile = lambda: helper.erase(Authority(erased))
+    assert _secret(helper.get(Authority(_HOST))) == "token-1"
     source.meanwhile = lambda: None
-    assert helper.ready(_HOST) is None
-    assert cache.load(source.minter(_HOST).token_key) is None
+    assert helper.ready(Authority(_HOST)) is None
+    assert cache.load(source.minter(Authority(_HOST)).token_key) is None
     assert helper.list() == {}
     source.clock.now += 0.01
-    assert _secret(helper.get(_HOST)) == "token-2"
-    assert _secret(helper.ready(_HOST)) == "token-2"
+    assert _secret(helper.get(Authority(_HOST))) == "token-2"
+    assert _secret(helper.ready(Authority(_HOST))) == "token-2"
 
 
 def test_an_erase_of_one_host_does_not_stop_the_sharing_of_another(helper: Minted, source: Source) -> None:
     """A token that was minted before somebody erased something else goes on answering for new hosts."""
-    helper.get(_HOST)
+    helper.get(Authority(_HOST))
     source.clock.now += 5
-    helper.erase(_OTHER)
+    helper.erase(Authority(_OTHER))
     source.clock.now += 1
-    helper.get(_SISTER)
-    assert _secret(helper.ready(_SISTER)) == "token-1"
+    helper.get(Authority(_SISTER))
+    assert _secret(helper.ready(Authority(_SISTER))) == "token-1"
 
 
 def test_store_keeps_nothing(helper: Minted, tmp_path: Path) -> None:
     """`docker login` to an own registry succeeds; to another one it says which helper keeps passwords."""
-    helper.store(_HOST, Credential("u", "typed"))
+    helper.store(Authority(_HOST), Credential("u", "typed"))
     assert not (tmp_path / "cache").exists()
     with pytest.raises(Unsupported, match="keeps no passwords") as raised:
-        helper.store("ghcr.io", Credential("u", "typed"))
+        helper.store(Authority("ghcr.io"), Credential("u", "typed"))
     assert "credsStore" in raised.value.hint
     assert "typed" not in raised.value.message + raised.value.hint
 
@@ -679,11 +681,11 @@ def test_store_keeps_nothing(helper: Minted, tmp_path: Path) -> None:
 def test_without_a_cache_every_call_mints(source: Source) -> None:
     """No home: slower, and the same answers."""
     helper = Minted(source, {})
-    assert [_secret(helper.get(_HOST)) for _ in range(2)] == ["token-1", "token-2"]
-    assert helper.ready(_HOST) is None
-    helper.refresh(_HOST)
+    assert [_secret(helper.get(Authority(_HOST))) for _ in range(2)] == ["token-1", "token-2"]
+    assert helper.ready(Authority(_HOST)) is None
+    helper.refresh(Authority(_HOST))
     assert helper.list() == {}
-    helper.erase(_HOST)
+    helper.erase(Authority(_HOST))
 
 
 def test_any_order_of_events_keeps_the_promises(  # noqa: C901 - a walk has as many branches as there are steps
@@ -709,11 +711,11 @@ def test_any_order_of_events_keeps_the_promises(  # noqa: C901 - a walk has as m
         host = chance.choice((_HOST, _SISTER, _OTHER))
         try:
             if act <= 2:
-                learn(helper.get(host))
-            elif act <= 4 and (ready := helper.ready(host)):
+                learn(helper.get(Authority(host)))
+            elif act <= 4 and (ready := helper.ready(Authority(host))):
                 learn(ready)
             elif act == 5:
-                helper.refresh(host)
+                helper.refresh(Authority(host))
             elif act == 6:
                 clock.now += chance.choice((0.5, 10, 60, 150, 400, -50, -500))
                 end = {secret: moment for secret, moment in end.items() if moment > clock.now}
@@ -721,13 +723,13 @@ def test_any_order_of_events_keeps_the_promises(  # noqa: C901 - a walk has as m
                 source.environ = {b"FAKE_IDENTITY": chance.choice((b"x", b"y"))}
                 source.error = chance.choice((None, None, Unavailable("it rains"), NotFound()))
             elif act == 8 and chance.random() < 0.3:
-                if ready := helper.ready(host):
+                if ready := helper.ready(Authority(host)):
                     erased.add(_secret(ready) or "")
-                helper.erase(host)
-                assert helper.ready(host) is None
+                helper.erase(Authority(host))
+                assert helper.ready(Authority(host)) is None
             elif act == 9:
                 for listed in helper.list():
-                    answer = helper.ready(listed)
+                    answer = helper.ready(Authority(listed))
                     assert answer, "listed, and not answered"
                     learn(answer)
         except (NotFound, Unavailable):
@@ -751,8 +753,8 @@ class Configured(Ecr):
         super().__init__(environ)
         self.minted = 0
 
-    def minter(self, server: str) -> fakes.FakeMinter:  # type: ignore[override] # the part of it that `Minted` uses
-        return fakes.FakeMinter(super().minter(server).token_key, self.mint)
+    def minter(self, authority: Authority) -> fakes.FakeMinter:  # type: ignore[override] # the part of it that `Minted` uses
+        return fakes.FakeMinter(super().minter(authority).token_key, self.mint)
 
     def mint(self, old: Credential | None = None) -> Credential:
         self.minted += 1
@@ -788,17 +790,17 @@ def user(home: Path) -> User:
 
 def test_a_configuration_file_that_appears_is_a_miss(user: User) -> None:
     """A profile that was chosen after the first pull counts from the next one on; without effect it mints nothing."""
-    user.helper.get(_ACCOUNT_HOST)
+    user.helper.get(Authority(_ACCOUNT_HOST))
     user.write("*.dkr.ecr.us-east-1.amazonaws.com profile=other")
-    assert user.helper.ready(_ACCOUNT_HOST) is None
+    assert user.helper.ready(Authority(_ACCOUNT_HOST)) is None
     assert user.helper.list() == {}, "what `get` cannot answer by itself"
-    assert _secret(user.helper.get(_ACCOUNT_HOST)) == "token-1", "the identity is the same"
-    assert _secret(user.helper.ready(_ACCOUNT_HOST)) == "token-1"
+    assert _secret(user.helper.get(Authority(_ACCOUNT_HOST))) == "token-1", "the identity is the same"
+    assert _secret(user.helper.ready(Authority(_ACCOUNT_HOST))) == "token-1"
     user.write(f"{_ACCOUNT_HOST} profile=prod")
-    assert user.helper.ready(_ACCOUNT_HOST) is None
-    assert _secret(user.helper.get(_ACCOUNT_HOST)) == "token-2"
+    assert user.helper.ready(Authority(_ACCOUNT_HOST)) is None
+    assert _secret(user.helper.get(Authority(_ACCOUNT_HOST))) == "token-2"
     user.file.unlink()
-    assert _secret(user.helper.ready(_ACCOUNT_HOST)) == "token-1", "as before"
+    assert _secret(user.helper.ready(Authority(_ACCOUNT_HOST))) == "token-1", "as before"
 
 
 def test_hosts_share_a_token_where_they_have_the_same_settings(user: User) -> None:
@@ -806,41 +808,41 @@ def test_hosts_share_a_token_where_they_have_the_same_settings(user: User) -> No
     user.write(
         f"{_ACCOUNT_SISTER} profile=other", f"{_ALIAS} account=333322221111 region=eu-west-1", "*.on.aws profile=x"
     )
-    secrets = {host: _secret(user.helper.get(host)) for host in (_ACCOUNT_HOST, _ACCOUNT_SISTER, _ALIAS)}
+    secrets = {host: _secret(user.helper.get(Authority(host))) for host in (_ACCOUNT_HOST, _ACCOUNT_SISTER, _ALIAS)}
     assert secrets == {_ACCOUNT_HOST: "token-1", _ACCOUNT_SISTER: "token-2", _ALIAS: "token-1"}
     assert user.helper.list() == dict.fromkeys(secrets, "AWS")
-    user.helper.erase(_ALIAS)
+    user.helper.erase(Authority(_ALIAS))
     assert user.helper.list() == {_ACCOUNT_SISTER: "AWS"}
 
 
 def test_a_configuration_that_breaks_is_an_error_and_not_the_old_token(user: User) -> None:
     """The cached token is of the settings before, and nobody knows what the new ones were to be."""
     user.write(f"{_ACCOUNT_HOST} profile=prod")
-    user.helper.get(_ACCOUNT_HOST)
+    user.helper.get(Authority(_ACCOUNT_HOST))
     user.write(f"{_ACCOUNT_HOST} profle=prod")
-    assert user.helper.ready(_ACCOUNT_HOST) is None
+    assert user.helper.ready(Authority(_ACCOUNT_HOST)) is None
     for verb in (user.helper.get, user.helper.refresh):
         with pytest.raises(Unavailable, match=r"^config\.toml: line 4: unknown key `profle`$") as raised:
-            verb(_ACCOUNT_HOST)
+            verb(Authority(_ACCOUNT_HOST))
         assert "`profile`" in raised.value.hint
     assert user.helper.list() == {}
-    user.helper.erase(_ACCOUNT_HOST)
+    user.helper.erase(Authority(_ACCOUNT_HOST))
     user.write(f"{_ACCOUNT_HOST} profile=prod")
-    assert _secret(user.helper.get(_ACCOUNT_HOST)) == "token-2", "erased while the file was broken"
+    assert _secret(user.helper.get(Authority(_ACCOUNT_HOST))) == "token-2", "erased while the file was broken"
 
 
 def test_an_alias_is_nobodys_without_its_entry(user: User) -> None:
     """Neither its cached token nor its name is ours when the file that owned it has gone."""
     user.write(f"{_ALIAS} account=111122223333 region=eu-west-1")
-    user.helper.get(_ALIAS)
+    user.helper.get(Authority(_ALIAS))
     user.write(f"{_ACCOUNT_HOST} profile=prod")
     with pytest.raises(NotFound):
-        user.helper.get(_ALIAS)
+        user.helper.get(Authority(_ALIAS))
     assert user.helper.list() == {}
     user.file.unlink()
     for verb in (user.helper.ready, user.helper.get, user.helper.refresh):
         with pytest.raises(NotFound):
-            verb(_ALIAS)
+            verb(Authority(_ALIAS))
     assert user.helper.list() == {}
 
 

@@ -45,6 +45,8 @@ from tests.harness import NOT_FOUND, Result, document, patience
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from credhelpers.hosts import Authority
+
 # A fixture of another test may have left a server's thread; the forked process runs none of its code.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 
@@ -59,19 +61,19 @@ class Fake:
 
     manual = "A helper of the tests.\n"
 
-    def ready(self, server: str) -> Credential | None:
+    def ready(self, authority: Authority) -> Credential | None:
         return None
 
-    def get(self, server: str) -> Credential:
+    def get(self, authority: Authority) -> Credential:
         raise NotFound
 
-    def refresh(self, server: str) -> None:
+    def refresh(self, authority: Authority) -> None:
         raise AssertionError
 
-    def store(self, server: str, credential: Credential) -> None:
+    def store(self, authority: Authority, credential: Credential) -> None:
         raise AssertionError
 
-    def erase(self, server: str) -> None:
+    def erase(self, authority: Authority) -> None:
         raise AssertionError
 
     def list(self) -> dict[str, str]:
@@ -89,7 +91,7 @@ class Slow(Fake):
         self.work = work
         self.secret = secret
 
-    def get(self, server: str) -> Credential:
+    def get(self, authority: Authority) -> Credential:
         self.work()
         return Credential("user", self.secret)
 
@@ -108,7 +110,7 @@ class Quick(Slow):
         super().__init__(work)
         self.hand = Credential("user", secret, soft=time.time() + soft, hard=time.time() + hard)
 
-    def ready(self, server: str) -> Credential | None:
+    def ready(self, authority: Authority) -> Credential | None:
         return self.hand
 
 
@@ -371,8 +373,8 @@ def test_p06_every_byte_at_every_place_of_a_server() -> None:
     asked: list[str] = []
 
     class Keen(Fake):
-        def ready(self, server: str) -> Credential | None:
-            asked.append(server)
+        def ready(self, authority: Authority) -> Credential | None:
+            asked.append(authority.sent)
             return Credential("user", "secret")
 
     call = protocol._Call(NAME, Keen(), [], 0.0)
@@ -446,7 +448,7 @@ def test_what_could_be_read_as_two_hosts_reaches_no_helper(verb: str, server: st
     """There is nothing for it, and forgetting it is done (Fake's methods would fail)."""
 
     class Never(Fake):
-        def ready(self, server: str) -> Credential | None:
+        def ready(self, authority: Authority) -> Credential | None:
             raise AssertionError
 
     assert run(Never(), verb, stdin=server.encode()) == (
@@ -458,7 +460,7 @@ def test_not_found_by_ready_needs_no_get() -> None:
     """A registry of somebody else costs no SDK."""
 
     class Foreign(Slow):
-        def ready(self, server: str) -> Credential | None:
+        def ready(self, authority: Authority) -> Credential | None:
             raise NotFound
 
     assert run(Foreign(lambda: boom(AssertionError())), "get", stdin=b"ghcr.io") == Result(1, NOT_FOUND, b"")
@@ -477,12 +479,12 @@ def test_an_ageing_credential_is_answered_then_renewed_once_by_a_process_of_its_
     log, go = tmp_path / "log", tmp_path / "go"
 
     class Ageing(Quick):
-        def refresh(self, server: str) -> None:
+        def refresh(self, authority: Authority) -> None:
             until(go.exists)
             held = sorted(path.name for path in Path("/proc/self/fd").iterdir())
             ends = {str(Path(f"/proc/self/fd/{number}").readlink()) for number in (0, 1, 2)}
             with log.open("a") as file:
-                file.write(f"{server} {held} {ends} {os.getsid(0) == os.getpid()}\n")
+                file.write(f"{authority.sent} {held} {ends} {os.getsid(0) == os.getpid()}\n")
 
     done = run(Ageing(soft=-1), "get", stdin=b"ghcr.io")
     assert done.credential["Secret"] == "at hand"
@@ -568,8 +570,8 @@ def test_store_hands_over_what_came(tmp_path: Path) -> None:
     """The helper gets the server and both parts as they were typed."""
 
     class WritableMinter(Fake):
-        def store(self, server: str, credential: Credential) -> None:
-            (tmp_path / "kept").write_text(repr((server, *credential.expose())))
+        def store(self, authority: Authority, credential: Credential) -> None:
+            (tmp_path / "kept").write_text(repr((authority.sent, *credential.expose())))
 
     done = run(WritableMinter(), "store", stdin=document("ghcr.io", "<token>", ' "\\<&>\u00e4\n '))
     assert done == Result(0, b"", b"")
@@ -580,8 +582,8 @@ def test_p15_an_empty_secret_is_forgotten_and_not_kept(tmp_path: Path) -> None:
     """A later get is then a not-found and no empty password."""
 
     class Erasing(Fake):
-        def erase(self, server: str) -> None:
-            (tmp_path / "erased").write_text(server)
+        def erase(self, authority: Authority) -> None:
+            (tmp_path / "erased").write_text(authority.sent)
 
     assert run(Erasing(), "store", stdin=document("ghcr.io", "user", "")) == Result(0, b"", b"")
     assert (tmp_path / "erased").read_text() == "ghcr.io"
@@ -615,8 +617,8 @@ def test_erase_and_list(tmp_path: Path) -> None:
     """Erase says nothing, list answers in JSON and names only what a client can ask for."""
 
     class Full(Fake):
-        def erase(self, server: str) -> None:
-            (tmp_path / "erased").write_text(server)
+        def erase(self, authority: Authority) -> None:
+            (tmp_path / "erased").write_text(authority.sent)
 
         def list(self) -> dict[str, str]:
             return {"ghcr.io": "\u00e4", "my registry": "ann", "user@ghcr.io": "ann", " a.example": "ann"}
@@ -891,11 +893,11 @@ def test_p38_every_call_ends_in_time_with_one_line(verb: str, work: Callable[[],
     """The clock is ours, whatever a library does (a tenth of the true times)."""
 
     class Stuck(Fake):
-        def get(self, server: str) -> Credential:
+        def get(self, authority: Authority) -> Credential:
             work()
             raise AssertionError
 
-        def erase(self, server: str) -> None:
+        def erase(self, authority: Authority) -> None:
             work()
 
         def list(self) -> dict[str, str]:
@@ -1191,8 +1193,8 @@ def test_p09_store_reads_what_the_answer_says(username: str, secret: str) -> Non
         with pytest.raises(MissingUsername):
             read(credential.answer("ghcr.io"))
         return
-    server, again = read(credential.answer("ghcr.io"))
-    assert (server, *again.expose()) == ("ghcr.io", username, secret)
+    authority, again = read(credential.answer("ghcr.io"))
+    assert (authority.sent, *again.expose()) == ("ghcr.io", username, secret)
 
 
 @pytest.mark.parametrize(
@@ -1214,7 +1216,7 @@ def test_bytes_that_no_credential_gave_are_not_sealed(tail: bytes) -> None:
 def test_pi8_any_bytes_are_a_server_or_one_of_two_errors(raw: bytes) -> None:
     """What is let through is what came, without the blanks around it, and needs no escape in JSON."""
     try:
-        server = hosts.server_from(raw)
+        server = hosts.read(raw).sent
     except (MissingServer, Refused):
         return
     assert server.encode() == raw.strip(b" \t\r\n")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 GCR = "europe-docker.pkg.dev"
@@ -62,7 +62,7 @@ token_file = "{home}/assertion"
 class Clouds:
     """The three clouds, with a gate before the registry at `port` for each, reached by `proxy`."""
 
-    def __init__(self, authority: Authority, proxy: Proxy, port: int) -> None:
+    def __init__(self, authority: CertificateAuthority, proxy: Proxy, port: int) -> None:
         behind = (port, f"tests:{REGISTRY_PASSWORD}")
         self.proxy = proxy
         with ExitStack() as safe:
@@ -127,7 +127,7 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(authority: CertificateAuthority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """What all tests here share; the image was pushed before there were gates."""
     with (
         Proxy({}) as proxy,
@@ -145,7 +145,7 @@ def stage(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture
-def clouds(authority: Authority, stage: Stage) -> Iterator[Clouds]:
+def clouds(authority: CertificateAuthority, stage: Stage) -> Iterator[Clouds]:
     """The clouds, new for each test."""
     with Clouds(authority, stage.proxy, stage.registry.port) as clouds:
         yield clouds
@@ -158,7 +158,7 @@ def client(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def user(clouds: Clouds, stage: Stage, authority: Authority, home: Path, client: str) -> User:
+def user(clouds: Clouds, stage: Stage, authority: CertificateAuthority, home: Path, client: str) -> User:
     """A user of the three helpers, with an identity for each cloud in files and none in the environment."""
     trust = dict.fromkeys(("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"), str(authority.pem))
     user = User(client, stage.engine, home, {"credHelpers": HELPERS}, HTTPS_PROXY=clouds.proxy.url, **trust)

@@ -20,7 +20,7 @@ from credhelpers.cached_token import CachedToken
 from credhelpers.clouds import aws as source
 from credhelpers.clouds import google
 from credhelpers.errors import Unavailable
-from credhelpers.hosts import ecr
+from credhelpers.hosts import Authority, ecr
 from credhelpers.sources.ecr import Ecr
 from tests import commands
 from tests.fakes import google as fakes
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.commands import Command
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 PRIVATE = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 KEYS = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET}
@@ -40,7 +40,7 @@ NAMING = ("credential_process", "executable", "token_helper")
 
 
 @pytest.fixture
-def aws(authority: Authority) -> Iterator[FakeAws]:
+def aws(authority: CertificateAuthority) -> Iterator[FakeAws]:
     with FakeAws(authority) as fake:
         yield fake
 
@@ -52,7 +52,7 @@ def env(aws: FakeAws, home: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def command(request: pytest.FixtureRequest, authority: Authority, home: Path) -> Iterator[Command]:
+def command(request: pytest.FixtureRequest, authority: CertificateAuthority, home: Path) -> Iterator[Command]:
     """A program of the kind that the test is told."""
     with commands.world(request.param, authority, home) as made:
         yield made
@@ -211,7 +211,7 @@ def test_a_renewal_behind_the_answer_loads_nothing_either(
     assert get_in(evil, "ecr", PRIVATE, env).credential["Secret"] == "made-up-password-1"
     asker = Ecr({name.encode(): value.encode() for name, value in env.items()})
     cache = TokenCache("ecr", bytes(home / "cache"))
-    for key in (asker.host_key(PRIVATE), asker.minter(PRIVATE).token_key):
+    for key in (asker.host_key(Authority(PRIVATE)), asker.minter(Authority(PRIVATE)).token_key):
         entry = cache.load(key)
         assert isinstance(entry, CachedToken)
         entry.credential.soft = time.time() - 60
@@ -563,7 +563,7 @@ def test_a_configuration_of_a_private_group(env: dict[str, str], home: Path, kee
 
 @pytest.mark.parametrize("name", ["ecr", "gcr"])
 def test_a_tls_library_that_does_not_work_is_said_to_be_one(
-    authority: Authority, env: dict[str, str], home: Path, name: str
+    authority: CertificateAuthority, env: dict[str, str], home: Path, name: str
 ) -> None:
     """It is neither a web identity file nor one of certificates."""
     (home / "x.cnf").write_text("openssl_conf = a\n[a]\nproviders = b\n[b]\nbase = c\n[c]\nactivate = 1\n")
@@ -611,7 +611,7 @@ def test_a_web_identity_file_is_called_one(
     failure(call("ecr", "get", PRIVATE, bare), "web identity token file cannot be read", "AWS_WEB_IDENTITY_TOKEN_FILE")
 
 
-def test_certificates_that_are_none_are_called_so(authority: Authority, home: Path) -> None:
+def test_certificates_that_are_none_are_called_so(authority: CertificateAuthority, home: Path) -> None:
     """The library works there, and the file is to blame."""
     (home / "x.pem").write_text("x")
     with pytest.raises(Unavailable, match="REQUESTS_CA_BUNDLE"):

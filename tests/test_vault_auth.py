@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 HOST = "harbor.acme.example"
 PASSWORD = "made-up-robot-password"
@@ -454,7 +454,7 @@ def test_a_jwt_that_is_none(user: User, issuer: str) -> None:
 
 
 @pytest.fixture
-def cluster(authority: Authority) -> Iterator[tuple[Site, dict[str, Any]]]:
+def cluster(authority: CertificateAuthority) -> Iterator[tuple[Site, dict[str, Any]]]:
     """A Kubernetes API that reviews tokens, and what it answers."""
     status: dict[str, Any] = {
         "authenticated": True,
@@ -476,7 +476,7 @@ def pod(
     user: User,
     key: ec.EllipticCurvePrivateKey,
     cluster: tuple[Site, dict[str, Any]],
-    authority: Authority,
+    authority: CertificateAuthority,
 ) -> str:
     """A mount of the method for that cluster with the role `puller`, and a user with a service account's token."""
     mount = place.mount("kubernetes")
@@ -605,13 +605,13 @@ def test_ldap(place: Place, user: User) -> None:
 
 
 @pytest.fixture(scope="module")
-def safe(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def safe(authority: CertificateAuthority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A server behind TLS that asks for client certificates."""
     with Vault(authority, "127.0.0.1", "vault.acme.example") as vault:
         yield Place(vault, tmp_path_factory.mktemp("audit") / "log")
 
 
-def test_cert(safe: Place, home: Path, authority: Authority) -> None:
+def test_cert(safe: Place, home: Path, authority: CertificateAuthority) -> None:
     """The connection's certificate says who it is; without one, or with another, there is a sentence."""
     mount = safe.mount("cert")
     role = {
@@ -906,7 +906,7 @@ def _machine(request: Request) -> Response:
     return _json({"compute": compute})
 
 
-def test_azure_by_the_machine(login: Login, guest: User, authority: Authority) -> None:
+def test_azure_by_the_machine(login: Login, guest: User, authority: CertificateAuthority) -> None:
     """The managed identity's token for the resource, and which machine it is."""
     with FakeAzure(authority) as azure:
         azure.answers["127.0.0.1", "/metadata/instance"] = _machine
@@ -925,7 +925,7 @@ def test_azure_by_the_machine(login: Login, guest: User, authority: Authority) -
         assert login.bodies[1][1].keys() == {"role", "jwt"}
 
 
-def test_azure_by_an_application(login: Login, guest: User, authority: Authority) -> None:
+def test_azure_by_an_application(login: Login, guest: User, authority: CertificateAuthority) -> None:
     """A client secret of the environment, exchanged at the login service; no machine is asked."""
     with FakeAzure(authority) as azure:
         guest.env |= azure.principal()
@@ -940,7 +940,7 @@ def test_azure_by_an_application(login: Login, guest: User, authority: Authority
         failure(guest.get(), "client secret is wrong", "AZURE_CLIENT_SECRET")
 
 
-def test_azure_without_an_identity(login: Login, guest: User, authority: Authority) -> None:
+def test_azure_without_an_identity(login: Login, guest: User, authority: CertificateAuthority) -> None:
     """A machine outside of Azure is told so."""
     with FakeAzure(authority) as azure:
         guest.env |= azure.environment()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 ACCOUNT_ID = "100000000000000000001"
 OTHER = "other@acme.iam.gserviceaccount.com"
@@ -73,7 +73,7 @@ class Google:
     claims:   what else is in it
     """
 
-    def __init__(self, authority: Authority) -> None:
+    def __init__(self, authority: CertificateAuthority) -> None:
         self._certificate = _certificate()
         self.reset()
         self.apis = Site(self._respond, authority.context(*_APIS))
@@ -129,7 +129,7 @@ class Azure(FakeAzure):
     kid:     which key they name
     """
 
-    def __init__(self, authority: Authority) -> None:
+    def __init__(self, authority: CertificateAuthority) -> None:
         super().__init__(authority, authority.context(*LOGINS, ARM))
         self.proxy.routes[ARM] = self.site.port
         self.reset()
@@ -170,7 +170,7 @@ class Azure(FakeAzure):
 class Clouds:
     """A Vault whose ways to Google and Azure end at the fakes, and a secret that its roles may read."""
 
-    def __init__(self, authority: Authority, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, authority: CertificateAuthority, folder: Path, stack: ExitStack) -> None:
         tokens = stack.enter_context(FakeGoogle(authority))
         self.google = Google(authority)
         self.azure = stack.enter_context(Azure(authority))
@@ -195,7 +195,7 @@ class Clouds:
 
 
 @pytest.fixture(scope="module")
-def module_clouds(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clouds]:
+def module_clouds(authority: CertificateAuthority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clouds]:
     with ExitStack() as stack:
         yield Clouds(authority, tmp_path_factory.mktemp("clouds"), stack)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from tests.fakes.tls import Authority, Proxy, Request, Response, Site
+from tests.fakes.tls import CertificateAuthority, Proxy, Request, Response, Site
 from tests.harness import NOWHERE, Result, environment, patience
 from tests.harness import loaded_call as call
 from tests.services import Stack, Vault, need_root, until
@@ -98,7 +98,7 @@ def user(home: Path, site: Site) -> User:
 
 
 @pytest.fixture(scope="module")
-def secure(authority: Authority) -> Iterator[tuple[Site, Proxy]]:
+def secure(authority: CertificateAuthority) -> Iterator[tuple[Site, Proxy]]:
     """A Vault with one secret, in TLS under its true name, and a proxy that leads there."""
     with (
         Site(vault_says, authority.context(NAME)) as site,
@@ -284,7 +284,7 @@ def test_timeouts_that_are_understood(user: User, unit: str) -> None:
     user.finds(VAULT_CLIENT_TIMEOUT=unit)
 
 
-def test_nothing_of_hvac_or_requests_is_heeded(far: User, authority: Authority) -> None:
+def test_nothing_of_hvac_or_requests_is_heeded(far: User, authority: CertificateAuthority) -> None:
     """What hvac reads when it is imported, and what `requests` reads, has no effect beside what goes before it."""
     nothing = str(far.home / "nothing")
     far.finds(
@@ -300,7 +300,9 @@ def test_nothing_of_hvac_or_requests_is_heeded(far: User, authority: Authority) 
 # --- trust ------------------------------------------------------------------------------------------------------------
 
 
-def test_authority_by_file_folder_bytes_and_configuration(far: User, authority: Authority, tmp_path: Path) -> None:
+def test_authority_by_file_folder_bytes_and_configuration(
+    far: User, authority: CertificateAuthority, tmp_path: Path
+) -> None:
     """Each way to name an authority lets its server in, in Vault's order."""
     folder = tmp_path / "authorities"
     (folder / "inner").mkdir(parents=True)
@@ -317,7 +319,7 @@ def test_authority_by_file_folder_bytes_and_configuration(far: User, authority: 
     far.finds(VAULT_CACERT=NOWHERE)
 
 
-def test_named_authorities_replace_the_systems(far: User, authority: Authority, tmp_path: Path) -> None:
+def test_named_authorities_replace_the_systems(far: User, authority: CertificateAuthority, tmp_path: Path) -> None:
     """Who names an authority does not mean all the others."""
     stranger = tmp_path / "stranger.pem"
     trustme.CA().cert_pem.write_to_path(str(stranger))
@@ -344,7 +346,7 @@ def test_verification_is_never_skipped(far: User, secure: tuple[Site, Proxy], wo
     assert len(secure[0].requests) == before
 
 
-def test_server_name(far: User, authority: Authority) -> None:
+def test_server_name(far: User, authority: CertificateAuthority) -> None:
     """The name that the certificate must have is that of the address, or VAULT_TLS_SERVER_NAME."""
     far.env |= {"VAULT_CACERT": str(authority.pem), "VAULT_ADDR": "https://other.acme.example"}
 
@@ -353,7 +355,7 @@ def test_server_name(far: User, authority: Authority) -> None:
     far.fails("another name", VAULT_ADDR=f"https://{NAME}", VAULT_TLS_SERVER_NAME="other.acme.example")
 
 
-def test_times_of_a_certificate(far: User, authority: Authority, tmp_path: Path) -> None:
+def test_times_of_a_certificate(far: User, authority: CertificateAuthority, tmp_path: Path) -> None:
     """An expired certificate and one of the future are told apart from one of a stranger."""
     day = dt.timedelta(days=1)
     now = dt.datetime.now(dt.UTC)
@@ -387,7 +389,7 @@ def test_broken_authorities(far: User, tmp_path: Path, content: bytes | None) ->
 
 
 @pytest.fixture(scope="module")
-def strict(authority: Authority) -> Iterator[Proxy]:
+def strict(authority: CertificateAuthority) -> Iterator[Proxy]:
     """A proxy to a Vault that demands a client's certificate."""
     context = authority.context(NAME)
     context.load_verify_locations(authority.pem)
@@ -396,7 +398,7 @@ def strict(authority: Authority) -> Iterator[Proxy]:
         yield proxy
 
 
-def test_client_certificate(far: User, authority: Authority, strict: Proxy, tmp_path: Path) -> None:
+def test_client_certificate(far: User, authority: CertificateAuthority, strict: Proxy, tmp_path: Path) -> None:
     """The client's certificate goes with its key, from files, bytes of OpenBao's, or the configuration."""
     certificate, key = authority.files("client.acme.example")
     far.env |= {"VAULT_CACERT": str(authority.pem), "HTTPS_PROXY": strict.url}
@@ -408,7 +410,9 @@ def test_client_certificate(far: User, authority: Authority, strict: Proxy, tmp_
     far.finds(VAULT_CLIENT_CERT=NOWHERE, VAULT_CLIENT_KEY=NOWHERE)
 
 
-def test_client_certificate_that_is_wrong(far: User, authority: Authority, strict: Proxy, tmp_path: Path) -> None:
+def test_client_certificate_that_is_wrong(
+    far: User, authority: CertificateAuthority, strict: Proxy, tmp_path: Path
+) -> None:
     """Half a pair, a pair that does not match, and an encrypted key, about which nobody is asked, are errors."""
     certificate, key = authority.files("client.acme.example")
     other = authority.files("another.acme.example")[1]
@@ -447,7 +451,9 @@ def test_loopback_is_never_asked_through_a_proxy(user: User) -> None:
         pytest.param({"HTTPS_PROXY": "{}", "NO_PROXY": ".acme.example"}, 0, id="no-proxy"),
     ],
 )
-def test_proxies(far: User, secure: tuple[Site, Proxy], authority: Authority, env: dict[str, str], asked: int) -> None:
+def test_proxies(
+    far: User, secure: tuple[Site, Proxy], authority: CertificateAuthority, env: dict[str, str], asked: int
+) -> None:
     """Vault's own variables go before the ordinary ones."""
     with Proxy({NAME: secure[0].port}) as proxy:
         result = far.get(
@@ -496,7 +502,7 @@ def test_a_redirect_to_the_same_server_is_followed_once(home: Path, status: int,
         pytest.param("file:///etc/passwd", id="file"),
     ],
 )
-def test_no_redirect_carries_the_token_away(far: User, authority: Authority, place: str) -> None:
+def test_no_redirect_carries_the_token_away(far: User, authority: CertificateAuthority, place: str) -> None:
     """Wherever a redirect leads, not one byte goes there."""
     host = "evil.example"
     with (

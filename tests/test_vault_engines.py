@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 HARBOR = "harbor.acme.example"
 NEXUS = "nexus.acme.example"
@@ -424,7 +424,7 @@ def test_a_login_at_docker_hub_does_not_fail_for_its_session(home: Path, end: st
     assert call("vault", "store", document(f"https://evil.example/v1/{end}", "a", "x"), user.env).code == 1
 
 
-def test_a_sealed_vault(home: Path, redis: Redis, authority: Authority) -> None:
+def test_a_sealed_vault(home: Path, redis: Redis, authority: CertificateAuthority) -> None:
     """What is in the cache answers on; what must be asked is a sentence, and a logout that revokes nothing an error."""
     with Vault(authority, "sealed.acme.example") as server:
         database = Database(server, redis)
@@ -496,7 +496,7 @@ NAME = "vault.acme.example"
 class FakeVault:
     """Answers of plugins, over TLS: `answers` by method and path; every other request is refused as Vault does it."""
 
-    def __init__(self, authority: Authority) -> None:
+    def __init__(self, authority: CertificateAuthority) -> None:
         self.answers: dict[str, dict[str, object]] = {
             "GET auth/token/lookup-self": {"data": {"ttl": 0}},
             "POST sys/leases/revoke": {},
@@ -519,14 +519,14 @@ class FakeVault:
 
 
 @pytest.fixture
-def fake(authority: Authority) -> Iterator[FakeVault]:
+def fake(authority: CertificateAuthority) -> Iterator[FakeVault]:
     server = FakeVault(authority)
     with server.site:
         yield server
 
 
 @pytest.fixture
-def plugin_user(home: Path, fake: FakeVault, authority: Authority) -> User:
+def plugin_user(home: Path, fake: FakeVault, authority: CertificateAuthority) -> User:
     return User(home, fake.address, VAULT_TOKEN="made-up-vault-token", VAULT_CACERT=str(authority.pem))
 
 
@@ -686,7 +686,7 @@ def aws_engine(vault: Vault) -> Iterator[None]:
 
 
 @pytest.fixture
-def aws(authority: Authority) -> Iterator[FakeAws]:
+def aws(authority: CertificateAuthority) -> Iterator[FakeAws]:
     """ECR, which knows the keys that moto has made."""
     with FakeAws(authority) as fake_aws:
         fake_aws.keys = Minted()
@@ -855,7 +855,7 @@ def test_a_token_of_google(home: Path, vault: Vault, recorded: None) -> None:
     assert b"made-up" not in refused.out + refused.err
 
 
-def test_a_service_account_that_vault_impersonates(home: Path, authority: Authority) -> None:
+def test_a_service_account_that_vault_impersonates(home: Path, authority: CertificateAuthority) -> None:
     """The true engine, which asks a fake of Google's for its tokens: what it answers serves, and is asked for once."""
     host = "iam.googleapis.com"
 
@@ -916,7 +916,7 @@ def principal(**more: object) -> dict[str, object]:
 
 
 @pytest.fixture
-def azure(authority: Authority) -> Iterator[FakeAzure]:
+def azure(authority: CertificateAuthority) -> Iterator[FakeAzure]:
     with FakeAzure(authority) as fake_azure:
         yield fake_azure
 
@@ -966,7 +966,7 @@ def test_a_principal_that_came_to_nothing(azure_user: User, azure: FakeAzure, fa
     assert fake.posts[-1] == ("POST sys/leases/revoke", {"lease_id": "azure/creds/puller/abc"})
 
 
-def test_a_principal_of_the_true_engine(home: Path, authority: Authority, azure: FakeAzure) -> None:
+def test_a_principal_of_the_true_engine(home: Path, authority: CertificateAuthority, azure: FakeAzure) -> None:
     """The engine adds a secret to an application at a fake of Microsoft Graph; a logout takes it away there."""
     taken: list[Request] = []
     graph = f"/v1.0/applications/{TENANT}"

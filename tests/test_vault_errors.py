@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 NAME = "vault.acme.example"
 
@@ -172,7 +172,7 @@ def test_a_login_is_done_once_more(user: User, filled: Vault) -> None:
 
 
 @pytest.fixture(scope="module")
-def raft(authority: Authority) -> Iterator[Vault]:
+def raft(authority: CertificateAuthority) -> Iterator[Vault]:
     """A server with storage, in TLS under its name."""
     with Vault(authority, NAME) as server:
         fill(server)
@@ -180,7 +180,7 @@ def raft(authority: Authority) -> Iterator[Vault]:
 
 
 @pytest.fixture
-def far(home: Path, raft: Vault, authority: Authority) -> Iterator[User]:
+def far(home: Path, raft: Vault, authority: CertificateAuthority) -> Iterator[User]:
     """Somebody who uses it."""
     with Proxy({NAME: raft.port}) as proxy:
         user = User(
@@ -218,7 +218,7 @@ def test_restart(far: User, raft: Vault) -> None:
     far.finds()
 
 
-def test_real_tls(far: User, raft: Vault, authority: Authority, tmp_path: Path) -> None:
+def test_real_tls(far: User, raft: Vault, authority: CertificateAuthority, tmp_path: Path) -> None:
     """The real server is trusted by its authority and under its name only."""
     far.fails("no known authority", VAULT_CACERT="")
     far.finds(VAULT_CACERT="", VAULT_CACERT_BYTES=authority.pem.read_text())
@@ -376,7 +376,7 @@ def test_a_denial_costs_one_more_request(home: Path) -> None:
     assert paths[:2] == [PATH, "/v1/auth/token/lookup-self"]
 
 
-def test_a_client_certificate_is_demanded(home: Path, authority: Authority) -> None:
+def test_a_client_certificate_is_demanded(home: Path, authority: CertificateAuthority) -> None:
     """A server that wants to know who asks is told apart from one that is not trusted."""
     context = authority.context(NAME)
     context.load_verify_locations(authority.pem)

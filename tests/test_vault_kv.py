@@ -776,9 +776,10 @@ def test_docker_login_and_logout(either: Team, home: Path) -> None:
     assert pair(either.get(server)) == ("alice", "typed")
 
 
-def test_docker_hub(team: Team) -> None:
-    """It is listed by the name that docker has for it."""
-    team.configure(match="index.docker.io")
+@pytest.mark.parametrize("match", ["index.docker.io", "docker.io", "registry-1.docker.io"])
+def test_docker_hub(team: Team, match: str) -> None:
+    """Its four names are one, in `match` too, and it is listed by the name that docker has for it."""
+    team.configure(match=match)
     hub = "https://index.docker.io/v1/"
 
     assert team.store(hub).code == 0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 NAME = "bao.acme.example"
 HOST = "harbor.acme.example"
@@ -40,7 +40,7 @@ class Bao:
     answers: by method and path, in the place of the ordinary ones: a status with a line or an object
     """
 
-    def __init__(self, authority: Authority) -> None:
+    def __init__(self, authority: CertificateAuthority) -> None:
         self.mounts: dict[str, tuple[str, dict[str, str]]] = {"kv": ("kv", {"version": "2"})}
         self.answers: dict[str, tuple[int, object]] = {f"GET kv/data/registries/{HOST}": (200, {"data": SECRET})}
         self.site = Site(self._respond, authority.context(NAME, "127.0.0.1"))
@@ -77,7 +77,7 @@ class Bao:
 
 
 @pytest.fixture
-def bao(authority: Authority) -> Iterator[Bao]:
+def bao(authority: CertificateAuthority) -> Iterator[Bao]:
     made = Bao(authority)
     with made.site:
         yield made
@@ -86,7 +86,7 @@ def bao(authority: Authority) -> Iterator[Bao]:
 class User:
     """Somebody who has been told of OpenBao, in its own variables."""
 
-    def __init__(self, home: Path, bao: Bao, authority: Authority) -> None:
+    def __init__(self, home: Path, bao: Bao, authority: CertificateAuthority) -> None:
         self.home = home
         self.env = environment(home, BAO_ADDR=bao.address, BAO_CACERT=str(authority.pem), BAO_TOKEN=TOKEN)
 
@@ -110,7 +110,7 @@ class User:
 
 
 @pytest.fixture
-def user(home: Path, bao: Bao, authority: Authority) -> User:
+def user(home: Path, bao: Bao, authority: CertificateAuthority) -> User:
     made = User(home, bao, authority)
     made.configure()
     return made

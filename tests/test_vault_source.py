@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credhelpers.errors import NotFound
+from credhelpers.hosts import Authority
 from credhelpers.sources.vault import Vault
 from credhelpers.tokens import Tokens
 from tests.harness import BIN, NOT_FOUND, Result, environment, need
@@ -62,8 +63,8 @@ def test_one_registry_has_one_name(home: Path, server: str, expected: str) -> No
     """Spellings of one registry share what is cached, and the key does not tell them apart."""
     vault = source(home)
 
-    assert vault.host(server) == expected
-    assert vault.host_key(server) == vault.host_key(expected)
+    assert Authority(server).name == expected
+    assert vault.host_key(Authority(server)) == vault.host_key(Authority(expected))
 
 
 @pytest.mark.parametrize(
@@ -95,9 +96,9 @@ def test_one_registry_has_one_name(home: Path, server: str, expected: str) -> No
 )
 def test_what_is_nobodys(home: Path, config: Path, server: str) -> None:
     """A string that could be read as two hosts, or as a path in Vault, is no registry of anybody's."""
-    for ask in (source(home).host_key, source(home).host, source(home).minter):
+    for ask in (source(home).host_key, source(home).minter):
         with pytest.raises(NotFound):
-            ask(server)
+            ask(Authority(server))
 
 
 # What selects a server, a path or an identity.
@@ -124,9 +125,9 @@ def test_whatever_selects_an_identity_is_in_the_key(
     home: Path, config: Path, change: Callable[[Path], dict[str, str]]
 ) -> None:
     """Who changes it does not get what was cached before."""
-    before = source(home).host_key(HOST)
+    before = source(home).host_key(Authority(HOST))
 
-    assert source(home, **change(home)).host_key(HOST) != before
+    assert source(home, **change(home)).host_key(Authority(HOST)) != before
 
 
 @pytest.mark.parametrize(
@@ -139,12 +140,12 @@ def test_whatever_selects_an_identity_is_in_the_key(
 def test_a_file_that_is_named_is_in_the_key(home: Path, tmp_path: Path, variable: str) -> None:
     """A file elsewhere counts by its content's stamp, as the usual one does."""
     file = tmp_path / "file"
-    before = source(home, **{variable: str(file)}).host_key(HOST)
+    before = source(home, **{variable: str(file)}).host_key(Authority(HOST))
     write(file)
-    between = source(home, **{variable: str(file)}).host_key(HOST)
+    between = source(home, **{variable: str(file)}).host_key(Authority(HOST))
     write(file, "made-up, too")
 
-    assert len({before, between, source(home, **{variable: str(file)}).host_key(HOST)}) == 3
+    assert len({before, between, source(home, **{variable: str(file)}).host_key(Authority(HOST))}) == 3
 
 
 @pytest.mark.parametrize(
@@ -153,10 +154,10 @@ def test_a_file_that_is_named_is_in_the_key(home: Path, tmp_path: Path, variable
 )
 def test_an_empty_variable_leaves_the_usual_file(home: Path, variable: str, usual: str) -> None:
     """Somebody else's login counts at once, whatever is exported to nothing."""
-    before = source(home, **{variable: ""}).host_key(HOST)
+    before = source(home, **{variable: ""}).host_key(Authority(HOST))
     write(home / usual)
 
-    assert source(home, **{variable: ""}).host_key(HOST) != before
+    assert source(home, **{variable: ""}).host_key(Authority(HOST)) != before
 
 
 @pytest.mark.parametrize(
@@ -170,15 +171,17 @@ def test_variables_of_a_cloud_count_where_it_is_configured(
     home: Path, config: Path, tmp_path: Path, cloud: str, variable: str
 ) -> None:
     """Who logs in by a cloud's identity has it in the key, whether our file or vault-login's says so."""
-    assert source(home).host_key(HOST) == source(home, **{variable: "x"}).host_key(HOST)
+    assert source(home).host_key(Authority(HOST)) == source(home, **{variable: "x"}).host_key(Authority(HOST))
 
     write(config, ENTRY + f'auth = "{cloud}"\n')
-    assert source(home).host_key(HOST) != source(home, **{variable: "x"}).host_key(HOST)
+    assert source(home).host_key(Authority(HOST)) != source(home, **{variable: "x"}).host_key(Authority(HOST))
 
     config.unlink()
     write(tmp_path / "agent.hcl", f'auto_auth {{ method "{cloud}" {{ }} }}')
     theirs = {"DCVL_CONFIG_FILE": str(tmp_path / "agent.hcl")}
-    assert source(home, **theirs).host_key(HOST) != source(home, **theirs, **{variable: "x"}).host_key(HOST)
+    assert source(home, **theirs).host_key(Authority(HOST)) != source(home, **theirs, **{variable: "x"}).host_key(
+        Authority(HOST)
+    )
 
 
 @pytest.mark.parametrize("named", [None, "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
@@ -189,10 +192,10 @@ def test_the_profiles_of_aws_count_where_they_log_in(
     write(config, ENTRY + 'auth = "aws"\n')
     file = tmp_path / "profiles" if named else home / ".aws/credentials"
     more = {named: str(file)} if named else {}
-    before = source(home, **more).host_key(HOST)
+    before = source(home, **more).host_key(Authority(HOST))
     write(file)
 
-    assert source(home, **more).host_key(HOST) != before
+    assert source(home, **more).host_key(Authority(HOST)) != before
 
 
 @pytest.mark.parametrize(
@@ -205,20 +208,20 @@ def test_the_profiles_of_aws_count_where_they_log_in(
 )
 def test_what_selects_nobody_is_not_in_the_key(home: Path, config: Path, more: dict[str, str]) -> None:
     """Else a new terminal would be another identity."""
-    assert source(home, **more).host_key(HOST) == source(home).host_key(HOST)
+    assert source(home, **more).host_key(Authority(HOST)) == source(home).host_key(Authority(HOST))
 
 
 def test_registries_and_values_do_not_run_together(home: Path) -> None:
     """Two settings never give one key because one ends where the other begins."""
     keys = [
-        source(home, VAULT_ADDR="a", VAULT_TOKEN="b").host_key(HOST),
-        source(home, VAULT_ADDR="ab", VAULT_TOKEN="").host_key(HOST),
-        source(home, VAULT_ADDR="", VAULT_TOKEN="ab").host_key(HOST),
-        source(home, VAULT_ADDR="a", BAO_TOKEN="b").host_key(HOST),
-        source(home, VAULT_ADDR="a").host_key(HOST),
-        source(home).host_key(HOST),
-        source(home).host_key(f"{HOST}:5000"),
-        source(home).host_key(f"a.{HOST}"),
+        source(home, VAULT_ADDR="a", VAULT_TOKEN="b").host_key(Authority(HOST)),
+        source(home, VAULT_ADDR="ab", VAULT_TOKEN="").host_key(Authority(HOST)),
+        source(home, VAULT_ADDR="", VAULT_TOKEN="ab").host_key(Authority(HOST)),
+        source(home, VAULT_ADDR="a", BAO_TOKEN="b").host_key(Authority(HOST)),
+        source(home, VAULT_ADDR="a").host_key(Authority(HOST)),
+        source(home).host_key(Authority(HOST)),
+        source(home).host_key(Authority(f"{HOST}:5000")),
+        source(home).host_key(Authority(f"a.{HOST}")),
     ]
 
     assert len(set(keys)) == len(keys)

@@ -16,7 +16,7 @@ import pytest
 from credhelpers.cache import TokenCache
 from credhelpers.credential import Credential
 from credhelpers.errors import DeadlinePassed, NotFound, Unavailable, Unsupported
-from credhelpers.hosts import DOCKER_HUB
+from credhelpers.hosts import DOCKER_HUB, Authority
 from credhelpers.writable import Writable
 from tests.fakes import keeper as fakes
 from tests.fakes.keeper import FakeKeeper
@@ -96,15 +96,15 @@ def test_what_was_typed_is_answered(helper: Writable, clock: Clock) -> None:
     """For each host of it, the next call too; before that nothing was found, and that is forgotten at once."""
     for host in (_HOST, _SISTER):
         with pytest.raises(NotFound):
-            helper.get(host)
+            helper.get(Authority(host))
         with pytest.raises(NotFound):
-            helper.ready(host)
-    helper.store(_HOST, _typed("first"))
+            helper.ready(Authority(host))
+    helper.store(Authority(_HOST), _typed("first"))
     clock.now += 0.01
     for host in (_SISTER, _HOST):
-        assert helper.ready(host) is None
-        assert _secret(helper.get(host)) == "first"
-        assert _secret(helper.ready(host)) == "first"
+        assert helper.ready(Authority(host)) is None
+        assert _secret(helper.get(Authority(host))) == "first"
+        assert _secret(helper.ready(Authority(host))) == "first"
 
 
 def test_the_old_answer_is_forgotten(helper: Writable, kept: Path) -> None:
@@ -112,28 +112,28 @@ def test_the_old_answer_is_forgotten(helper: Writable, kept: Path) -> None:
     (kept / "one").write_text("old")
     (kept / "two").write_text("another")
     for host, secret in ((_HOST, "old"), (_SISTER, "old"), (_OTHER, "another")):
-        assert _secret(helper.get(host)) == secret
-    helper.store(f"https://{_HOST.upper()}:443/v2/", _typed("new"))
-    assert helper.ready(_HOST) is None
-    assert helper.ready(_SISTER) is None
-    assert _secret(helper.ready(_OTHER)) == "another"
-    assert _secret(helper.get(_SISTER)) == "new"
+        assert _secret(helper.get(Authority(host))) == secret
+    helper.store(Authority(f"https://{_HOST.upper()}:443/v2/"), _typed("new"))
+    assert helper.ready(Authority(_HOST)) is None
+    assert helper.ready(Authority(_SISTER)) is None
+    assert _secret(helper.ready(Authority(_OTHER))) == "another"
+    assert _secret(helper.get(Authority(_SISTER))) == "new"
 
 
 @pytest.mark.parametrize("verb", ["store", "erase"])
 def test_the_order_is_forgotten_where_only_another_host_asked(verb: str, helper: Writable, kept: Path) -> None:
     """What the first host's answer left under the order must not be the second one's after its own login or logout."""
     (kept / "one").write_text("old")
-    helper.get(_SISTER)
+    helper.get(Authority(_SISTER))
     if verb == "store":
-        helper.store(_HOST, _typed("new"))
-        assert _secret(helper.get(_HOST)) == "new"
-        assert _secret(helper.get(_SISTER)) == "new"
+        helper.store(Authority(_HOST), _typed("new"))
+        assert _secret(helper.get(Authority(_HOST))) == "new"
+        assert _secret(helper.get(Authority(_SISTER))) == "new"
     else:
-        helper.erase(_HOST)
+        helper.erase(Authority(_HOST))
         for host in (_HOST, _SISTER):
             with pytest.raises(NotFound):
-                helper.get(host)
+                helper.get(Authority(host))
 
 
 @pytest.mark.parametrize("verb", ["store", "erase"])
@@ -153,21 +153,21 @@ def test_a_failure_half_way_forgets_too(
     """Whether it was done nobody knows, so the source is asked."""
     (kept / "one").write_text("old")
     for host in (_HOST, _SISTER):
-        helper.get(host)
+        helper.get(Authority(host))
 
     def fail() -> None:
         raise error
 
     _once(keeper, fail)
     with pytest.raises(type(error)):
-        helper.store(_HOST, _typed("new")) if verb == "store" else helper.erase(_HOST)
+        helper.store(Authority(_HOST), _typed("new")) if verb == "store" else helper.erase(Authority(_HOST))
     for host in (_HOST, _SISTER):
-        assert helper.ready(host) is None
+        assert helper.ready(Authority(host)) is None
         if verb == "store":
-            assert _secret(helper.get(host)) == "new"
+            assert _secret(helper.get(Authority(host))) == "new"
         else:
             with pytest.raises(NotFound):
-                helper.get(host)
+                helper.get(Authority(host))
 
 
 @pytest.mark.parametrize("verb", ["store", "erase"])
@@ -178,18 +178,23 @@ def test_who_read_before_does_not_bring_the_old_one_back(
     """An answer that was under way when the source changed is kept for nobody."""
     (kept / "one").write_text("old")
     if reader == "refresh":
-        helper.get(_HOST)
+        helper.get(Authority(_HOST))
         clock.now += 5000
-    _once(keeper, lambda: helper.store(_SISTER, _typed("new")) if verb == "store" else helper.erase(_SISTER))
-    getattr(helper, reader)(_HOST)
+    _once(
+        keeper,
+        lambda: (
+            helper.store(Authority(_SISTER), _typed("new")) if verb == "store" else helper.erase(Authority(_SISTER))
+        ),
+    )
+    getattr(helper, reader)(Authority(_HOST))
     clock.now += 1
     for host in (_HOST, _SISTER):
-        assert helper.ready(host) is None
+        assert helper.ready(Authority(host)) is None
         if verb == "store":
-            assert _secret(helper.get(host)) == "new"
+            assert _secret(helper.get(Authority(host))) == "new"
         else:
             with pytest.raises(NotFound):
-                helper.get(host)
+                helper.get(Authority(host))
 
 
 @pytest.mark.parametrize("verb", ["store", "erase"])
@@ -199,35 +204,35 @@ def test_who_reads_while_it_is_written_does_not_keep_it(
     """The cache is emptied before the change, so somebody may fill it with what was before, or half of it."""
     (kept / "one").write_text("old")
     cache = TokenCache("fake", keeper.environ[b"CREDHELPERS_CACHE_DIR"])
-    minter = keeper.minter(_HOST)
+    minter = keeper.minter(Authority(_HOST))
 
     def put_back() -> None:
         now = keeper.time()
-        for key in (minter.token_key, keeper.host_key(_HOST)):
+        for key in (minter.token_key, keeper.host_key(Authority(_HOST))):
             cache.save(key, _HOST, Credential("user", "old", soft=now + 9, hard=now + 9, expires=now + 9), now)
-        assert _secret(helper.ready(_HOST)) == "old"
+        assert _secret(helper.ready(Authority(_HOST))) == "old"
 
     _once(keeper, put_back)
-    helper.store(_HOST, _typed("new")) if verb == "store" else helper.erase(_HOST)
-    assert helper.ready(_HOST) is None
+    helper.store(Authority(_HOST), _typed("new")) if verb == "store" else helper.erase(Authority(_HOST))
+    assert helper.ready(Authority(_HOST)) is None
     assert cache.load(minter.token_key) is None
 
 
 def test_who_found_nothing_before_does_not_hide_what_was_typed(helper: Writable, keeper: FakeKeeper) -> None:
     """A pull that fails while somebody logs in is not remembered for those after it."""
-    _once(keeper, lambda: helper.store(_HOST, _typed("new")))
+    _once(keeper, lambda: helper.store(Authority(_HOST), _typed("new")))
     with pytest.raises(NotFound):
-        helper.get(_HOST)
-    assert helper.ready(_HOST) is None
-    assert _secret(helper.get(_SISTER)) == "new"
-    assert _secret(helper.get(_HOST)) == "new"
+        helper.get(Authority(_HOST))
+    assert helper.ready(Authority(_HOST)) is None
+    assert _secret(helper.get(Authority(_SISTER))) == "new"
+    assert _secret(helper.get(Authority(_HOST))) == "new"
 
 
 def test_what_a_stranger_types_is_kept_nowhere(helper: Writable, kept: Path, tmp_path: Path) -> None:
     """The message says what is missing, and nothing of what was typed."""
     for server in (_STRANGER, f"{_HOST}:5000", f"http://{_HOST}", f"u@{_HOST}", "nerdctl-experimental://x"):
         with pytest.raises(Unsupported, match="names no place for this registry") as raised:
-            helper.store(server, _typed("made-up"))
+            helper.store(Authority(server), _typed("made-up"))
         assert "config.toml" in raised.value.hint
         assert "docs/fake.md" in raised.value.hint
         assert "made-up" not in raised.value.message + raised.value.hint
@@ -238,14 +243,14 @@ def test_what_a_stranger_types_is_kept_nowhere(helper: Writable, kept: Path, tmp
 def test_nothing_to_forget_is_success(helper: Writable, keeper: FakeKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither for a stranger, nor where the source has nothing or says so."""
     for server in (_STRANGER, f"u@{_HOST}", _HOST):
-        helper.erase(server)
+        helper.erase(Authority(server))
     assert keeper.olds == [None]
 
     def nothing(*_: object) -> None:
         raise NotFound
 
     monkeypatch.setattr(fakes.FakeKeeping, "erase", nothing)
-    helper.erase(_HOST)
+    helper.erase(Authority(_HOST))
 
 
 def test_what_is_in_hand_is_given_to_be_ended(helper: Writable, keeper: FakeKeeper, kept: Path, clock: Clock) -> None:
@@ -253,10 +258,10 @@ def test_what_is_in_hand_is_given_to_be_ended(helper: Writable, keeper: FakeKeep
     (kept / "one").write_text("old")
     for passed, expected in ((0, "of old"), (8000, "of old"), (9000, None)):
         (kept / "one").write_text("old")
-        helper.get(_SISTER)
+        helper.get(Authority(_SISTER))
         clock.now += passed
         keeper.olds.clear()
-        helper.erase(_HOST)
+        helper.erase(Authority(_HOST))
         assert [old.memo if old else None for old in keeper.olds] == [expected]
         clock.now += 1
 
@@ -266,7 +271,7 @@ def test_what_failed_since_does_not_hide_what_is_in_hand(
 ) -> None:
     """A renewal that failed a moment ago is no reason not to end the old one."""
     (kept / "one").write_text("old")
-    helper.get(_HOST)
+    helper.get(Authority(_HOST))
     clock.now += 4000
 
     def fail() -> None:
@@ -274,9 +279,9 @@ def test_what_failed_since_does_not_hide_what_is_in_hand(
 
     _once(keeper, fail)
     with pytest.raises(Unavailable):
-        helper.refresh(_HOST)
+        helper.refresh(Authority(_HOST))
     keeper.olds.clear()
-    helper.erase(_HOST)
+    helper.erase(Authority(_HOST))
     assert [old.memo if old else None for old in keeper.olds] == ["of old"]
 
 
@@ -286,7 +291,7 @@ def test_erase_forgets_whatever_the_configuration_says_now(
 ) -> None:
     """A place that is not named any more, or a file that is broken: the cached one goes, and only a defect is told."""
     (kept / "one").write_text("old")
-    helper.get(_HOST)
+    helper.get(Authority(_HOST))
 
     def fail(*_: object) -> None:
         raise error
@@ -294,22 +299,22 @@ def test_erase_forgets_whatever_the_configuration_says_now(
     with monkeypatch.context() as patch:
         patch.setattr(FakeKeeper, "minter", fail)
         if isinstance(error, NotFound):
-            helper.erase(_HOST)
+            helper.erase(Authority(_HOST))
         else:
             with pytest.raises(Unavailable):
-                helper.erase(_HOST)
-    assert helper.ready(_HOST) is None
+                helper.erase(Authority(_HOST))
+    assert helper.ready(Authority(_HOST)) is None
 
 
 def test_list_names_what_is_kept_and_what_is_cached(helper: Writable, kept: Path, clock: Clock) -> None:
     """What lies at the source, what `get` has in hand besides, and the Hub by the name that docker has for it."""
     assert helper.list() == {}
-    helper.store("docker.io", _typed("made-up"))
-    helper.store(_HOST, _typed("made-up"))
+    helper.store(Authority("docker.io"), _typed("made-up"))
+    helper.store(Authority(_HOST), _typed("made-up"))
     (kept / "two").write_text("x")
     clock.now += 1
-    helper.get(_SISTER)
-    assert _secret(helper.get("registry-1.docker.io")) == "made-up"
+    helper.get(Authority(_SISTER))
+    assert _secret(helper.get(Authority("registry-1.docker.io"))) == "made-up"
     assert helper.list() == {
         DOCKER_HUB: "user",
         **{f"a.{scope}.fake.example": "user" for scope in ("one", "two", "docker")},
@@ -320,11 +325,11 @@ def test_list_names_what_is_kept_and_what_is_cached(helper: Writable, kept: Path
 @pytest.mark.parametrize("name", ["access-token", "refresh-token"])
 def test_the_tokens_of_docker_s_own_login_are_accepted_and_not_kept(name: str, helper: Writable, kept: Path) -> None:
     """A login in the browser stores them first, and fails if it cannot; they open nothing that a pull asks for."""
-    helper.store(DOCKER_HUB + name, _typed("made-up"))
+    helper.store(Authority(DOCKER_HUB + name), _typed("made-up"))
     assert list(kept.iterdir()) == []
     with pytest.raises(NotFound):
-        helper.get(DOCKER_HUB + name)
-    helper.erase(DOCKER_HUB + name)
+        helper.get(Authority(DOCKER_HUB + name))
+    helper.erase(Authority(DOCKER_HUB + name))
 
 
 # --- many processes --------------------------------------------------------------------------------------------------

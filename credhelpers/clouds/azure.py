@@ -12,7 +12,7 @@ from credhelpers import environment, notes
 from credhelpers.clouds.propagation import Unknown
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable, shortage
-from credhelpers.hosts import registry
+from credhelpers.hosts import Authority
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -674,11 +674,9 @@ _UNKNOWN = (700016, 7000215)
 def _host_of(authority: str) -> str:
     """The host of a login service, written with or without `https://` and a last slash."""
     bare = authority.removesuffix("/")
-    try:
-        host = registry(bare)
-    except NotFound:
-        host = ""
-    if not host or bare.lower() not in (host, "https://" + host):
+    found = Authority(bare)
+    host = found.host
+    if not host or found.port or bare.lower() not in (host, "https://" + host):
         raise Unavailable(
             "AZURE_AUTHORITY_HOST is not an https host", "write it as in `https://login.microsoftonline.com`"
         )

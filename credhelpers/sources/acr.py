@@ -6,14 +6,15 @@ the way of a cache hit: which token is wanted. How it is made is in `clouds.azur
 
 import posix
 
-from credhelpers.errors import NotFound
-from credhelpers.hosts import azure, registry
+from credhelpers.errors import NotMine
+from credhelpers.hosts import azure, cloud_host
 from credhelpers.identity import configuration, fingerprint, home, is_configured
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from credhelpers.config import Settings
     from credhelpers.credential import Credential
+    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
 
 _GUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -112,17 +113,13 @@ class Acr:
     def __init__(self, environ: "Environment" = posix.environ) -> None:
         self._environ = environ
 
-    def host(self, server: str) -> str:
-        """The registry's host, see `minted.Source`."""
-        return registry(server)
-
-    def host_key(self, server: str) -> str:
+    def host_key(self, authority: "Authority") -> str:
         """The fingerprint of the registry and of whatever selects an identity for it."""
-        host = registry(server)
+        host = cloud_host(authority)
         has_file = is_configured(self._environ)
         try:
             azure(host)
-        except NotFound:
+        except NotMine:
             if not has_file:
                 raise
         files = [configuration(self._environ), *_files(self._environ)]
@@ -131,20 +128,20 @@ class Acr:
             files += _personal_files(self._environ)
         return fingerprint(f"acr {host}", self._environ, _VARIABLES, files)
 
-    def minter(self, server: str) -> "AcrMinter":
-        """What to mint for `server`: an ACR refresh token is good for one registry, so the host is in its key.
+    def minter(self, authority: "Authority") -> "AcrMinter":
+        """What to mint for the host: an ACR refresh token is good for one registry, so the host is in its key.
 
         The Entra token behind it would serve several registries. It is not kept: it opens more than what docker asked
         for, and one request every one and a half hours per registry is what not having it on disk costs.
         """
         from credhelpers import config  # parsed where a token is minted, not on a hit
 
-        host = registry(server)
+        host = cloud_host(authority)
         entry = config.find(self._environ, self.kind, SETTINGS, host)
         settings: dict[str, str] = entry.settings if entry else {}
         try:
             cloud = azure(host)
-        except NotFound:
+        except NotMine:
             if entry is None:
                 raise
             if "registry" not in settings:
@@ -153,7 +150,7 @@ class Acr:
             host = settings["registry"]
             try:
                 cloud = azure(host)
-            except NotFound:
+            except NotMine:
                 message = "`registry` is not a login server of Azure Container Registry"
                 raise config.contradiction(entry, message) from None
         else:

@@ -2,15 +2,15 @@
 
 import posix
 
-from credhelpers.errors import NotFound, Unavailable
-from credhelpers.hosts import ecr, ecr_of, registry
+from credhelpers.errors import NotFound, NotMine, Unavailable
+from credhelpers.hosts import cloud_host, ecr, ecr_of
 from credhelpers.identity import configuration, fingerprint, home, is_configured
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from credhelpers.config import Entry, Settings
     from credhelpers.credential import Credential
-    from credhelpers.hosts import EcrHost
+    from credhelpers.hosts import Authority, EcrHost
     from credhelpers.identity import Environment
 
 # What botocore 1.44 reads to choose an identity or an endpoint (botocore/configprovider.py, credentials.py, utils.py).
@@ -186,39 +186,35 @@ class Ecr:
     def __init__(self, environ: "Environment" = posix.environ) -> None:
         self._environ = environ
 
-    def host(self, server: str) -> str:
-        """The registry's host, see `minted.Source`."""
-        return registry(server)
-
-    def host_key(self, server: str) -> str:
-        """The fingerprint of the host and of the identity. Raises NotFound if `server` cannot be ECR's.
+    def host_key(self, authority: "Authority") -> str:
+        """The fingerprint of the host and of the identity. Raises NotMine if it cannot be ECR's.
 
         Two files are left out on purpose. The web identity token is renewed every hour and stands for the same role,
         whose name is in. The SSO sign-in is renewed as often, and the profile names the account and role that it gives.
         """
-        host = registry(server)
+        host = cloud_host(authority)
         try:
             ecr(host)
-        except NotFound:
+        except NotMine:
             if not is_configured(self._environ):
                 raise
         return fingerprint(f"ecr {host}", self._environ, _VARIABLES, [*self._files(), configuration(self._environ)])
 
-    def minter(self, server: str) -> "EcrMinter":
+    def minter(self, authority: "Authority") -> "EcrMinter":
         """The token of the region for the identity that is configured.
 
-        Raises NotFound if `server` is not ECR's, Unavailable if the configuration is broken.
+        Raises NotMine if it is not ECR's, Unavailable if the configuration is broken.
         """
         from credhelpers import config  # parsed where a token is minted, not on a hit
 
-        host = registry(server)
+        host = cloud_host(authority)
         entry = config.find(self._environ, self.kind, SETTINGS, host)
         if entry is None:
             return self._minter(ecr(host), {})
         settings = entry.settings
         try:
             ecr_host = ecr(host)
-        except NotFound:
+        except NotMine:
             ecr_host = _alias(entry)
         else:
             if not settings.keys().isdisjoint(("account", "region")):
@@ -287,7 +283,7 @@ def _alias(entry: "Entry") -> "EcrHost":
         raise config.contradiction(entry, "this host needs `account` and `region`")
     try:
         return ecr_of(entry.settings["account"], entry.settings["region"])
-    except NotFound:
+    except NotMine:
         raise config.contradiction(entry, "`region` is in no partition of AWS") from None
 
 

@@ -6,8 +6,8 @@ This half is on the way of a cache hit: which token is wanted. How it is made is
 
 import posix
 
-from credhelpers.errors import NotFound, Unavailable
-from credhelpers.hosts import GOOGLE_UNIVERSE, google, registry
+from credhelpers.errors import NotFound, NotMine, Unavailable
+from credhelpers.hosts import GOOGLE_UNIVERSE, cloud_host, google
 from credhelpers.identity import configuration, configured, fingerprint, home, is_configured
 
 TYPE_CHECKING = False
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from credhelpers.config import Entry, Settings
     from credhelpers.credential import Credential
+    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
 
 # What selects an identity, or where to ask for one: google/auth/environment_vars.py of google-auth 2.62, without what
@@ -109,32 +110,28 @@ class Gcr:
     def __init__(self, environ: "Environment" = posix.environ) -> None:
         self._environ = environ
 
-    def host(self, server: str) -> str:
-        """The registry's host, see `minted.Source`."""
-        return registry(server)
-
-    def host_key(self, server: str) -> str:
+    def host_key(self, authority: "Authority") -> str:
         """The fingerprint of the host and of all that selects an identity, see `minted.Source`."""
-        host = registry(server)
+        host = cloud_host(authority)
         try:
             google(host)
-        except NotFound:
+        except NotMine:
             if not is_configured(self._environ):  # with one, any host may stand for a registry of Google's
                 raise
         text = configured(self._environ)
         files = [configuration(self._environ), *_named_files(self._environ, text)]
         return _fingerprint(self._environ, host, files, has_gcloud=b"gcloud" in text)
 
-    def minter(self, server: str) -> "GcrMinter":
+    def minter(self, authority: "Authority") -> "GcrMinter":
         """The token for the host, see `minted.Source`."""
         from credhelpers import config  # parsed where a token is minted, not on a hit
 
-        host = registry(server)
+        host = cloud_host(authority)
         entry = config.find(self._environ, self.kind, SETTINGS, host)
         settings = dict(entry.settings) if entry else {}
         try:
             universe = google(host)
-        except NotFound:
+        except NotMine:
             if entry is None:
                 raise
             universe = settings.get("universe", GOOGLE_UNIVERSE)

@@ -5,13 +5,13 @@ This half is on the way of a cache hit: which credential is wanted. How it is re
 
 import posix
 
-from credhelpers.errors import NotFound
-from credhelpers.hosts import authority, is_whole
+from credhelpers.errors import NotMine
 from credhelpers.identity import configuration, content, fingerprint, home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from credhelpers.config import Settings
+    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
     from credhelpers.tokens import Tokens
     from credhelpers.vault.minter import VaultMinter
@@ -211,18 +211,15 @@ class Vault:
         self._tokens = tokens
         self._environ = environ
 
-    def host(self, server: str) -> str:
-        """Host and port of any registry, see `minted.Source`."""
-        host, port = authority(server)
-        return f"{host}:{port}" if port else host
-
-    def host_key(self, server: str) -> str:
+    def host_key(self, authority: "Authority") -> str:
         """The fingerprint of the registry and of whatever selects server, identity and path.
 
         Files with a token or key that a login uses are in it by their names, which the configuration has: they are
         written anew every hour and stand for the same identity. The user's own token file is in it by its stamp.
         """
-        host = self.host(server)
+        host = authority.name
+        if not host:
+            raise NotMine
         environ = self._environ
         # An empty variable names no file to the original either.
         files = [configuration(environ), environ.get(b"DCVL_CONFIG_FILE") or VAULT_LOGIN]
@@ -244,15 +241,15 @@ class Vault:
         names = b" ".join(variables).decode("ascii", "replace")
         return fingerprint(f"vault {host} {names}", environ, variables, files)
 
-    def minter(self, server: str) -> "VaultMinter":
-        """The credential for the server. Raises NotFound if nothing says where it would be in Vault."""
+    def minter(self, authority: "Authority") -> "VaultMinter":
+        """The credential for the registry. Raises NotMine if nothing says where it would be in Vault."""
         from credhelpers.vault.minter import VaultMinter
         from credhelpers.vault.secret_paths import find
 
-        found = find(self._environ, SETTINGS, *authority(server))
+        found = find(self._environ, SETTINGS, authority.host, authority.port) if authority.host else None
         if found is None:
-            raise NotFound
-        return VaultMinter(self._environ, self._tokens, found, is_whole=is_whole(server))
+            raise NotMine
+        return VaultMinter(self._environ, self._tokens, found, is_whole=authority.is_whole)
 
     def list(self) -> dict[str, str]:
         """Server to user name of all that lies where the configuration says and the token may read."""

@@ -10,7 +10,6 @@ import posix
 import sys
 
 from credhelpers.errors import NotFound, Refused, Unavailable
-from credhelpers.hosts import is_whole, spellings
 from credhelpers.stores import secretservice
 from credhelpers.stores.age import Age
 from credhelpers.stores.folder import Folder, directory
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from credhelpers.credential import Credential
+    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
 
     class Store(Protocol):
@@ -60,20 +60,20 @@ class Keyring:
         """What `--help` prints below the synopsis."""
         return MANUAL
 
-    def ready(self, server: str) -> "Credential | None":  # noqa: ARG002 - the helpers' common signature
+    def ready(self, authority: "Authority") -> "Credential | None":  # noqa: ARG002 - the helpers' common signature
         """None: no secret is read before the process is closed to debuggers, which costs more than `get` itself."""
         return None
 
-    def refresh(self, server: str) -> None:
+    def refresh(self, authority: "Authority") -> None:
         """Nothing: what a person typed does not age."""
 
-    def get(self, server: str) -> "Credential":
-        """The credential under the nearest spelling of `server`, from the keyring, else from the embedded store."""
+    def get(self, authority: "Authority") -> "Credential":
+        """The credential under the nearest spelling of the authority, from the keyring or the embedded store."""
         choice = self._choice()
         if choice == _EMBEDDED:
             self._folder.require()
         native = None if choice == _EMBEDDED else self._native(choice)
-        for key in spellings(server):
+        for key in authority.spellings():
             credential = native.read(key) if native else None
             if credential is None and (native is None or not choice):
                 credential = self._embedded.read(key)
@@ -83,26 +83,26 @@ class Keyring:
                 return credential
         raise (native.trouble if native else None) or NotFound()
 
-    def store(self, server: str, credential: "Credential") -> None:
-        """Keep the credential under exactly `server`: in the keyring if there is one, else in the embedded store."""
+    def store(self, authority: "Authority", credential: "Credential") -> None:
+        """Keep the credential under exactly what was sent: in the keyring, or where there is none, embedded."""
         choice = self._choice()
-        if choice == _EMBEDDED or not self._native(choice).write(server, credential):
-            self._embedded.write(server, credential)
+        if choice == _EMBEDDED or not self._native(choice).write(authority.sent, credential):
+            self._embedded.write(authority.sent, credential)
             return
         try:
-            self._embedded.remove(server)
+            self._embedded.remove(authority.sent)
         except Unavailable:
             return  # nobody is answered from a directory that is not to be trusted
 
-    def erase(self, server: str) -> None:
+    def erase(self, authority: "Authority") -> None:
         """Forget what `get` would answer, in both stores; of a whole registry, all that it could answer.
 
         Raises Unavailable if the keyring may still hold some of it.
         """
         choice = self._choice()
         native = None if choice == _EMBEDDED else self._native(choice)
-        all_of_it = is_whole(server)  # a logout names a registry once, and no other name of it may answer then
-        for key in spellings(server):
+        all_of_it = authority.is_whole  # a logout names a registry once, and no other name of it may answer then
+        for key in authority.spellings():
             found = self._embedded.remove(key)
             found |= native.remove(key) if native else self._index.forget(key)
             if found and not all_of_it:

@@ -5,7 +5,7 @@ What the keys mean is on developer.hashicorp.com, "Vault Agent auto-auth", a pag
 """
 
 from credhelpers import config, hosts
-from credhelpers.errors import NotFound, Unavailable
+from credhelpers.errors import NotMine, Unavailable
 from credhelpers.vault import auth, hcl
 from credhelpers.vault.ambient_token import token_file
 from credhelpers.vault.connection import variable
@@ -133,10 +133,10 @@ def _path(file: "_File", said: "dict[str, Any]", server: str) -> str | None:
         table = file.values(said.pop("secrets"), "secrets")
         for name in table:
             try:
-                host, port = hosts.authority(name)
-            except NotFound:
+                registry = hosts.registry(name)
+            except NotMine:
                 raise file.fault("a key of `secrets` is not a host", "write host, or host:port in quotes") from None
-            if paths.setdefault(f"{host}:{port}" if port else host, file.text(table, name)) != table[name]:
+            if paths.setdefault(registry.name, file.text(table, name)) != table[name]:
                 raise file.fault("`secrets` has two paths for one registry", "keep the one that is meant")
     path = paths.get(server) if paths else file.text(said, "secret")
     said.pop("secret", None)

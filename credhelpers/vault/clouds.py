@@ -10,7 +10,7 @@ from time import monotonic, sleep, time
 
 from credhelpers.clouds import propagation
 from credhelpers.credential import Credential
-from credhelpers.errors import NotFound, Unavailable
+from credhelpers.errors import NotMine, Unavailable
 from credhelpers.hosts import azure as azure_cloud
 from credhelpers.hosts import ecr, ecr_of, google
 from credhelpers.vault import leases
@@ -39,17 +39,17 @@ def scope(secret_path: "SecretPath") -> str:
     """What of the host the token depends on if an engine of a cloud makes it: one word for all that share a token."""
     try:
         host = ecr(secret_path.host)
-    except NotFound:
+    except NotMine:
         pass
     else:
         return f"{host.partition} {host.region} {host.public} {host.fips} {host.dual_stack}"
     try:
         return google(secret_path.host)
-    except NotFound:
+    except NotMine:
         pass
     try:
         azure_cloud(secret_path.host)
-    except NotFound:
+    except NotMine:
         return ""  # the settings say which registry it stands for
     return secret_path.host
 
@@ -91,7 +91,7 @@ def gcp(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Cred
     """An access token of Google's, of `gcp/roleset/NAME/token` and its like."""
     try:
         google(secret_path.settings.get("registry", secret_path.host))
-    except NotFound:
+    except NotMine:
         raise _no_alias("`registry`, the registry of Google's that it stands for") from None
     from credhelpers.clouds.google import credential
 
@@ -111,7 +111,7 @@ def azure(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Cr
     registry = secret_path.settings.get("registry", secret_path.host)
     try:
         cloud = azure_cloud(registry)
-    except NotFound:
+    except NotMine:
         raise _no_alias("`registry`, the login server that it stands for") from None
     if old and (kept := leases.renewed(session, mount, old)):
         return kept
@@ -155,12 +155,12 @@ def _ecr(secret_path: "SecretPath") -> "EcrHost":
     settings = secret_path.settings
     try:
         return ecr(secret_path.host)
-    except NotFound:
+    except NotMine:
         if not {"account", "region"} <= settings.keys():
             raise _no_alias("`account` and `region`") from None
     try:
         return ecr_of(settings["account"], settings["region"])
-    except NotFound:
+    except NotMine:
         raise Unavailable("`region` is in no partition of AWS", "correct it in config.toml") from None
 
 

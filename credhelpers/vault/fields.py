@@ -2,7 +2,7 @@
 
 from credhelpers import notes
 from credhelpers.errors import NotFound, Unavailable, Unsupported
-from credhelpers.hosts import spellings
+from credhelpers.hosts import Authority
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def without(data: "Mapping[str, Any]", secret_path: "SecretPath") -> "dict[str, 
     auths = _auths(found)
     if auths is None:
         return dict(data)
-    servers = set(spellings(secret_path.server))
+    servers = set(Authority(secret_path.server).spellings())
     kept = {server: value for server, value in _entries(auths).items() if server not in servers}
     return {**data, field: _shaped(found, auths, kept)}
 
@@ -151,7 +151,7 @@ def _shaped(found: object, auths: "dict[str, Any]", entries: "dict[str, Any]") -
 
 
 def _server_in(entries: "Iterable[str]", secret_path: "SecretPath") -> str | None:
-    return next((server for server in spellings(secret_path.server) if server in entries), None)
+    return next((server for server in Authority(secret_path.server).spellings() if server in entries), None)
 
 
 def _pair_in_auths(entries: "dict[str, Any]", secret_path: "SecretPath") -> tuple[str, str]:

@@ -11,7 +11,7 @@ from threading import local
 from time import monotonic
 
 from credhelpers import hosts, notes
-from credhelpers.errors import NotFound, Unavailable
+from credhelpers.errors import NotFound, NotMine, Unavailable
 from credhelpers.vault import fields, kv, mounts, secret_paths, ttl
 from credhelpers.vault.secret_paths import SecretPath
 from credhelpers.vault.session import Session
@@ -82,8 +82,9 @@ class _Walk:
         found: dict[str, SecretPath] = {}
         for server in self._candidates():
             try:
-                secret_path = secret_paths.find(self._environ, self._settings, *hosts.authority(server))
-            except NotFound:
+                registry = hosts.registry(server)
+                secret_path = secret_paths.find(self._environ, self._settings, registry.host, registry.port)
+            except NotMine:
                 continue  # a name below the path that is no registry's
             except Unavailable as error:  # its name does not fit the path, say
                 self._leave_out(server, error)
@@ -150,7 +151,7 @@ class _Walk:
         if end < 0:
             secret = kv.fetch(session, mount, sample)
             names = fields.auths_servers(secret.data or {}, settings["auths_field"])
-            yield from filter(hosts.is_whole, names)
+            yield from (name for name in names if hosts.Authority(name).is_whole)
             return
         rest = template[len(prefix) + 1 :].split("/")
         base = mount.path.removesuffix("x").rstrip("/")

@@ -5,8 +5,8 @@ helper kept a secret for each host; the configuration file of `docker-credential
 """
 
 from credhelpers import config, notes
-from credhelpers.errors import NotFound, Unavailable
-from credhelpers.hosts import DOCKER_HUB, authority, ecr, google_location
+from credhelpers.errors import NotMine, Unavailable
+from credhelpers.hosts import DOCKER_HUB, HUB, ecr, google_location
 from credhelpers.vault import auth
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ _OF_ENVIRONMENT = b"DOCKER_CREDENTIAL_VAULT_KV_PATH"
 
 
 class SecretPath:
-    """A registry's path in Vault: `host` and `port` as `hosts.authority` has them, the settings, and `path` filled in.
+    """A registry's path in Vault: `host` and `port` as in `hosts.Authority`, the settings, and `path` filled in.
 
     `is_shared_with_jsok`: whether the older helper of that name may read there what this one writes.
     """
@@ -41,7 +41,7 @@ class SecretPath:
         """The registry as docker names it."""
         if self.port:
             return f"{self.host}:{self.port}"
-        return DOCKER_HUB if self.host == authority(DOCKER_HUB)[0] else self.host
+        return DOCKER_HUB if self.host == HUB else self.host
 
 
 def find(environ: "Environment", settings: "Settings", host: str, port: str) -> SecretPath | None:
@@ -151,7 +151,7 @@ def _filled(settings: "Mapping[str, Any]", host: str, port: str) -> str:
     try:
         found = ecr(host)
         values |= {"account": found.account, "region": found.region}
-    except NotFound:  # a template that needs what there is not says so below
+    except NotMine:  # a template that needs what there is not says so below
         region = settings.get("region") or google_location(settings.get("registry", host))
         values |= {"account": settings.get("account", ""), "region": region}
     marks = re.findall(r"\{([^{}]*)\}", template)

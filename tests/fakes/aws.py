@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from tests.fakes.tls import Authority, Cloud, Request, Response
+from tests.fakes.tls import CertificateAuthority, Cloud, Request, Response
 
 if TYPE_CHECKING:
     import ssl
@@ -80,7 +80,7 @@ class FakeAws(Cloud):
     were asked for at the same time. Further hosts go into `routes`.
     """
 
-    def __init__(self, authority: Authority, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, authority: CertificateAuthority, context: ssl.SSLContext | None = None) -> None:
         super().__init__(authority, tuple(HOSTS), context)
         self.life: float = 12 * 3600
         self.session_life: float = 3600

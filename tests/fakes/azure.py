@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
-from tests.fakes.tls import Authority, Cloud, Request, Response, Site
+from tests.fakes.tls import CertificateAuthority, Cloud, Request, Response, Site
 
 if TYPE_CHECKING:
     import ssl
@@ -50,7 +50,7 @@ class FakeAzure(Cloud):
     seconds Azure's clock is ahead of the true one.
     """
 
-    def __init__(self, authority: Authority, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, authority: CertificateAuthority, context: ssl.SSLContext | None = None) -> None:
         super().__init__(authority, (*LOGINS, *REGISTRIES, "evil.example"), context)
         self.life: float = 3 * 3600
         self.mints = 0

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.fakes.aws import FakeAws
-    from tests.fakes.tls import Authority
+    from tests.fakes.tls import CertificateAuthority
 
 # What belongs to one connection, and what the site sets itself.
 _OWN = {"authorization", "connection", "content-length", "keep-alive", "transfer-encoding"}
@@ -30,7 +30,7 @@ class Gate(Site):
 
     def __init__(
         self,
-        authority: Authority,
+        authority: CertificateAuthority,
         host: str,
         port: int,
         credential: str,
@@ -64,7 +64,7 @@ class ExpiringRegistry(Gate):
     are in `used`, each as often as it was used.
     """
 
-    def __init__(self, authority: Authority, host: str, aws: FakeAws, port: int, credential: str) -> None:
+    def __init__(self, authority: CertificateAuthority, host: str, aws: FakeAws, port: int, credential: str) -> None:
         self.late = 0
         self.used: list[str] = []
         self._aws = aws
@@ -90,7 +90,7 @@ class TokenRegistry(Gate):
 
     def __init__(
         self,
-        authority: Authority,
+        authority: CertificateAuthority,
         host: str,
         port: int,
         credential: str,

@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from tests.fakes.tls import Authority, Cloud, Request, Response, Site
+from tests.fakes.tls import CertificateAuthority, Cloud, Request, Response, Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +99,7 @@ class FakeGoogle(Cloud):
     Google's clock is ahead of the true one.
     """
 
-    def __init__(self, authority: Authority) -> None:
+    def __init__(self, authority: CertificateAuthority) -> None:
         super().__init__(authority, tuple(HOSTS))
         self.life: object = 3600
         self.issued: dict[str, str] = {}

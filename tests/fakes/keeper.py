@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from credhelpers.credential import Credential
-from credhelpers.errors import NotFound
-from credhelpers.hosts import authority
+from credhelpers.errors import NotFound, NotMine
+from credhelpers.hosts import Authority, cloud_host
 from credhelpers.identity import fingerprint
 
 if TYPE_CHECKING:
@@ -36,19 +36,13 @@ class FakeKeeper:
         self.meanwhile: Callable[[], None] = lambda: time.sleep(float(environ.get(b"FAKE_SECONDS", b"0")))
         self.olds: list[Credential | None] = []
 
-    def host(self, server: str) -> str:
-        host, port = authority(server)
-        if port:
-            raise NotFound
-        return host
+    def host_key(self, authority: Authority) -> str:
+        return fingerprint("fake " + cloud_host(authority), {}, ())
 
-    def host_key(self, server: str) -> str:
-        return fingerprint("fake " + self.host(server), {}, ())
-
-    def minter(self, server: str) -> FakeKeeping:
-        host = self.host(server)
+    def minter(self, authority: Authority) -> FakeKeeping:
+        host = cloud_host(authority)
         if host != "index.docker.io" and not host.endswith(".fake.example"):
-            raise NotFound
+            raise NotMine
         return FakeKeeping(self, host.split(".")[1])
 
     def list(self) -> dict[str, str]:

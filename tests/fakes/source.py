@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from credhelpers.credential import Credential
-from credhelpers.errors import NotFound, Unavailable
-from credhelpers.hosts import registry
+from credhelpers.errors import NotFound, NotMine, Unavailable
+from credhelpers.hosts import Authority, cloud_host
 from credhelpers.identity import fingerprint
 
 if TYPE_CHECKING:
@@ -52,21 +52,18 @@ class FakeSource:
         self.environ = environ
         self.minted = 0
 
-    def host(self, server: str) -> str:
-        return registry(server)
-
-    def host_key(self, server: str) -> str:
-        host = registry(server)
+    def host_key(self, authority: Authority) -> str:
+        host = cloud_host(authority)
         if not host.endswith(".fake.example"):
-            raise NotFound
+            raise NotMine
         return fingerprint("fake " + host, self.environ, (b"FAKE_IDENTITY",))
 
-    def minter(self, server: str) -> FakeMinter:
-        self.host_key(server)
-        scope = registry(server).split(".")[1]
+    def minter(self, authority: Authority) -> FakeMinter:
+        self.host_key(authority)
+        scope = authority.host.split(".")[1]
         return FakeMinter(
             fingerprint("fake token " + scope, self.environ, (b"FAKE_IDENTITY",)),
-            lambda old=None: self.mint(server, old),
+            lambda old=None: self.mint(authority.host, old),
         )
 
     def mint(self, server: str, old: Credential | None = None) -> Credential:

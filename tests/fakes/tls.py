@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Authority:
+class CertificateAuthority:
     """A certificate authority that only the tests trust; its certificate is in the file `pem`."""
 
     def __init__(self, folder: Path) -> None:
@@ -194,7 +194,9 @@ class Cloud(abc.ABC):
     `ahead` is by how many seconds the cloud's clock is ahead of the true one.
     """
 
-    def __init__(self, authority: Authority, hosts: tuple[str, ...], context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, authority: CertificateAuthority, hosts: tuple[str, ...], context: ssl.SSLContext | None = None
+    ) -> None:
         self.ahead: float = 0
         self._authority = authority
         self.site = Site(self._respond, context or authority.context(*hosts))
