@@ -1,8 +1,8 @@
-"""Who owns a server string: the one place that reads hosts.
+"""Server strings and hosts: the one place that reads them. It knows no cloud.
 
 A client may pass on a name that a stranger wrote (an image reference, a Dockerfile), so a host is matched whole:
 strict ASCII, every label compared, nothing repaired, no regular expression left unanchored (GO-2026-6225 is what an
-unanchored one costs). Only hosts of a rule table below are ever worth a cloud token.
+unanchored one costs). Which hosts are a cloud's is in its rules, see `exchanges`.
 
 This module is on the way of a cache hit: it imports nothing but `errors`.
 """
@@ -153,122 +153,37 @@ def cloud_host(authority: Authority) -> str:
     return authority.host
 
 
-# --- the rules of the clouds -----------------------------------------------------------------------------------------
-#
-# A rule is a host with every label written out; a label in angle brackets stands for one label of that grammar.
+def fields(pattern: str, host: str) -> dict[str, str] | None:
+    """What stands in the host for each `<name:kind>` of the pattern; None if the whole host does not fit it.
 
-# Amazon ECR: partition, FIPS, dual-stack. Forms as in amazon-ecr-credential-helper 0.12 and the kubelet's provider,
-# domains as in botocore's partitions.json. The region's grammar differs per partition, so that a host cannot name a
-# region of another one, or an S3 bucket (`s3-us-west-2`) where a region belongs.
-_ECR_RULES = (
-    ("<account>.dkr.ecr.<aws>.amazonaws.com", "aws", False, False),
-    ("<account>.dkr.ecr-fips.<aws>.amazonaws.com", "aws", True, False),
-    ("<account>.dkr-ecr.<aws>.on.aws", "aws", False, True),
-    ("<account>.dkr-ecr-fips.<aws>.on.aws", "aws", True, True),
-    ("<account>.dkr.ecr.<aws-us-gov>.amazonaws.com", "aws-us-gov", False, False),
-    ("<account>.dkr.ecr-fips.<aws-us-gov>.amazonaws.com", "aws-us-gov", True, False),
-    ("<account>.dkr-ecr.<aws-us-gov>.on.aws", "aws-us-gov", False, True),
-    ("<account>.dkr-ecr-fips.<aws-us-gov>.on.aws", "aws-us-gov", True, True),
-    ("<account>.dkr.ecr.<aws-cn>.amazonaws.com.cn", "aws-cn", False, False),
-    ("<account>.dkr-ecr.<aws-cn>.on.amazonwebservices.com.cn", "aws-cn", False, True),
-    ("<account>.dkr.ecr.<aws-cn>.on.amazonwebservices.com.cn", "aws-cn", False, True),
-    ("<account>.dkr.ecr.<aws-eusc>.amazonaws.eu", "aws-eusc", False, False),
-    ("<account>.dkr.ecr.<aws-iso>.c2s.ic.gov", "aws-iso", False, False),
-    ("<account>.dkr.ecr.<aws-iso-b>.sc2s.sgov.gov", "aws-iso-b", False, False),
-    ("<account>.dkr.ecr.<aws-iso-e>.cloud.adc-e.uk", "aws-iso-e", False, False),
-    ("<account>.dkr.ecr.<aws-iso-f>.csp.hci.ic.gov", "aws-iso-f", False, False),
-)
-_ECR_PUBLIC_HOSTS = ("public.ecr.aws", "ecr-public.aws.com")
+    A pattern is a host with every label written out. One placeholder may stand in a label, for all of it or between
+    fixed text. Its kind is the grammar of what it stands for:
 
-GOOGLE_UNIVERSE = "googleapis.com"  # the API domain of the cloud that everybody knows
-
-# Google: Artifact Registry by location or by regional endpoint, the gcr.io names it serves too, the sovereign host.
-_GOOGLE_RULES = (
-    ("gcr.io", GOOGLE_UNIVERSE),
-    ("<word>.gcr.io", GOOGLE_UNIVERSE),
-    ("<location>-docker.pkg.dev", GOOGLE_UNIVERSE),
-    ("docker.<location>.rep.pkg.dev", GOOGLE_UNIVERSE),
-    ("docker.s3nsregistry.fr", "s3nsapis.fr"),
-)
-
-# Azure: the login servers, not the data endpoints (`name.region.data.azurecr.io`), which are reached by redirect and
-# must not get a credential. A name may end in a hyphen and a hash (domain name label scope).
-_AZURE_RULES = (
-    ("<registry>.azurecr.io", "AzureCloud"),
-    ("<registry>.azurecr.cn", "AzureChinaCloud"),
-    ("<registry>.azurecr.us", "AzureUSGovernment"),
-    ("<registry>.<word>.geo.azurecr.io", "AzureCloud"),
-    ("<registry>.<word>.geo.azurecr.cn", "AzureChinaCloud"),
-    ("<registry>.<word>.geo.azurecr.us", "AzureUSGovernment"),
-)
-
-# What a region of each AWS partition begins with, from `regionRegex` of botocore's partitions.json, where the first
-# partition is left open for geographies to come: any two letters but those of others. What follows is always a word
-# and a number. `sources.ecr` checks the region against botocore's own table before anything is signed.
-_REGION_PREFIXES = {
-    "<aws-us-gov>": "us-gov-",
-    "<aws-cn>": "cn-",
-    "<aws-eusc>": "eusc-de-",
-    "<aws-iso>": "us-iso-",
-    "<aws-iso-b>": "us-isob-",
-    "<aws-iso-e>": "eu-isoe-",
-    "<aws-iso-f>": "us-isof-",
-}
-
-
-class EcrHost:
-    """What the name of an ECR registry says: everything that selects an API endpoint."""
-
-    __slots__ = ("account", "dual_stack", "fips", "partition", "public", "region")
-
-    def __init__(  # noqa: PLR0913 - one argument a fact
-        self, partition: str, region: str, account: str, *, fips: bool, dual_stack: bool, public: bool
-    ) -> None:
-        self.partition = partition
-        self.region = region
-        self.account = account
-        self.fips = fips
-        self.dual_stack = dual_stack
-        self.public = public
-
-
-def ecr(host: str) -> EcrHost:
-    """Read the host of a private or public ECR registry, as `cloud_host` gives it. Raises NotMine for any other."""
-    if host in _ECR_PUBLIC_HOSTS:
-        # The public registry's API answers in us-east-1 only, to credentials of the commercial partition only.
-        return EcrHost("aws", "us-east-1", "", fips=False, dual_stack=host == "ecr-public.aws.com", public=True)
-    labels = host.split(".")
-    for rule, partition, fips, dual_stack in _ECR_RULES:
-        if _matches(labels, rule):
-            region = labels[2] if labels[1].startswith("dkr-") else labels[3]
-            return EcrHost(partition, region, labels[0], fips=fips, dual_stack=dual_stack, public=False)
-    raise NotMine
-
-
-def ecr_of(account: str, region: str) -> EcrHost:
-    """What the plain host of this account and region would say. Raises NotMine if no partition has such a region."""
-    for rule, partition, fips, dual_stack in _ECR_RULES:
-        grammar = rule.split(".")[3]
-        if not fips and not dual_stack and grammar[0] == "<" and _is_region(region, grammar):
-            return EcrHost(partition, region, account, fips=False, dual_stack=False, public=False)
-    raise NotMine
-
-
-def google(host: str) -> str:
-    """The API domain of the universe whose registry `host` is. Raises NotMine for any other."""
-    labels = host.split(".")
-    for rule, universe in _GOOGLE_RULES:
-        if _matches(labels, rule):
-            return universe
-    raise NotMine
-
-
-def google_location(host: str) -> str:
-    """The region or multi-region that the name of an Artifact Registry holds, "" for every other host."""
-    labels = host.split(".")
-    if _matches(labels, "<location>-docker.pkg.dev"):
-        return labels[0].removesuffix("-docker")
-    return labels[1] if _matches(labels, "docker.<location>.rep.pkg.dev") else ""
+        12digits     so many digits
+        word         a label of DNS without `--`
+        place        letters, and perhaps a hyphen and letters or digits: `us`, `europe-west1`
+        zone         a place with a hyphen, and a digit at its end: `europe-west1`
+        name         5 to 50 letters or digits, and perhaps a hyphen and more of them
+        region       two letters, a word and a number of one or two digits: `eu-west-1`; with `!cn-` behind it not those
+                     that begin so, with `us-gov-` that, a word and a number
+    """
+    labels, wanted = host.split("."), pattern.split(".")
+    if len(labels) != len(wanted):
+        return None
+    found = {}
+    for have, want in zip(reversed(labels), reversed(wanted), strict=True):  # from the right: few hosts get far
+        start, mark, rest = want.partition("<")
+        if not mark:
+            if have != want:
+                return None
+            continue
+        words, _, end = rest.partition(">")
+        name, _, kind = words.partition(":")
+        middle = have[len(start) : len(have) - len(end)]
+        if start + middle + end != have or not _fits(middle, kind):
+            return None
+        found[name] = middle
+    return found
 
 
 def endpoint(url: str) -> tuple[str, str, int, str]:
@@ -301,30 +216,6 @@ def is_local(host: str) -> bool:
     return is_address and (numbers[0] == "127" or numbers[:2] == ["169", "254"])
 
 
-def is_google_service(host: str, universe: str) -> bool:
-    """Whether `host` is a token service of the universe with this API domain: global, regional or private.
-
-    Behind a service's name stands a region only: `sts.storage.googleapis.com` is somebody's bucket.
-    """
-    if universe == GOOGLE_UNIVERSE and host in ("www.googleapis.com", "accounts.google.com"):
-        return True  # as key files of before 2018 have it
-    labels = host.split(".")
-    return any(
-        _matches(labels, f"{form.format(service)}.{universe}")
-        for service in ("oauth2", "sts", "iamcredentials")
-        for form in ("{}", "{}.<location>.rep", "{}.<region>", "<location>.{}", "<location>-{}", "{}-<word>.p")
-    )
-
-
-def azure(host: str) -> str:
-    """The name of the Azure cloud whose login server `host` is. Raises NotMine for any other."""
-    labels = host.split(".")
-    for rule, cloud in _AZURE_RULES:
-        if _matches(labels, rule):
-            return cloud
-    raise NotMine
-
-
 def _is_port(text: str) -> bool:
     return 0 < len(text) <= 5 and _DIGITS.issuperset(text) and int(text) <= 65535
 
@@ -337,52 +228,37 @@ def _split(server: str) -> tuple[str, str]:
     return "", server
 
 
-def _matches(labels: list[str], rule: str) -> bool:
-    wanted = rule.split(".")
-    return len(labels) == len(wanted) and all(
-        have == want if "<" not in want else _fits(have, want) for have, want in zip(labels, wanted, strict=True)
-    )
+def _fits(text: str, kind: str) -> bool:
+    kind, _, more = kind.partition(" ")
+    if kind == "word":
+        return _is_dns_label(text) and "--" not in text
+    if kind == "place":
+        return _is_place(text)
+    if kind == "zone":
+        return _is_place(text) and "-" in text and text[-1] in _DIGITS
+    if kind == "name":
+        name, hyphen, rest = text.partition("-")
+        return 5 <= len(name) <= 50 and _ALPHANUMERIC.issuperset(name) and (not hyphen or _is_word(rest))
+    if kind == "region":
+        return _is_region(text, more)
+    return len(text) == int(kind.removesuffix("digits")) and _DIGITS.issuperset(text)
 
 
-def _fits(label: str, grammar: str) -> bool:  # noqa: PLR0911 - one a grammar
-    if grammar == "<account>":
-        return len(label) == 12 and _DIGITS.issuperset(label)
-    if grammar == "<word>":
-        return _is_dns_label(label) and "--" not in label
-    if grammar == "<location>":
-        return _is_location(label)
-    if grammar == "<region>":
-        return _is_location(label) and "-" in label and label[-1] in _DIGITS
-    if grammar.startswith("<location>-"):
-        end = grammar.removeprefix("<location>")
-        return label.endswith(end) and _is_location(label.removesuffix(end))
-    if grammar.endswith("-<word>"):
-        start = grammar.removesuffix("<word>")
-        return label.startswith(start) and _is_dns_label(label.removeprefix(start))
-    if grammar == "<registry>":
-        name, hyphen, digest = label.partition("-")
-        return 5 <= len(name) <= 50 and _ALPHANUMERIC.issuperset(name) and (not hyphen or _is_word(digest))
-    return _is_region(label, grammar)
-
-
-def _is_region(label: str, grammar: str) -> bool:
-    """`xx-word-N`, or the partition's own prefix before `word-N`."""
-    if grammar == "<aws>":
-        if label[2:3] != "-" or not _LETTERS.issuperset(label[:2]) or label.startswith("cn-"):
+def _is_region(text: str, more: str) -> bool:
+    if more[:1] in ("", "!"):
+        if text[2:3] != "-" or not _LETTERS.issuperset(text[:2]) or (more and text.startswith(more[1:])):
             return False
-        rest = label[3:]
+        rest = text[3:]
     else:
-        prefix = _REGION_PREFIXES[grammar]
-        if not label.startswith(prefix):
+        if not text.startswith(more):
             return False
-        rest = label[len(prefix) :]
+        rest = text[len(more) :]
     word, _, number = rest.partition("-")
     return bool(word) and _LETTERS.issuperset(word) and 1 <= len(number) <= 2 and _DIGITS.issuperset(number)
 
 
-def _is_location(label: str) -> bool:
-    """A Google multi-region (`us`) or region (`europe-west1`)."""
-    first, hyphen, rest = label.partition("-")
+def _is_place(text: str) -> bool:
+    first, hyphen, rest = text.partition("-")
     return bool(first) and _LETTERS.issuperset(first) and (not hyphen or _is_word(rest))
 
 

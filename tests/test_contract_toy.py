@@ -25,21 +25,29 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parent.parent
 
-# 1. The module, and the rule of its hosts.
+# 1. The module, with the rule of its hosts.
 SOURCE = '''\
 """Toy Cloud: tokens from its API."""
 
 import posix
 
 from credhelpers.credential import Credential
-from credhelpers.errors import Unavailable
-from credhelpers.hosts import cloud_host, toy
+from credhelpers.errors import NotMine, Unavailable
+from credhelpers.hosts import cloud_host, fields
 from credhelpers.identity import fingerprint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
+
+
+def zone(authority: "Authority") -> str:
+    """The zone of Toy Cloud whose registry this is. Raises NotMine for any other."""
+    found = fields("<zone:word>.registry.toycloud.example", cloud_host(authority))
+    if not found:
+        raise NotMine
+    return found["zone"]
 
 
 class Toy:
@@ -54,12 +62,12 @@ class Toy:
 
     def host_key(self, authority: "Authority") -> str:
         """See `minted.Source`."""
-        return fingerprint(f"toy {toy(cloud_host(authority))}", self._environ, (b"TOY_USER",))
+        return fingerprint(f"toy {zone(authority)}", self._environ, (b"TOY_USER",))
 
     def minter(self, authority: "Authority") -> "ToyMinter":
         """See `minted.Source`."""
-        zone = toy(cloud_host(authority))
-        return ToyMinter(zone, fingerprint(f"toy token {zone}", self._environ, (b"TOY_USER",)))
+        own = zone(authority)
+        return ToyMinter(own, fingerprint(f"toy token {own}", self._environ, (b"TOY_USER",)))
 
 
 class ToyMinter:
@@ -84,15 +92,6 @@ class ToyMinter:
         end = now + token["life"]
         return Credential("toy", token["secret"], soft=now + token["life"] / 2, hard=end - 300, expires=end - 60)
 '''
-RULE = '''
-
-def toy(host: str) -> str:
-    """The zone of Toy Cloud whose registry `host` is, as `cloud_host` gives it. Raises NotMine for any other."""
-    labels = host.split(".")
-    if not _matches(labels, "<word>.registry.toycloud.example"):
-        raise NotMine
-    return labels[0]
-'''
 # 3. The line.
 TABLE = "[tool.hatch.build.targets.wheel.shared-scripts]\n"
 LINE = '"entrypoints/docker-credential-toy" = "docker-credential-toy"\n'
@@ -109,8 +108,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> None:
         shutil.copy(PROJECT / name, copy)
 
     (copy / "credhelpers/sources/toy.py").write_text(SOURCE)
-    with (copy / "credhelpers/hosts.py").open("a") as file:
-        file.write(RULE)
     # 2. The executable: a copy of another one with the last lines changed.
     executable = copy / "entrypoints/docker-credential-toy"
     shutil.copy(copy / "entrypoints/docker-credential-ecr", executable)

@@ -173,7 +173,7 @@ def test_a_region_of_another_partition_is_never_signed_for(aws: FakeAws, env: di
     """Even if the host rules were wrong, botocore's own table must agree with the host's domain."""
     said = in_process(
         env,
-        "from credhelpers.hosts import EcrHost\n"
+        "from credhelpers.exchanges.ecr import EcrHost\n"
         "from credhelpers.clouds.aws import authorization_token\n"
         "host = EcrHost('aws-cn', 'eu-west-1', '1', fips=False, dual_stack=False, public=False)\n"
         "try: authorization_token(host, {})\n"
@@ -188,7 +188,7 @@ def test_an_endpoint_outside_the_partition_is_never_asked(aws: FakeAws, env: dic
     said = in_process(
         env,
         "from credhelpers.clouds import aws\n"
-        "from credhelpers.hosts import ecr\n"
+        "from credhelpers.exchanges.ecr import ecr\n"
         "aws._DOMAINS['aws'] = ('elsewhere.example',)\n"
         f"try: aws.authorization_token(ecr('{PRIVATE}'), {{}})\n"
         "except Exception as error: print(error)",
@@ -1323,7 +1323,7 @@ def test_a_resolver_that_does_not_answer(env: dict[str, str]) -> None:
     said = in_process(
         env,
         "import socket, time\n"
-        "from credhelpers.hosts import ecr\n"
+        "from credhelpers.exchanges.ecr import ecr\n"
         "from credhelpers.clouds.aws import authorization_token\n"
         "socket.getaddrinfo = lambda *arguments, **more: time.sleep(60)\n"
         f"try: authorization_token(ecr('{PRIVATE}'), {{}})\n"

@@ -25,7 +25,8 @@ from credhelpers.cached_token import CachedToken
 from credhelpers.clouds import google as clouds
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable
-from credhelpers.hosts import Authority, endpoint, is_google_service, is_local, read
+from credhelpers.exchanges.google import is_service
+from credhelpers.hosts import Authority, endpoint, is_local, read
 from credhelpers.sources import gcr
 from tests import test_contract_gcr
 from tests.fakes import google as fakes
@@ -1661,15 +1662,15 @@ def test_services_of_google() -> None:
     forms = ("{}", "us-east1-{}", "{}.us-east1", "us-east1.{}", "{}.us-east1.rep", "{}-acme.p")
     for service, form in itertools.product(services, forms):
         host = f"{form.format(service)}.googleapis.com"
-        assert is_google_service(host, "googleapis.com"), host
-        assert not is_google_service(host, "s3nsapis.fr"), host
+        assert is_service(host, "googleapis.com"), host
+        assert not is_service(host, "s3nsapis.fr"), host
         for look_alike in (f"{host}.evil.example", f"{host}.", host.replace("apis.com", "apis.co"), f"a.b.{host}"):
-            assert not is_google_service(look_alike, "googleapis.com"), look_alike
-    assert not any(is_google_service(f"evil{service}.googleapis.com", "googleapis.com") for service in services)
+            assert not is_service(look_alike, "googleapis.com"), look_alike
+    assert not any(is_service(f"evil{service}.googleapis.com", "googleapis.com") for service in services)
     for stranger in ("storage.googleapis.com", "x.storage.googleapis.com", "googleapis.com", "sts.com", ""):
-        assert not is_google_service(stranger, "googleapis.com")
-    assert is_google_service("accounts.google.com", "googleapis.com")
-    assert not is_google_service("accounts.google.com", "s3nsapis.fr")
+        assert not is_service(stranger, "googleapis.com")
+    assert is_service("accounts.google.com", "googleapis.com")
+    assert not is_service("accounts.google.com", "s3nsapis.fr")
 
 
 def test_local_addresses() -> None:

@@ -14,6 +14,9 @@ import pytest
 
 from credhelpers import hosts
 from credhelpers.errors import HelperError, MissingServer, NotFound, NotMine, Refused
+from credhelpers.exchanges.azure import azure
+from credhelpers.exchanges.ecr import EcrHost, ecr, ecr_of
+from credhelpers.exchanges.google import UNIVERSE, google, google_location, is_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,16 +108,16 @@ def _ours(rule: Callable[[str], object], server: str) -> object:
         found = rule(hosts.cloud_host(hosts.Authority(server)))
     except NotFound:
         return None
-    if isinstance(found, hosts.EcrHost):
+    if isinstance(found, EcrHost):
         flags = ("fips" if found.fips else "", "dual" if found.dual_stack else "", "public" if found.public else "")
         return (found.partition, found.region, found.account, *flags)
     return found
 
 
 _RULES: dict[str, tuple[Callable[[str], object], Callable[[str], object]]] = {
-    "ecr": (hosts.ecr, _ecr),
-    "google": (hosts.google, _google),
-    "azure": (hosts.azure, _azure),
+    "ecr": (ecr, _ecr),
+    "google": (google, _google),
+    "azure": (azure, _azure),
 }
 
 # --- genuine forms ---------------------------------------------------------------------------------------------------
@@ -440,8 +443,8 @@ def test_look_alikes_are_refused(cloud: str) -> None:
 )
 def test_a_location_of_google(host: str, location: str) -> None:
     """It is what stands in the name in its place, and nothing of a look-alike's."""
-    assert hosts.google_location(host) == location
-    assert not any(hosts.google_location(other) for other in _LOOK_ALIKES["google"])
+    assert google_location(host) == location
+    assert not any(google_location(other) for other in _LOOK_ALIKES["google"])
 
 
 def test_look_alikes_load_no_sdk() -> None:
@@ -450,8 +453,11 @@ def test_look_alikes_load_no_sdk() -> None:
         "import sys\n"
         "from credhelpers import hosts\n"
         "from credhelpers.errors import HelperError\n"
+        "from credhelpers.exchanges.azure import azure\n"
+        "from credhelpers.exchanges.ecr import ecr\n"
+        "from credhelpers.exchanges.google import google\n"
         "for line in sys.stdin.buffer.read().split(b'\\xff'):\n"
-        "    for rule in (hosts.ecr, hosts.google, hosts.azure):\n"
+        "    for rule in (ecr, google, azure):\n"
         "        try:\n"
         "            rule(hosts.cloud_host(hosts.read(line)))\n"
         "            print('taken')\n"
@@ -1095,8 +1101,8 @@ def test_endpoints_agree_with_a_regular_expression_and_ipaddress() -> None:
 )
 def test_a_token_service_of_google_is_known(host: str, universe: str) -> None:
     """Global, regional and private, in the universe that is asked about and in no other."""
-    assert hosts.is_google_service(host, universe)
-    assert not hosts.is_google_service(host, "other.example")
+    assert is_service(host, universe)
+    assert not is_service(host, "other.example")
 
 
 _OTHER_SERVICES = [
@@ -1156,7 +1162,7 @@ _OTHER_SERVICES = [
 @pytest.mark.parametrize("host", _OTHER_SERVICES)
 def test_what_is_no_token_service_of_google_is_refused(host: str) -> None:
     """Look-alikes, other services of Google's, and names below its domain that a customer chooses."""
-    assert not hosts.is_google_service(host, hosts.GOOGLE_UNIVERSE)
+    assert not is_service(host, UNIVERSE)
 
 
 def test_token_services_agree_with_a_regular_expression() -> None:
@@ -1173,7 +1179,7 @@ def test_token_services_agree_with_a_regular_expression() -> None:
     for _ in range(50_000):
         labels = [chance.choice(pieces) for _ in range(chance.choice((1, 1, 2, 2, 3, 4)))]
         host = ".".join(labels) + chance.choice((".googleapis.com",) * 6 + (".com", "", ".googleapis.com.evil.example"))
-        assert hosts.is_google_service(host, hosts.GOOGLE_UNIVERSE) == bool(pattern.fullmatch(host)), host
+        assert is_service(host, UNIVERSE) == bool(pattern.fullmatch(host)), host
         taken += bool(pattern.fullmatch(host))
     assert taken > 1000
 
@@ -1184,7 +1190,7 @@ def test_token_services_agree_with_a_regular_expression() -> None:
 )
 def test_the_partition_of_a_region(region: str, partition: str) -> None:
     """An alias of a registry is what the registry's own plain host would say."""
-    place = hosts.ecr_of(_ACCOUNT, region)
+    place = ecr_of(_ACCOUNT, region)
     flags = (place.fips, place.dual_stack, place.public)
     assert (place.partition, place.region, place.account, flags) == (partition, region, _ACCOUNT, (False,) * 3)
 
@@ -1219,7 +1225,7 @@ def test_regions_agree_with_regular_expressions() -> None:
         expected = [partition for partition, pattern in partitions.items() if pattern.fullmatch(region)]
         assert len(expected) <= 1
         try:
-            found = [hosts.ecr_of(_ACCOUNT, region).partition]
+            found = [ecr_of(_ACCOUNT, region).partition]
         except NotFound:
             found = []
         assert found == expected, region

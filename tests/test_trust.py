@@ -20,7 +20,8 @@ from credhelpers.cached_token import CachedToken
 from credhelpers.clouds import aws as source
 from credhelpers.clouds import google
 from credhelpers.errors import Unavailable
-from credhelpers.hosts import Authority, ecr
+from credhelpers.exchanges.ecr import ecr
+from credhelpers.hosts import Authority
 from credhelpers.sources.ecr import Ecr
 from tests import commands
 from tests.fakes import google as fakes

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from credhelpers.clouds.aws_errors import Cause
-    from credhelpers.hosts import EcrHost
+    from credhelpers.exchanges.ecr import EcrHost
 
 Result = TypeVar("Result")
 

@@ -23,7 +23,8 @@ from credhelpers.clouds import child
 from credhelpers.credential import Credential
 from credhelpers.deadline import Late, within
 from credhelpers.errors import HelperError, NotFound, Unavailable, shortage
-from credhelpers.hosts import GOOGLE_UNIVERSE, endpoint, is_google_service, is_local
+from credhelpers.exchanges.google import UNIVERSE, is_service
+from credhelpers.hosts import endpoint, is_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -209,7 +210,7 @@ class _File:
         from google.auth.exceptions import GoogleAuthError
 
         # An impersonated account is of its source's universe, which is looked at when that is loaded.
-        default = self._universe if self.kind == "impersonated_service_account" else GOOGLE_UNIVERSE
+        default = self._universe if self.kind == "impersonated_service_account" else UNIVERSE
         if (self._info.get("universe_domain") or default) != self._universe:
             self._refuse(
                 "is of another universe than the registry", "choose another for it in config.toml, see `docs/gcr.md`"
@@ -236,14 +237,14 @@ class _File:
     def _service_account(self) -> "Any":
         from google.oauth2.service_account import Credentials
 
-        if self._universe == GOOGLE_UNIVERSE:  # others take an assertion signed by the account itself: nobody is asked
+        if self._universe == UNIVERSE:  # others take an assertion signed by the account itself: nobody is asked
             self._send_to("token_uri")
         return Credentials.from_service_account_info(self._info, scopes=[_SCOPE])
 
     def _authorized_user(self) -> "Any":
         from google.oauth2.credentials import Credentials
 
-        if self._universe != GOOGLE_UNIVERSE:
+        if self._universe != UNIVERSE:
             self._refuse("is a user's, which this universe does not take", "use a service account or federation")
         return Credentials.from_authorized_user_info(self._info)
 
@@ -315,7 +316,7 @@ class _File:
         url: str = self._info[name]
         try:
             scheme, host, port, _ = endpoint(url)
-            if scheme != "https" or port != 443 or not is_google_service(host, self._universe):  # noqa: PLR2004 - HTTPS
+            if scheme != "https" or port != 443 or not is_service(host, self._universe):  # noqa: PLR2004 - HTTPS
                 raise NotFound
         except NotFound:
             self._refuse(f"sends secrets to a `{name}` that is not Google's", "do not use it; ask who made it")
@@ -407,7 +408,7 @@ class _Network:
     ) -> _Response:
         """Ask once. Raises Unavailable for whatever is no answer; an error status is one."""
         scheme, host, port, target = endpoint(url)
-        is_google = scheme == "https" and port == 443 and is_google_service(host, self.universe)  # noqa: PLR2004 - HTTPS
+        is_google = scheme == "https" and port == 443 and is_service(host, self.universe)  # noqa: PLR2004 - HTTPS
         if not is_google and not any(url == known or url.startswith(f"{known}/") for known in self.allowed):
             raise Unavailable("a credential file sends secrets to a host that is not Google's", "do not use it")
         left = self.until - monotonic()
@@ -726,7 +727,7 @@ def _metadata(network: _Network, *, is_expected: bool) -> tuple[str, float]:
             "try again in a moment; `docs/gcr.md` says how to choose another identity",
         )
     domain = universe.data.decode("ascii", "replace").strip() if universe.status == 200 else ""  # noqa: PLR2004 - OK
-    if (domain or GOOGLE_UNIVERSE) != network.universe:
+    if (domain or UNIVERSE) != network.universe:
         raise Unavailable("the identity of this machine is of another universe than the registry", _SETUP)
     return token, end
 
@@ -868,7 +869,7 @@ def _gcloud(environ: "Environment", settings: "dict[str, Any]", universe: str, u
         token, end = credential["access_token"], datetime.fromisoformat(credential["token_expiry"]).timestamp()
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise Unavailable("gcloud gave no token", "run `gcloud config config-helper` to see what it says") from None
-    if (have or GOOGLE_UNIVERSE) != universe:
+    if (have or UNIVERSE) != universe:
         raise Unavailable(
             "gcloud's configuration is of another universe than the registry", "choose another by `configuration`"
         )

@@ -7,7 +7,8 @@ the way of a cache hit: which token is wanted. How it is made is in `clouds.azur
 import posix
 
 from credhelpers.errors import NotMine
-from credhelpers.hosts import azure, cloud_host
+from credhelpers.exchanges.azure import azure
+from credhelpers.hosts import cloud_host
 from credhelpers.identity import configuration, fingerprint, home, is_configured
 
 TYPE_CHECKING = False

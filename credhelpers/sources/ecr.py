@@ -3,14 +3,16 @@
 import posix
 
 from credhelpers.errors import NotFound, NotMine, Unavailable
-from credhelpers.hosts import cloud_host, ecr, ecr_of
+from credhelpers.exchanges.ecr import ecr, ecr_of
+from credhelpers.hosts import cloud_host
 from credhelpers.identity import configuration, fingerprint, home, is_configured
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from credhelpers.config import Entry, Settings
     from credhelpers.credential import Credential
-    from credhelpers.hosts import Authority, EcrHost
+    from credhelpers.exchanges.ecr import EcrHost
+    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
 
 # What botocore 1.44 reads to choose an identity or an endpoint (botocore/configprovider.py, credentials.py, utils.py).

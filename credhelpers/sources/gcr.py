@@ -7,7 +7,8 @@ This half is on the way of a cache hit: which token is wanted. How it is made is
 import posix
 
 from credhelpers.errors import NotFound, NotMine, Unavailable
-from credhelpers.hosts import GOOGLE_UNIVERSE, cloud_host, google
+from credhelpers.exchanges.google import UNIVERSE, google
+from credhelpers.hosts import cloud_host
 from credhelpers.identity import configuration, configured, fingerprint, home, is_configured
 
 TYPE_CHECKING = False
@@ -134,7 +135,7 @@ class Gcr:
         except NotMine:
             if entry is None:
                 raise
-            universe = settings.get("universe", GOOGLE_UNIVERSE)
+            universe = settings.get("universe", UNIVERSE)
         if entry:
             _check(self._environ, entry, universe)
         return GcrMinter(self._environ, universe, settings)

@@ -1,6 +1,6 @@
 """Engines that answer with an identity of a cloud, and the registry token that is made with it by `clouds`.
 
-What opens a cloud's registries goes to these alone: to a host by whose name `hosts` knows them, or to one for which
+What opens a cloud's registries goes to these alone: to a host by whose name `exchanges` knows them, or to one for which
 the user wrote which registry it stands for.
 """
 
@@ -11,8 +11,9 @@ from time import monotonic, sleep, time
 from credhelpers.clouds import propagation
 from credhelpers.credential import Credential
 from credhelpers.errors import NotMine, Unavailable
-from credhelpers.hosts import azure as azure_cloud
-from credhelpers.hosts import ecr, ecr_of, google
+from credhelpers.exchanges.azure import azure as azure_cloud
+from credhelpers.exchanges.ecr import ecr, ecr_of
+from credhelpers.exchanges.google import google
 from credhelpers.vault import leases
 
 TYPE_CHECKING = False
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from credhelpers.hosts import EcrHost
+    from credhelpers.exchanges.ecr import EcrHost
     from credhelpers.vault.leases import DynamicSecret
     from credhelpers.vault.mounts import Mount
     from credhelpers.vault.secret_paths import SecretPath

@@ -6,7 +6,9 @@ helper kept a secret for each host; the configuration file of `docker-credential
 
 from credhelpers import config, notes
 from credhelpers.errors import NotMine, Unavailable
-from credhelpers.hosts import DOCKER_HUB, HUB, ecr, google_location
+from credhelpers.exchanges.ecr import ecr
+from credhelpers.exchanges.google import google_location
+from credhelpers.hosts import DOCKER_HUB, HUB
 from credhelpers.vault import auth
 
 TYPE_CHECKING = False

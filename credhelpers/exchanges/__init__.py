@@ -1,0 +1,1 @@
+"""What opens the registries of a cloud, and which registries are its own: a module a cloud."""
