@@ -42,13 +42,6 @@ _WAIT = 4.0  # seconds for another process's mint, before one goes on without it
 _WAIT_OF_OTHERS = 6.0  # seconds before all do, should that one be stopped too; a mint rarely takes longer
 _POLL = 0.02  # seconds, growing to
 _POLL_AT_MOST = 0.1
-_JITTER = 0.1  # of the time to `soft`, so that a fleet that started together does not renew together
-_LONGEST_LEAD = 7 * 86400  # seconds, for the jitter of what hardly ages
-# A failure is remembered for ten times as long as it took to find out, at most half a minute: twenty pulls from a dead
-# registry wait once, and who has mended the cause of a quick refusal is not told of it again.
-_REMEMBERED_TIMES = 10
-_REMEMBERED_AT_MOST = 30.0
-_RENEWAL_PAUSE = 60.0  # seconds after a failed renewal; the token in hand is still good
 
 
 def _always() -> bool:
@@ -135,6 +128,8 @@ class Tokens:
 
     def refresh(self, wanted: Wanted) -> None:
         """Renew the cached token unless somebody does it already, has just done it or has just failed."""
+        from credhelpers import lifetimes  # what a hit does not need
+
         cache = self.cache
         lock = cache.lock(wanted.token_key)
         if lock is None:
@@ -144,7 +139,7 @@ class Tokens:
             failure = cache.failure(wanted.token_key)
             if found and time() < found.credential.soft:
                 _share(cache, wanted)
-            elif not failure or time() >= failure.at + _RENEWAL_PAUSE:
+            elif not failure or time() >= failure.at + lifetimes.RENEWAL_PAUSE:
                 self._mint(cache, wanted, found)
         finally:
             lock.release()
@@ -155,7 +150,7 @@ class Tokens:
     def _mint(
         self, cache: "TokenCache", wanted: Wanted, old: CachedToken | None, refused: Credential | None = None
     ) -> Credential:
-        from credhelpers import environment  # what a hit does not need
+        from credhelpers import environment, lifetimes  # what a hit does not need
 
         started = time()
         try:
@@ -181,8 +176,7 @@ class Tokens:
                 for key in {wanted.token_key, wanted.host_key}:
                     cache.save_failure(key, failure)
             raise
-        lead = min(credential.soft - started, _LONGEST_LEAD) * _JITTER
-        credential.soft += lead * (2 * int.from_bytes(posix.urandom(4), "big") / 0xFFFFFFFF - 1)
+        credential.soft = lifetimes.spread(credential.soft, started)
         if wanted.is_still():
             for key in dict.fromkeys((wanted.token_key, wanted.host_key)):
                 cache.save(key, wanted.host, credential, started)
@@ -198,7 +192,9 @@ def _raise_remembered(failure: Failure | None) -> None:
 def _is_remembered(failure: Failure | None) -> "TypeGuard[Failure]":
     if failure is None:
         return False
-    return time() < failure.at + min(_REMEMBERED_AT_MOST, _REMEMBERED_TIMES * failure.took)
+    from credhelpers import lifetimes  # what a hit does not need
+
+    return time() < failure.at + lifetimes.remembered(failure.took)
 
 
 def _other_than(refused: Credential | None, found: CachedToken | Failure | None) -> CachedToken | None:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
-from credhelpers import environment, files
+from credhelpers import environment, files, lifetimes
 from credhelpers.clouds import aws_errors, child
 from credhelpers.clouds.propagation import Unknown
 from credhelpers.credential import Credential
@@ -43,10 +43,6 @@ _ATTEMPTS = 3
 _METADATA = 0.8  # seconds for the metadata service of EC2 in all; with botocore, a machine without one waits for 1.1
 _CONTAINER = 3.0  # seconds for that of ECS and EKS, which is there wherever its variable is set
 _BODY_BYTES = 1 << 20
-_LONGEST_LIFE = 7 * 24 * 3600  # seconds; a token lives 12 hours (`AuthorizationData` in the ECR API reference)
-_HARD_MARGIN = 15 * 60
-_EXPIRY_MARGIN = 60
-_KEPT_BY_CLIENTS = 300  # seconds; BuildKit keeps an answer for 4 minutes and 50 seconds
 
 # docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 _IDENTITY = "Action=GetCallerIdentity&Version=2011-06-15"
@@ -641,12 +637,10 @@ def _credential(data: "dict[str, Any]", now: float) -> Credential:
     username, _, password = pair.partition(":")
     if not (username and password and pair.isprintable()) or end <= 0:
         raise Unavailable(*aws_errors.NOT_A_TOKEN)
-    if end > now + _LONGEST_LIFE:
+    if end > now + lifetimes.ECR.longest:
         raise Unavailable(*aws_errors.TOO_LONG_A_LIFE)
-    expires = end - _EXPIRY_MARGIN
-    half = now + (end - now) / 2
-    hard = min(max(end - _HARD_MARGIN, min(half, end - _KEPT_BY_CLIENTS)), expires)
-    return Credential(username, password, soft=min(half, hard), hard=hard, expires=expires)
+    soft, hard, expires = lifetimes.window(now, end, lifetimes.ECR)
+    return Credential(username, password, soft=soft, hard=hard, expires=expires)
 
 
 def _option(profile: str | None) -> str:

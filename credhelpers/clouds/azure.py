@@ -8,7 +8,7 @@ it never chooses a destination.
 import posix
 from time import monotonic, sleep, time
 
-from credhelpers import environment, notes
+from credhelpers import environment, lifetimes, notes
 from credhelpers.clouds.propagation import Unknown
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable, shortage
@@ -36,10 +36,6 @@ _PAUSE = 0.2  # seconds, doubled, less a random half
 _TRANSIENT = (500, 502, 503, 504)
 _BODY_BYTES = 1 << 16  # an answer to a client is shorter, and a token is 2 to 4 KiB
 _FILE_BYTES = 1 << 16
-
-_LIFE_AT_MOST = 24 * 3600  # seconds; ACR's tokens live three hours, see github.com/external-secrets #4078
-_SPARE = 60  # seconds before its end at which a token is no longer handed out
-_HARD = 300  # seconds before its end; clients keep an answer for nearly as long
 
 # Login service and Resource Manager of each cloud: azure.identity.AzureAuthorityHosts, azure-cli's cloud.py. The
 # registries' own audience is the same in all clouds (azure-containerregistry, `_helpers.py`).
@@ -791,12 +787,13 @@ def _credential(refresh_token: str) -> Credential:
     end = claims.get("exp")
     if not isinstance(end, int | float) or end <= 0:
         raise Unavailable("the registry's token does not say when it expires", _LATER)
-    if end > now + _LIFE_AT_MOST:
+    if end > now + lifetimes.ACR.longest:
         raise Unavailable(
             "the registry's token lives too long to be true by this machine's clock",
             "compare `date -u` with the true time, and set the clock",
         )
-    return Credential(_USERNAME, refresh_token, soft=now + (end - now) / 2, hard=end - _HARD, expires=end - _SPARE)
+    soft, hard, expires = lifetimes.window(now, end, lifetimes.ACR)
+    return Credential(_USERNAME, refresh_token, soft=soft, hard=hard, expires=expires)
 
 
 def _refusal(step: str, status: int, *, is_of_tenant: bool = False, is_arm: bool = False) -> Unavailable:

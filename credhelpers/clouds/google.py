@@ -18,7 +18,7 @@ from time import monotonic, sleep, time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from credhelpers import environment, files, notes
+from credhelpers import environment, files, lifetimes, notes
 from credhelpers.clouds import child
 from credhelpers.credential import Credential
 from credhelpers.deadline import Late, within
@@ -41,9 +41,7 @@ _METADATA = b"169.254.169.254"  # by number: a resolver that does not know its n
 _ANSWER_BYTES = 1 << 20
 _FILE_BYTES = 1 << 20
 _TOKEN_BYTES = 60 * 1024  # what fits into an answer of the protocol
-_MARGIN = 60.0  # seconds before the end after which a token is not handed out
-_KEPT = 300.0  # seconds for which a client may keep an answer: BuildKit does for 4 minutes and 50 seconds
-_LONGEST = 12 * 3600 + 300.0  # seconds; 12 hours is the most that Google's policies allow
+_SHORTEST = 60.0  # seconds; a token that has fewer left is taken for one that is over
 
 _SETUP = "run `gcloud auth application-default login`, or see `docs/gcr.md`"
 _LOGIN = "run `gcloud auth application-default login`"
@@ -127,16 +125,13 @@ def credential(token: object, end: float) -> Credential:
     life = end - now
     if not isinstance(token, str) or not 0 < len(token) < _TOKEN_BYTES or not all("!" <= one <= "~" for one in token):
         raise Unavailable("google answered with something that is no access token", "try again in a moment")
-    if not _MARGIN <= life <= _LONGEST:
+    if not _SHORTEST <= life <= lifetimes.GCR.longest:
         raise Unavailable(
             "google's token has expired by the clock of this machine, or lives too long to be true",
             "compare `date -u` with the true time, and set the clock",
         )
-    # The last fifth, or ten minutes, lets a long push end; the last five minutes are for clients that keep an answer.
-    # What never lives so long (federation; GKE hands out what is nearly over) is used to within a minute or a quarter.
-    expires = end - min(_MARGIN, life / 4)
-    hard = end - _KEPT if life > _KEPT else expires
-    soft = max(end - max(life / 5, 600), (now + hard) / 2)
+    kind = lifetimes.GCR if life > lifetimes.KEPT_BY_CLIENTS else lifetimes.GCR_SHORT
+    soft, hard, expires = lifetimes.window(now, end, kind)
     return Credential(_USER, token, soft=soft, hard=hard, expires=expires)
 
 
@@ -716,7 +711,7 @@ def _metadata(network: _Network, *, is_expected: bool) -> tuple[str, float]:
             )
         raise NotFound
     token, life = _parsed(answer)
-    if life < _MARGIN:  # GKE's metadata server hands out what is nearly over, and renews it meanwhile
+    if life < _SHORTEST:  # GKE's metadata server hands out what is nearly over, and renews it meanwhile
         sleep(_PAUSE)
         token, life = _parsed(server.ask(path))
     end = time() + life

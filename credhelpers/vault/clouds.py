@@ -8,6 +8,7 @@ from datetime import datetime
 from posix import urandom
 from time import monotonic, sleep, time
 
+from credhelpers import lifetimes
 from credhelpers.clouds import propagation
 from credhelpers.credential import Credential
 from credhelpers.errors import NotMine, Unavailable
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 _LAST = 1.0  # seconds that are left for the lease of an identity that came to nothing
 _PAUSE = 0.3  # seconds, growing to
 _PAUSE_AT_MOST = 1.5
-# Vault looks once a minute for keys of `static-creds` that are due (`PeriodicFunc` of github.com/hashicorp/vault,
-# builtin/logical/aws), and answers with the old ones and their moment until it has rotated them.
-_ABOUT_TO_GO = 2.0  # seconds before that moment
-_AT_LEAST = 5.0  # seconds for which such keys are answered with
 
 
 def scope(secret_path: "SecretPath") -> str:
@@ -80,11 +77,9 @@ def aws(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Cred
             answer.lease = None  # it ends by itself, and the registry's token does not end with it
         elif end := _moment(answer.data.get("expiration")):
             now = time()
-            if end - now < _ABOUT_TO_GO:
-                end = now + _AT_LEAST
-            made = Credential.sealed(
-                made.tail(), soft=min(made.soft, end), hard=min(made.hard, end), expires=min(made.expires, end)
-            )
+            if end - now < lifetimes.ROTATION_IS_NEAR:
+                end = now + lifetimes.ROTATION_IS_LATE
+            made = leases.shortened(made, lifetimes.window(answer.asked, end, lifetimes.ROTATED))
         return leases.bound(made, answer, session, mount)
 
 

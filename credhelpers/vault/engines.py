@@ -6,6 +6,7 @@ Databases, LDAP and the plugins for Harbor and Artifactory are such; which field
 from posix import urandom
 from time import monotonic, sleep, time
 
+from credhelpers import lifetimes
 from credhelpers.credential import Credential
 from credhelpers.errors import Unavailable
 from credhelpers.vault import fields, leases, ttl
@@ -19,12 +20,7 @@ if TYPE_CHECKING:
     from credhelpers.vault.secret_paths import SecretPath
     from credhelpers.vault.session import Session
 
-# A secret that Vault is about to replace is not worth an answer: Vault looks every 5 seconds for what is due, and says
-# 0 until it has rotated it (`CredentialTTL` of github.com/hashicorp/vault, builtin/logical/database). Under 2 seconds
-# vault-secrets-operator waits, too.
-_ABOUT_TO_GO = 2.0
 _REQUEST = 1.0  # seconds of the call that are left for the last request
-_AT_LEAST = 5.0  # seconds for which a secret is answered that should have been rotated and was not
 _ROUNDED = 0.5  # seconds by which Vault's number may be too high
 
 
@@ -33,7 +29,7 @@ def read(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Cre
     if old and (kept := leases.renewed(session, mount, old)):
         return kept
     answer = leases.ask(session, mount)
-    while (left := _until_rotation(answer.data)) is not None and left < _ABOUT_TO_GO:
+    while (left := _until_rotation(answer.data)) is not None and left < lifetimes.ROTATION_IS_NEAR:
         # Whole fleets wait here for the same second: let them come one after the other.
         pause = left + 0.3 + 0.5 * urandom(1)[0] / 255
         if monotonic() + pause > session.connection.until - _REQUEST:
@@ -48,9 +44,10 @@ def read(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Cre
         own = next((answer.data[name] for name in ("ttl", "expires_in") if answer.data.get(name)), None)
         soft, hard, expires = ttl.times({**answer.data, "ttl": own}, {}, mount, secret_path)
         return Credential(username, secret, soft=soft, hard=hard, expires=expires, memo=mount.memo)
-    # Earlier than that there is nothing new, and when it ends it is worth nothing any more.
-    end = max(answer.asked + left - _ROUNDED, time() + (_AT_LEAST if left < _ABOUT_TO_GO else 0))
-    return Credential(username, secret, soft=end, hard=end, expires=end, memo=mount.memo)
+    late = lifetimes.ROTATION_IS_LATE if left < lifetimes.ROTATION_IS_NEAR else 0
+    end = max(answer.asked + left - _ROUNDED, time() + late)
+    soft, hard, expires = lifetimes.window(answer.asked, end, lifetimes.ROTATED)
+    return Credential(username, secret, soft=soft, hard=hard, expires=expires, memo=mount.memo)
 
 
 def _pair(data: "Mapping[str, Any]", mount: "Mount", secret_path: "SecretPath") -> tuple[str, str]:

@@ -7,7 +7,7 @@ Revoke"), so nothing here outlives that token. A renewal asks for nothing in par
 from contextlib import contextmanager
 from time import time
 
-from credhelpers import notes
+from credhelpers import lifetimes, notes
 from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable
 from credhelpers.vault.vault_errors import Final, Refusal, unavailable
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from credhelpers.vault.mounts import Mount
     from credhelpers.vault.session import Session
 
-_SPARE = 10.0  # seconds before its end at which a lease no longer answers; a tenth of a short one
-_KEPT_BY_CLIENTS = 300.0  # seconds; BuildKit keeps an answer for 4 minutes and 50 seconds
 _LAST = 900.0  # seconds that what was made with a lease must have left, for the lease to be renewed
 _WORDS = 7  # of `Lease.memo`
 _ID_BYTES = 1024  # of a lease; the path of the secret and 24 letters
@@ -192,13 +190,12 @@ def _end(session: "Session", end: float) -> float:
 
 def _timed(credential: Credential, memo: str, start: float, end: float) -> Credential:
     """The credential, from half of the time on renewed in the background, and never answered with near its end."""
-    if end < INFINITY:
-        lifetime = end - start
-        expires = end - min(_SPARE, lifetime / 10)
-        hard = min(expires, max(expires - _KEPT_BY_CLIENTS, start + lifetime * 3 / 4))
-        soft = start + lifetime / 2
-    else:
-        expires = hard = soft = INFINITY
+    return shortened(credential, lifetimes.window(start, end, lifetimes.LEASE), memo)
+
+
+def shortened(credential: Credential, times: tuple[float, float, float], memo: str = "") -> Credential:
+    """The credential with times that are none of them after those given."""
+    soft, hard, expires = times
     return Credential.sealed(
         credential.tail(),
         soft=min(soft, credential.soft),

@@ -5,6 +5,7 @@ A login is an `Order` like that of any token, so it is cached, renewed, and done
 
 from time import time
 
+from credhelpers import lifetimes
 from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import Unavailable
 from credhelpers.identity import fingerprint
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 _NAME = "vault token"  # what stands where a credential of the wire has its user name
 _RENEWABLE = "renewable"
-_SPARE = 10  # seconds before its end at which a token is no longer used; the call in hand has as many
-_HARD = 30  # seconds before its end at which nobody begins anything with it
 _WHOLE = 0.9  # of the first life: a renewal that gives less comes near the longest life that a token may have
 
 
@@ -121,12 +120,11 @@ def _credential(found: object, first: int = 0) -> Credential:
     now = time()
     uses = found.get("num_uses")
     end = now + lifetime if lifetime else INFINITY
-    expires = end - min(_SPARE, lifetime / 10)
+    soft, hard, expires = lifetimes.window(now, end, lifetimes.VAULT_TOKEN)
     if uses:
         return Credential(_NAME, token, soft=expires, hard=now, expires=expires)
     memo = f"{_RENEWABLE} {first or lifetime}" if found.get("renewable") is True and lifetime else ""
-    soft = now + lifetime / 2 if lifetime else INFINITY
-    return Credential(_NAME, token, soft=soft, hard=end - min(_HARD, lifetime / 5), expires=expires, memo=memo)
+    return Credential(_NAME, token, soft=soft, hard=hard, expires=expires, memo=memo)
 
 
 def _is_token(value: object) -> "TypeGuard[str]":

@@ -2,7 +2,7 @@
 
 from time import monotonic, time
 
-from credhelpers import notes
+from credhelpers import lifetimes, notes
 from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import Unavailable
 from credhelpers.identity import fingerprint
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _DENIED = 403
 _ITSELF = "auth/token/lookup-self"
-_UNSAID = 300.0  # seconds for which a token is believed to last that does not say so
 
 
 class Session:
@@ -143,7 +142,7 @@ class Session:
             if not refusal.is_of_policy:
                 raise self._worn_out() from None
             notes.take("vault: the token may not look at itself, so that nobody knows when it ends")
-            found = {"ttl": _UNSAID}
+            found = {"ttl": lifetimes.UNSAID}
         ttl = found.get("ttl")
         if isinstance(ttl, int | float) and ttl > 0:
             self._ends = time() + ttl

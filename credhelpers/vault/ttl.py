@@ -5,7 +5,7 @@ What a secret says of itself is in its fields `expires_at` and `ttl`, or in its 
 
 from time import time
 
-from credhelpers import notes
+from credhelpers import lifetimes, notes
 from credhelpers.errors import Unavailable
 from credhelpers.vault import duration
 
@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 
     from credhelpers.vault.mounts import Mount
     from credhelpers.vault.secret_paths import SecretPath
-
-_KEPT = 300.0  # seconds for what does not say so itself: a rotation elsewhere is seen after that
-_SPARE = 10.0  # seconds before its end at which a secret is no longer handed out: an upload takes its time
-_LAST_RESORT = 43200.0  # seconds for which a Vault that does not answer may be done without: as long as ECR's tokens
-_LONGEST = 10 * 365 * 86400.0  # seconds; beyond that is no point in time, but somebody's "never"
 
 
 def times(
@@ -38,23 +33,21 @@ def times(
     if not isinstance(custom, dict):
         custom = {}
     bounds = (_seconds(data.get("ttl")) or _seconds(custom.get("ttl")), _seconds(secret_path.settings.get("keep")))
-    kept = min((bound for bound in bounds if bound), default=_KEPT)
+    kept = min((bound for bound in bounds if bound), default=lifetimes.KEEP)
     found = [_moment(data.get("expires_at")), _moment(metadata.get("deletion_time"))]
     of_any_version = _moment(custom.get("expires_at"))
     if of_any_version > _moment(metadata.get("created_time")):  # else it was said of an older version
         found.append(of_any_version)
     ends = [end for end in found if end]
     if not ends:
-        return now + kept / 2, now + kept, now + kept
-    end = min(ends)
-    expires = end - min(_SPARE, max(end - now, 0) / 10)
+        return lifetimes.window(now, now + kept, lifetimes.KV)
+    soft, hard, expires = lifetimes.window(now, min(ends), lifetimes.KV_ENDING, kept)
     if expires <= now:
         raise Unavailable(
             "the secret in Vault is over by its own `expires_at`",
             f"`docker login` or `{mount.writer}` writes a new one; compare `date -u` with the true time",
         )
-    hard = min(now + kept, expires)
-    return now + (hard - now) / 2, hard, min(expires, hard + _LAST_RESORT)
+    return soft, hard, expires
 
 
 def renewed(old: "Mapping[str, Any]", new: "dict[str, Any]", secret_path: "SecretPath") -> "dict[str, Any]":
@@ -78,7 +71,7 @@ def _seconds(value: object) -> float:
     if found is None:
         notes.take("the `ttl` of the secret is no duration, so it does not count")
         return 0.0
-    return min(found, _LONGEST)
+    return min(found, lifetimes.KV.longest)
 
 
 def _moment(value: object) -> float:
@@ -96,7 +89,7 @@ def _moment(value: object) -> float:
             moment = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         moment = 0.0
-    if not 0 < moment < time() + _LONGEST:
+    if not 0 < moment < time() + lifetimes.KV.longest:
         notes.take("the `expires_at` of the secret is no point in time, so it does not count")
         return 0.0
     return moment
