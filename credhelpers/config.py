@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 _FILE_BYTES = 1 << 20
 _COMMON = ("match", "source")
-_READ = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
-_S_IFMT, _S_IFREG = 0o170000, 0o100000  # <sys/stat.h>
 _SHOWN = 24  # letters; no name that we know is longer, and a secret is
 _LABEL = "[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?"
 _PATTERN = rf"(?=[^:]{{1,253}}(:|$)){_LABEL}(\.{_LABEL})*(:([1-9][0-9]{{0,4}}|\*))?"
@@ -314,27 +312,21 @@ def trusted(name: bytes, fault: "Callable[[str, str], Unavailable]") -> str | No
     Raises what `fault` makes of a message and a hint if others may write the file, or it is unreadable.
     """
     try:
-        descriptor = posix.open(name, _READ)
+        content, status = files.read(name, _FILE_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         if _is_link(name):
             raise fault("a link that leads nowhere", "mend or remove it") from None
         return None
+    except (IsADirectoryError, files.NotRegular):
+        raise fault("not a file", "look at it with `ls -l`") from None
+    except files.TooLong:
+        raise fault(f"longer than {_FILE_BYTES} bytes", "it must be a configuration file") from None
+    except files.Unread:
+        raise fault("cannot be read", "try it with `cat`") from None
     except (OSError, ValueError):
         raise fault("cannot be opened", "look at its mode and owner with `ls -l`") from None
-    try:
-        status = posix.fstat(descriptor)
-        if status.st_mode & _S_IFMT != _S_IFREG:
-            raise fault("not a file", "look at it with `ls -l`")
-        if mending := files.mending(name, status):
-            raise fault("others may write it, so it is not trusted", f"see what is in it, then run `{mending}`")
-        with open(descriptor, "rb", closefd=False) as stream:
-            content = stream.read(_FILE_BYTES + 1)
-    except OSError:
-        raise fault("cannot be read", "try it with `cat`") from None
-    finally:
-        posix.close(descriptor)
-    if len(content) > _FILE_BYTES:
-        raise fault(f"longer than {_FILE_BYTES} bytes", "it must be a configuration file")
+    if mending := files.mending(name, status):
+        raise fault("others may write it, so it is not trusted", f"see what is in it, then run `{mending}`")
     try:
         return content.decode("utf-8-sig")  # some editors put a mark before it
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""Files and directories whose word counts: who else could have written it.
+"""Files and directories whose word counts: what is in it, and who else could have written it.
 
-`private` is about what is ours alone. Here is what others may read: a configuration, a program, the directory of a
-socket. Nothing of it is on the way of a cache hit.
+`private` is about what is ours alone. Here is what others may read: a configuration, a certificate, a program, the
+directory of a socket. Nothing of it is on the way of a cache hit.
 """
 
 import posix
@@ -13,9 +13,52 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _GROUP_MAY_WRITE, _ALL_MAY_WRITE = 0o020, 0o002
-_S_IFMT, _S_IFLNK = 0o170000, 0o120000  # <sys/stat.h>
+_ALL_MAY_READ, _OTHERS_MAY = 0o004, 0o077
+_READ = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC  # a FIFO must not hold the call
+_S_IFMT, _S_IFREG, _S_IFDIR, _S_IFLNK = 0o170000, 0o100000, 0o040000, 0o120000  # <sys/stat.h>
+_EISDIR, _EINVAL, _EFBIG = 21, 22, 27
 _LINKS = 40  # that a path may lead through, as on Linux (path_resolution(7))
 _SHOWN = 120  # letters; a hint is cut after 400
+
+
+class Unread(OSError):
+    """It was opened, and could not be read."""
+
+
+class NotRegular(Unread):
+    """It is a pipe or a device, which has no end or makes one wait for it. A directory is an IsADirectoryError."""
+
+
+class TooLong(Unread):
+    """It is longer than such a file can be."""
+
+
+def read(path: bytes | str, limit: int) -> "tuple[bytes, posix.stat_result]":
+    """What is in a regular file of at most `limit` bytes, links followed, and whose it is.
+
+    Both are of the descriptor that was read: at the path there may be another file by now. Raises FileNotFoundError or
+    NotADirectoryError if it is not there, IsADirectoryError, Unread and its kinds, another OSError if it cannot be
+    opened, and ValueError for what can be no path.
+    """
+    descriptor = posix.open(path, _READ)
+    try:
+        status = posix.fstat(descriptor)
+        kind = status.st_mode & _S_IFMT
+        if kind == _S_IFDIR:
+            raise IsADirectoryError(_EISDIR, "Is a directory")
+        if kind != _S_IFREG:
+            raise NotRegular(_EINVAL, "Not a regular file")
+        content = b""
+        try:
+            while len(content) <= limit and (more := posix.read(descriptor, limit + 1 - len(content))):
+                content += more
+        except OSError as error:
+            raise Unread(error.errno, error.strerror) from None
+    finally:
+        posix.close(descriptor)
+    if len(content) > limit:
+        raise TooLong(_EFBIG, "File too large")
+    return content, status
 
 
 def is_trusted(status: "posix.stat_result") -> bool:
@@ -59,6 +102,19 @@ def others_may_write(status: "posix.stat_result") -> bool:
     if status.st_mode & _ALL_MAY_WRITE:
         return True
     return bool(status.st_mode & _GROUP_MAY_WRITE) and not is_private_group(status.st_gid, status.st_uid)
+
+
+def is_secret(status: "posix.stat_result") -> bool:
+    """Whether the mode lets nobody but its owner at it, and that is root or this user: ssh's rule for a private key."""
+    return not status.st_mode & _OTHERS_MAY and status.st_uid in (0, posix.geteuid())
+
+
+def is_open(status: "posix.stat_result") -> bool:
+    """Whether all may read it, or somebody but its owner may write it.
+
+    A group may read it: what hands secrets to other users does so by a group.
+    """
+    return bool(status.st_mode & _ALL_MAY_READ) or others_may_write(status)
 
 
 def is_reserved(path: bytes, owner: int | None) -> bool:

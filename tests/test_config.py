@@ -215,10 +215,10 @@ def test_an_unreadable_file_is_an_error(file: File, monkeypatch: pytest.MonkeyPa
 
     file.write(ENTRY)
     with monkeypatch.context() as patch:
-        patch.setattr("credhelpers.config.posix.open", deny)
+        patch.setattr("credhelpers.files.posix.open", deny)
         assert "cannot be opened" in file.fail().message
     with monkeypatch.context() as patch:
-        patch.setattr("builtins.open", deny)
+        patch.setattr("credhelpers.files.posix.read", deny)
         assert "cannot be read" in file.fail().message
     before = len(list(Path("/proc/self/fd").iterdir()))
     for content in (ENTRY, "[", b"\xff", b"#" * 2_000_000):

@@ -187,6 +187,18 @@ def test_one_place_decides_about_hosts() -> None:
             assert name == "config" or not re.search(r"import re\b", text), name
 
 
+# Who opens a file without `files.read`: what is ours alone, what a hit or a start needs, what the kernel writes.
+OPENERS = {"files", "private", "identity", "launch", "userns", "guard", "protocol"}
+
+
+def test_one_place_reads_files() -> None:
+    """Whoever reads what others may have put there does so by `files.read`: without waiting, and to a limit."""
+    suspicious = re.compile(r"(?<![\w.])open\(|\b(os|posix|io)\.open\(|\.(open|read_text|read_bytes)\(")
+    for name, path in MODULES.items():
+        if name not in OPENERS:
+            assert not suspicious.search(path.read_text()), name
+
+
 def test_one_place_knows_the_streams() -> None:
     """Nobody but `protocol` and the guard that it calls touches arguments, standard streams or exit codes."""
     suspicious = re.compile(r"sys\.(argv|stdin|stdout|stderr|exit)|\bprint\(|\binput\(|raise SystemExit")

@@ -17,6 +17,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from io import BytesIO, TextIOWrapper
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -42,7 +43,8 @@ _CONNECT, _READ = 2, 4  # seconds for a connection and for each read
 _ATTEMPTS = 3
 _METADATA = 0.8  # seconds for the metadata service of EC2 in all; with botocore, a machine without one waits for 1.1
 _CONTAINER = 3.0  # seconds for that of ECS and EKS, which is there wherever its variable is set
-_BODY_BYTES = 1 << 20
+_BODY_BYTES = _FILE_BYTES = 1 << 20
+_TOKEN_BYTES = 1 << 16  # STS takes 20,000 letters (`WebIdentityToken` of AssumeRoleWithWebIdentity)
 
 # docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 _IDENTITY = "Action=GetCallerIdentity&Version=2011-06-15"
@@ -249,11 +251,11 @@ class _Request(ABC, Generic[Result]):
         from botocore.compat import compat_shell_split
 
         parser = RawConfigParser()
-        with open(path) as file:  # noqa: PTH123 - in the encoding in which botocore reads it
-            if mending := files.mending(os.fsencode(path), os.fstat(file.fileno())):
-                raise self._unavailable(aws_errors.UNTRUSTED_FILE, mending=mending)
-            with suppress(Error, UnicodeDecodeError):  # botocore has read one without; what has no command is refused
-                parser.read_file(file)
+        content, status = files.read(path, _FILE_BYTES)
+        if mending := files.mending(os.fsencode(path), status):
+            raise self._unavailable(aws_errors.UNTRUSTED_FILE, mending=mending)
+        with suppress(Error, UnicodeDecodeError):  # botocore has read one without; what has no command is refused
+            parser.read_file(TextIOWrapper(BytesIO(content)))  # in the encoding in which botocore reads it
         for section in parser.sections():
             with suppress(ValueError):  # a quotation mark without its fellow, in another profile
                 if compat_shell_split(parser.get(section, "credential_process", fallback="")) == command:
@@ -263,8 +265,7 @@ class _Request(ABC, Generic[Result]):
     def read_web_identity(self, path: str) -> str:
         """The text of the file with the web identity token. Raises Unavailable."""
         try:
-            with open(path, encoding="utf-8") as file:  # noqa: PTH123 - as the user named it
-                return file.read()
+            return TextIOWrapper(BytesIO(files.read(path, _TOKEN_BYTES)[0]), "utf-8").read()
         except (OSError, ValueError):
             raise self._unavailable(aws_errors.UNREADABLE_WEB_IDENTITY) from None
 

@@ -8,7 +8,7 @@ it never chooses a destination.
 import posix
 from time import monotonic, sleep, time
 
-from credhelpers import environment, lifetimes, notes
+from credhelpers import environment, files, lifetimes, notes
 from credhelpers.clouds.propagation import Unknown
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable, shortage
@@ -726,16 +726,13 @@ def _missing() -> Unavailable:
 
 def _text_of(path: str, what: str) -> str:
     """The text of a small file without the line end that editors leave."""
-    from pathlib import Path
-
     try:
-        with Path(path).open(encoding="ascii") as file:
-            text = file.read(_FILE_BYTES + 1).strip()
+        text = files.read(path, _FILE_BYTES)[0].decode("ascii").strip()
     except (OSError, ValueError) as error:
         if lacking := shortage(error):
             raise lacking from None
         text = ""
-    if not 0 < len(text) <= _FILE_BYTES:
+    if not text:
         raise Unavailable(f"{what} is missing, empty or unreadable", "look at it with `ls -l`, as who runs docker")
     return text
 

@@ -350,16 +350,16 @@ class _Subprocess:
 def _read(path: bytes, what: str) -> "tuple[dict[str, Any], os.stat_result]":
     """The object in a JSON file, and whose that is."""
     try:
-        with open(posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC), "rb") as file:  # noqa: PTH123 - a FIFO must not hold the call
-            status = os.fstat(file.fileno())
-            content = file.read(_FILE_BYTES + 1)
-        info = json.loads(content) if len(content) <= _FILE_BYTES else None
+        content, status = files.read(path, _FILE_BYTES)
+        info = json.loads(content)
     except (FileNotFoundError, NotADirectoryError):
         raise Unavailable(f"{what} does not exist", f"correct the path; `ls -l` shows it. Or {_LOGIN}") from None
+    except files.TooLong:
+        info = None
+    except (files.NotRegular, ValueError, RecursionError):
+        raise Unavailable(f"{what} is not JSON", _ANOTHER_FILE) from None
     except OSError:
         raise Unavailable(f"{what} cannot be read", "look at its mode and owner with `ls -l`") from None
-    except (ValueError, RecursionError):
-        raise Unavailable(f"{what} is not JSON", _ANOTHER_FILE) from None
     if not isinstance(info, dict):
         raise Unavailable(f"{what} is not a credential of Google's", _ANOTHER_FILE)
     return info, status

@@ -6,7 +6,6 @@ moved under another server's name gives itself away. The format is that of age-e
 This module is on the way of a `get` from the embedded store: it imports built-ins, and `pyrage` where it decrypts.
 """
 
-import posix
 from _blake2 import blake2b
 
 from credhelpers.credential import Credential
@@ -27,8 +26,6 @@ _SSH_END = b"-----END OPENSSH PRIVATE KEY-----"
 _SSH_MAGIC = b"openssh-key-v1\0"  # PROTOCOL.key of OpenSSH
 _PROTECTED = (b"age-encryption.org/v1", b"-----BEGIN AGE ENCRYPTED FILE-----")
 _KEY_BYTES = 64 * 1024
-_READ_KEY = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
-_S_IFMT, _S_IFREG = 0o170000, 0o100000  # <sys/stat.h>
 
 
 class Age:
@@ -138,28 +135,26 @@ def _named_key(path: bytes) -> bytes:
         raise Unavailable(
             "CREDHELPERS_AGE_IDENTITY is not an absolute path", "`export CREDHELPERS_AGE_IDENTITY=/the/whole/path`"
         )
+    from credhelpers import files  # what a `get` by the store's own identity does not need
+
     try:
-        descriptor = posix.open(path, _READ_KEY)
-        try:
-            status = posix.fstat(descriptor)
-            if status.st_mode & _S_IFMT != _S_IFREG:
-                raise Unavailable(
-                    "CREDHELPERS_AGE_IDENTITY names no regular file", "`age-keygen -o FILE` makes an identity file"
-                )
-            if status.st_mode & 0o077 or status.st_uid not in (0, posix.geteuid()):
-                raise Unavailable(
-                    "the identity that CREDHELPERS_AGE_IDENTITY names is open to other users",
-                    '`chmod 600 "$CREDHELPERS_AGE_IDENTITY"` and own it',
-                )
-            return posix.read(descriptor, _KEY_BYTES)
-        finally:
-            posix.close(descriptor)
+        content, status = files.read(path, _KEY_BYTES)
+    except (IsADirectoryError, files.NotRegular):
+        raise Unavailable(
+            "CREDHELPERS_AGE_IDENTITY names no regular file", "`age-keygen -o FILE` makes an identity file"
+        ) from None
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "unusable path"
         raise Unavailable(
             f"the identity that CREDHELPERS_AGE_IDENTITY names cannot be read: {reason}",
             '`ls -l "$CREDHELPERS_AGE_IDENTITY"` shows it',
         ) from None
+    if not files.is_secret(status):
+        raise Unavailable(
+            "the identity that CREDHELPERS_AGE_IDENTITY names is open to other users",
+            '`chmod 600 "$CREDHELPERS_AGE_IDENTITY"` and own it',
+        )
+    return content
 
 
 def _identities(key: bytes) -> "list[Any]":

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _TOKEN_BYTES = 1 << 16  # a batch token holds its policies
 _FILE_BYTES = 1 << 16
-_OTHERS_MAY_READ = 0o004  # the group may: an agent writes 0640 by default, for the user in its group
 _CONFIGURATION = "the configuration file of `vault`"
 
 
@@ -127,7 +126,7 @@ def _file(path: bytes) -> str:
     if opened is None:
         return ""
     content, status = opened
-    if status.st_mode & _OTHERS_MAY_READ or trust.others_may_write(status):
+    if trust.is_open(status):  # an agent writes 0640 by default, for the user in its group
         raise Unavailable(
             f"{what} is open to others",
             f"run `chmod go-w,o-r` on it ({path.decode('ascii', 'replace')}); `vault login` makes it so",
@@ -139,20 +138,15 @@ def _opened(path: bytes, what: str) -> "tuple[bytes, os.stat_result] | None":
     """What a regular file holds, and whose it is; None if it is not there. Raises Unavailable for what is none."""
     name = path.decode("ascii", "replace")
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as stream:
-            status = os.fstat(descriptor)
-            is_file = stat.S_ISREG(status.st_mode)
-            content = stream.read(_FILE_BYTES + 1) if is_file else b""
+        return trust.read(path, _FILE_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError):
-        raise Unavailable(f"{what} cannot be read", f"look at it with `ls -l` ({name})") from None
-    if not is_file or len(content) > _FILE_BYTES:
+    except (IsADirectoryError, trust.NotRegular, trust.TooLong):
         raise Unavailable(
             f"{what} is not one", f"look at it with `ls -l` ({name}); `vault login` writes ~/.vault-token"
-        )
-    return content, status
+        ) from None
+    except (OSError, ValueError):
+        raise Unavailable(f"{what} cannot be read", f"look at it with `ls -l` ({name})") from None
 
 
 def _checked(token: str, what: str) -> str:

@@ -7,6 +7,7 @@ file, of bytes and of a directory. Whatever is named is an anchor, also the cert
 import os
 import ssl
 
+from credhelpers import files
 from credhelpers.errors import Unavailable
 
 TYPE_CHECKING = False
@@ -43,8 +44,8 @@ def _trust(found: ssl.SSLContext, ca_file: str, of_environment: "Callable[[str],
     elif text := of_environment("CACERT_BYTES"):
         found.load_verify_locations(cadata=text.encode("ascii", "ignore").decode())
     elif folder := of_environment("CAPATH"):
-        with os.scandir(folder) as files:
-            texts = [_read(file.path) for file in files if file.is_file()]
+        with os.scandir(folder) as found_there:
+            texts = [_read(file.path) for file in found_there if file.is_file()]
         found.load_verify_locations(cadata="\n".join(text for text in texts if "BEGIN CERTIFICATE" in text))
     else:
         found.load_default_certs()
@@ -96,10 +97,6 @@ def _load_pair(found: ssl.SSLContext, certificate: str, key: str) -> None:
 
 
 def _read(path: str) -> str:
-    """The text of a regular file. Raises OSError, ValueError if it is too long or no file."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as stream:
-        content = stream.read(_FILE_BYTES + 1)
-    if len(content) > _FILE_BYTES:
-        raise ValueError("longer than certificates are")
+    """The text of a file. Raises OSError, ValueError."""
+    content, _ = files.read(path, _FILE_BYTES)
     return content.decode("ascii", "ignore")  # names of authorities stand between, in any encoding

@@ -1,7 +1,6 @@
 """Secrets that log in: one line each, from a file or from the environment, and never in a message."""
 
-import posix
-
+from credhelpers import files
 from credhelpers.errors import Unavailable
 from credhelpers.vault.connection import variable
 
@@ -11,7 +10,6 @@ if TYPE_CHECKING:
     from credhelpers.vault.auth.method import Settings
 
 _BYTES = 1 << 16  # a JWT with many groups has some KiB
-_READ = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC  # a FIFO must not hold the call
 
 
 def found(environ: "Environment", settings: "Settings", setting: str, name: str, what: str) -> str:
@@ -39,20 +37,16 @@ def needed(environ: "Environment", settings: "Settings", setting: str, name: str
 def of_file(path: str, what: str) -> str:
     """The one line in a file, without the line end that editors leave. Raises Unavailable."""
     try:
-        descriptor = posix.open(path, _READ)
-        try:
-            content = posix.read(descriptor, _BYTES + 1)
-        finally:
-            posix.close(descriptor)
-        text = content.decode()
+        line = files.read(path, _BYTES)[0].decode().strip()
     except (FileNotFoundError, NotADirectoryError):
         hint = "correct the path in config.toml, or deliver it; `ls -l` shows what is there"
         raise Unavailable(f"the file of the {what} does not exist", hint) from None
+    except (files.NotRegular, files.TooLong):
+        line = ""
     except (OSError, ValueError):
         hint = "look at it with `ls -l`, as who runs docker"
         raise Unavailable(f"the file of the {what} cannot be read", hint) from None
-    line = text.strip()
-    if not _is_line(line) or len(content) > _BYTES:
+    if not _is_line(line):
         raise Unavailable(f"the file of the {what} is empty or not one line of text", "`wc -lc` counts what is in it")
     return line
 
