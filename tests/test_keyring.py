@@ -17,8 +17,6 @@ from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, Refused, Unavailable
 from credhelpers.hosts import Authority
 from credhelpers.stores import system
-from credhelpers.stores.folder import Folder
-from credhelpers.stores.index import Index
 from credhelpers.stores.keyring import Keyring as Helper
 from tests.fakes.secretservice import DOCKERS, Bus, Keyring, Service, silent_socket
 from tests.harness import NOT_FOUND, Result, document, environment, need, patience
@@ -944,7 +942,7 @@ def test_help_is_a_manual(bare: dict[str, str]) -> None:
 
 
 class Chain:
-    """Stands in for the keychain of macOS, with `limit` letters a password at most."""
+    """Stands in for the keychain of macOS."""
 
     kept: ClassVar[dict[tuple[str, str], str]] = {}
 
@@ -962,7 +960,7 @@ class Chain:
 def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Chain]:
     """An empty keychain, in the place of the one that `keyring` would give."""
     monkeypatch.setattr(Chain, "kept", {})
-    monkeypatch.setattr(system, "backend", lambda _platform: Chain)
+    monkeypatch.setattr(system, "backend", lambda: Chain)
     return Chain
 
 
@@ -997,18 +995,6 @@ def test_a_swapped_keychain_entry_does_not_answer(helper: Helper, chain: type[Ch
         chain.kept[key] = content
         with pytest.raises(Unavailable, match="damaged"):
             helper.get(Authority(HOST))
-
-
-def test_windows_limit_is_said(tmp_path: Path, chain: type[Chain]) -> None:
-    """A credential that the vault would refuse obscurely is refused clearly, and nothing is kept or indexed."""
-    index = Index(Folder(os.fsencode(tmp_path / "data")))
-    store = system.System(chain, index, system.WINDOWS_LETTERS)
-    with pytest.raises(Unavailable, match="does not fit into the 1280 letters") as raised:
-        store.write(HOST, Credential("ann", "x" * 1280))
-    assert "CREDHELPERS_KEYRING=embedded" in raised.value.hint
-    assert (chain.kept, index.servers()) == ({}, [])
-    store.write(HOST, Credential("ann", "x" * 1200))
-    assert store.servers() == {HOST: "ann"}
 
 
 def test_a_locked_keychain_is_named(helper: Helper, chain: type[Chain], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1053,35 +1039,30 @@ def test_a_defect_is_not_swallowed(helper: Helper, chain: type[Chain], monkeypat
         helper.get(Authority(HOST))
 
 
-@pytest.mark.parametrize(("platform", "native"), [("darwin", "keychain"), ("win32", "credential-manager")])
-def test_choices_elsewhere(home: Path, chain: type[Chain], platform: str, native: str) -> None:
+def test_choices_elsewhere(home: Path, chain: type[Chain]) -> None:
     """Each system names its own keyring; that of another one is refused."""
     environ = {b"HOME": os.fsencode(home)}
-    Helper(environ | {b"CREDHELPERS_KEYRING": native.encode()}, platform).store(
+    Helper(environ | {b"CREDHELPERS_KEYRING": b"keychain"}, "darwin").store(
         Authority(HOST), Credential("ann", "made-up")
     )
     assert len(chain.kept) == 1
-    Helper(environ | {b"CREDHELPERS_KEYRING": b"embedded"}, platform).store(
+    Helper(environ | {b"CREDHELPERS_KEYRING": b"embedded"}, "darwin").store(
         Authority(OTHER), Credential("ann", "made-up")
     )
     assert len(chain.kept) == 1
-    with pytest.raises(Refused, match=f"embedded and {native}"):
-        Helper(environ | {b"CREDHELPERS_KEYRING": b"secret-service"}, platform).list()
+    with pytest.raises(Refused, match="embedded and keychain"):
+        Helper(environ | {b"CREDHELPERS_KEYRING": b"secret-service"}, "darwin").list()
 
 
-@pytest.mark.parametrize(
-    ("platform", "module", "name"),
-    [("darwin", "keyring.backends.macOS", "Keyring"), ("win32", "keyring.backends.Windows", "WinVaultKeyring")],
-)
-def test_backends_are_named_and_nothing_is_discovered(tmp_path: Path, platform: str, module: str, name: str) -> None:
+def test_the_backend_is_named_and_nothing_is_discovered(tmp_path: Path) -> None:
     """The class is the one by name, whatever the environment says, and importing it chooses no other."""
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w').close()\n")
     (tmp_path / "keyringrc.cfg").write_text(f"[backend]\ndefault-keyring=evil.Keyring\nkeyring-path={tmp_path}\n")
-    script = f"""
+    script = """
 import sys
 from credhelpers.stores.system import backend
-made = backend({platform!r})
-assert (made.__module__, made.__qualname__) == ({module!r}, {name!r}), made
+made = backend()
+assert (made.__module__, made.__qualname__) == ("keyring.backends.macOS", "Keyring"), made
 from keyring import core
 assert core._keyring_backend is None
 assert "evil" not in sys.modules

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 _EMBEDDED = "embedded"
-_NATIVE = {"darwin": "keychain", "win32": "credential-manager"}  # by `sys.platform`; any other: "secret-service"
+_NATIVE = {"darwin": "keychain"}  # by `sys.platform`; any other: "secret-service"
 
 
 class Keyring:
@@ -151,8 +151,7 @@ class Keyring:
         if self._platform in _NATIVE:
             from credhelpers.stores import system
 
-            letters = system.WINDOWS_LETTERS if self._platform == "win32" else 0
-            return system.System(system.backend(self._platform), self._index, letters)
+            return system.System(system.backend(), self._index)
         return secretservice.find(self._environ, self._folder)
 
 

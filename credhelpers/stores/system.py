@@ -1,4 +1,4 @@
-"""The keyring of macOS or Windows, through one backend of the `keyring` library that is named here.
+"""The keyring of macOS, through the backend of the `keyring` library that is named here.
 
 `keyring.get_keyring` is never asked: it would load what `PYTHON_KEYRING_BACKEND`, `keyringrc.cfg` or any installed
 package names, plaintext files among it. The library cannot list, so the index tells what is there.
@@ -33,18 +33,11 @@ if TYPE_CHECKING:
 PATIENCE = 4.0  # seconds for one question to the keyring, which may be showing a prompt; with the process's start, 5
 _SERVICE = "docker-credential-keyring:"  # before the server: other programs keep items of the same hosts
 _ACCOUNT = "docker"
-# CRED_MAX_CREDENTIAL_BLOB_SIZE of <wincred.h> is 2560 bytes, and the library writes UTF-16.
-WINDOWS_LETTERS = 1280
 _EMBEDDED = "or `export CREDHELPERS_KEYRING=embedded` to do without a keyring"
 
 
-def backend(platform: str) -> "Callable[[], Backend]":
-    """The class of the backend for `sys.platform`."""
-    if platform == "win32":
-        from keyring.backends.Windows import WinVaultKeyring
-
-        windows: Callable[[], Backend] = WinVaultKeyring
-        return windows
+def backend() -> "Callable[[], Backend]":
+    """The class of the backend."""
     from keyring.backends.macOS import Keyring
 
     mac: Callable[[], Backend] = Keyring
@@ -52,14 +45,13 @@ def backend(platform: str) -> "Callable[[], Backend]":
 
 
 class System:
-    """The store behind `make`, a backend's class; `letters` is the longest password that it takes, 0 for no limit."""
+    """The store behind `make`, a backend's class."""
 
-    __slots__ = ("_index", "_letters", "_make")
+    __slots__ = ("_index", "_make")
 
-    def __init__(self, make: "Callable[[], Backend]", index: "Index", letters: int = 0) -> None:
+    def __init__(self, make: "Callable[[], Backend]", index: "Index") -> None:
         self._make = make
         self._index = index
-        self._letters = letters
 
     def read(self, server: str) -> Credential | None:
         """The credential under exactly this key, or None."""
@@ -77,11 +69,6 @@ class System:
     def write(self, server: str, credential: Credential) -> None:
         """Keep the credential under exactly this key."""
         line = credential.answer(server).decode().rstrip("\n")
-        if self._letters and len(line) > self._letters:
-            raise Unavailable(
-                f"the credential does not fit into the {self._letters} letters that this system's keyring takes",
-                "`export CREDHELPERS_KEYRING=embedded` and log in again",
-            )
         self._index.add(server)  # first: an item that the index does not know would not be listed
         _ask(lambda: self._make().set_password(_SERVICE + server, _ACCOUNT, line))
 
