@@ -10,6 +10,7 @@ import json
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from moto.iam.models import iam_backends
 from moto.server import ThreadedMotoServer
 from moto.sts.models import sts_backends
 
+from credhelpers import cached_token
 from tests.fakes.aws import FakeAws, Key, signer
 from tests.fakes.azure import CLIENT, SECRET, TENANT, FakeAzure, entra_error
 from tests.fakes.azure import HOST as ACR
@@ -29,7 +31,6 @@ from tests.services import Audit, Redis, Stack, Vault, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.fakes.tls import CertificateAuthority
 
@@ -359,6 +360,37 @@ def test_logout_revokes(user: User, database: Database) -> None:
     assert database.redis.can_log_in(*user.get(NEXUS))
     for _ in range(2):
         assert user.call("erase", NEXUS) == Result(0, b"", b"")
+    assert not database.leases(path)
+
+
+def as_of_before(user: User) -> int:
+    """Give each cached lease the memo of the version before, which had no names; how many there are."""
+    count = 0
+    for file in Path(user.env["CREDHELPERS_CACHE_DIR"]).iterdir():
+        name = file.name.encode()
+        times, hosts, memo, tail = file.read_bytes().partition(b"\n")[2].split(b"\n", 3)
+        said = dict(word.split("=") for word in memo.decode().split())
+        if "lease" in said:
+            renewable = said.get("renewable", "0")
+            words = (said[word] for word in ("engine", "mount", "lease", "mark", "duration"))
+            memo = " ".join((*words, renewable, said["last"])).encode()
+            body = b"\n".join((times, hosts, memo, tail))
+            file.write_bytes(cached_token.head_of(name, body) + b"\n" + body)
+            count += 1
+    return count
+
+
+def test_logout_revokes_what_the_version_before_has_cached(user: User, database: Database) -> None:
+    """An update in between leaves no lease behind, and its token is still answered with."""
+    path = database.role("before")
+    user.configure({"match": "*.acme.example", "path": path})
+    user.env["CREDHELPERS_CACHE_DIR"] = str(user.home / "cache")
+    first = user.get()
+    assert as_of_before(user) == 2  # the token's own, and the host's
+    assert user.get() == first
+    assert len(database.leases(path)) == 1
+    assert user.call("erase") == Result(0, b"", b"")
+
     assert not database.leases(path)
 
 

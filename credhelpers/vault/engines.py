@@ -43,11 +43,11 @@ def read(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Cre
     if left is None:
         own = next((answer.data[name] for name in ("ttl", "expires_in") if answer.data.get(name)), None)
         soft, hard, expires = ttl.times({**answer.data, "ttl": own}, {}, mount, secret_path)
-        return Credential(username, secret, soft=soft, hard=hard, expires=expires, memo=mount.memo)
+        return Credential(username, secret, soft=soft, hard=hard, expires=expires, memo=mount.memo())
     late = lifetimes.ROTATION_IS_LATE if left < lifetimes.ROTATION_IS_NEAR else 0
     end = max(answer.asked + left - _ROUNDED, time() + late)
     soft, hard, expires = lifetimes.window(answer.asked, end, lifetimes.ROTATED)
-    return Credential(username, secret, soft=soft, hard=hard, expires=expires, memo=mount.memo)
+    return Credential(username, secret, soft=soft, hard=hard, expires=expires, memo=mount.memo())
 
 
 def _pair(data: "Mapping[str, Any]", mount: "Mount", secret_path: "SecretPath") -> tuple[str, str]:

@@ -56,7 +56,7 @@ def read(session: "Session", mount: "Mount", secret_path: "SecretPath") -> Crede
         raise _not_there(secret, mount, secret_path)
     username, password = fields.pair(secret.data, mount, secret_path)
     soft, hard, expires = ttl.times(secret.data, secret.metadata, mount, secret_path)
-    return Credential(username, password, soft=soft, hard=hard, expires=expires, memo=mount.memo)
+    return Credential(username, password, soft=soft, hard=hard, expires=expires, memo=mount.memo())
 
 
 def fetch(session: "Session", mount: "Mount", secret_path: "SecretPath") -> Secret:

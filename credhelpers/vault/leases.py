@@ -10,6 +10,7 @@ from time import time
 from credhelpers import lifetimes, notes
 from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable
+from credhelpers.vault.memo import Lease, Memo
 from credhelpers.vault.vault_errors import Final, Refusal, unavailable
 
 TYPE_CHECKING = False
@@ -21,30 +22,9 @@ if TYPE_CHECKING:
     from credhelpers.vault.session import Session
 
 _LAST = 900.0  # seconds that what was made with a lease must have left, for the lease to be renewed
-_WORDS = 7  # of `Lease.memo`
 _ID_BYTES = 1024  # of a lease; the path of the secret and 24 letters
 _LONGEST = 1 << 40  # seconds, for what is a length of time or a point in it
 _BAD_REQUEST, _DENIED, _MISSING, _UNSUPPORTED = 400, 403, 404, 405
-
-
-class Lease:
-    """A lease: its id, the mark of the Vault token that made it (`session.Session.mark`), and its first duration.
-
-    `last` is when that which was made with it ends for good, in seconds since the epoch, however long the lease is.
-    """
-
-    __slots__ = ("duration", "id", "is_renewable", "last", "mark")
-
-    def __init__(self, id: str, mark: str, duration: float, *, is_renewable: bool, last: float = INFINITY) -> None:  # noqa: A002 - Vault's own word
-        self.id = id
-        self.mark = mark
-        self.duration = duration
-        self.is_renewable = is_renewable
-        self.last = last
-
-    def memo(self, mount: "Mount") -> str:
-        """The words by which `mounts.find` and `remembered` know mount and lease again."""
-        return f"{mount.memo} {self.id} {self.mark} {self.duration:.0f} {self.is_renewable:d} {self.last:.0f}"
 
 
 class DynamicSecret:
@@ -56,18 +36,6 @@ class DynamicSecret:
         self.data = data
         self.lease = lease
         self.asked = asked
-
-
-def remembered(credential: Credential) -> Lease | None:
-    """The lease that a credential of the cache lives by, None if it lives by none."""
-    words = credential.memo.split()
-    if len(words) != _WORDS:
-        return None
-    try:
-        duration, last = float(words[4]), float(words[6])
-    except ValueError:
-        return None
-    return Lease(words[2], words[3], duration, is_renewable=words[5] == "1", last=last)
 
 
 def ask(session: "Session", mount: "Mount") -> DynamicSecret:
@@ -103,11 +71,11 @@ def bound(credential: Credential, answer: DynamicSecret, session: "Session", mou
     """
     lease = answer.lease
     if lease is None:
-        return _timed(credential, mount.memo, answer.asked, INFINITY)
+        return _timed(credential, mount.memo(), answer.asked, INFINITY)
     if session.is_counted:
         raise _uses_are_counted()
     lease.last = credential.expires
-    return _timed(credential, lease.memo(mount), answer.asked, _end(session, answer.asked + lease.duration))
+    return _timed(credential, mount.memo(lease), answer.asked, _end(session, answer.asked + lease.duration))
 
 
 def renewed(session: "Session", mount: "Mount", old: Credential) -> Credential | None:
@@ -117,7 +85,7 @@ def renewed(session: "Session", mount: "Mount", old: Credential) -> Credential |
     granted less than half of its time because it comes to the end of its longest. It is not revoked then: a client may
     be pulling with it, and what is left of its life ends soon.
     """
-    lease = remembered(old)
+    lease = Memo.of(old).lease
     if lease is None or not lease.is_renewable or lease.last - time() < _LAST:
         return None
     session.renew()
@@ -136,7 +104,7 @@ def renewed(session: "Session", mount: "Mount", old: Credential) -> Credential |
     if granted is None or granted < lease.duration / 2:
         return None
     extended = Credential.sealed(old.tail(), soft=lease.last, hard=lease.last, expires=lease.last)
-    return _timed(extended, lease.memo(mount), asked, _end(session, asked + granted))
+    return _timed(extended, mount.memo(lease), asked, _end(session, asked + granted))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from time import monotonic
 from credhelpers import hosts, notes
 from credhelpers.errors import NotFound, NotMine, Unavailable
 from credhelpers.vault import fields, kv, mounts, secret_paths, ttl
+from credhelpers.vault.memo import Memo
 from credhelpers.vault.secret_paths import SecretPath
 from credhelpers.vault.session import Session
 from credhelpers.vault.vault_errors import Denied, Refusal, unavailable
@@ -56,7 +57,7 @@ class _Walk:
         self._tokens = tokens
         self._until = monotonic() + _BUDGET
         self._folders = _FOLDERS_AT_MOST
-        self._memos: dict[str, str] = {}
+        self._memos: dict[str, Memo] = {}
         self._local = local()
         self._asked: dict[str, Unavailable | None] = {}  # by scope: what it failed with
 
@@ -144,8 +145,8 @@ class _Walk:
         prefix = template if end < 0 else template[:end].rpartition("/")[0]
         # Any name below the literal part leads to the mount as well as another.
         sample = SecretPath("registry.invalid", "", {**settings, "path": template if end < 0 else f"{prefix}/x"})
-        mount = mounts.find(session, sample)
-        self._memos[_scope(settings)] = mount.memo
+        mount = mounts.find(session, sample, Memo())
+        self._memos[_scope(settings)] = Memo(engine=mount.engine, mount=mount.mount)
         if not mount.engine.startswith("kv"):
             return
         if end < 0:
@@ -209,7 +210,7 @@ class _Walk:
         """The user name in the secret, None if `get` would not answer with it."""
         try:
             session = self._session(secret_path.settings, self._until)
-            mount = mounts.find(session, secret_path, self._memos.get(_scope(secret_path.settings), ""))
+            mount = mounts.find(session, secret_path, self._memos.get(_scope(secret_path.settings), Memo()))
             secret = kv.fetch(session, mount, secret_path) if mount.engine.startswith("kv") else kv.Secret()
         except Denied:
             return None

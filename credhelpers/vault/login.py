@@ -10,6 +10,7 @@ from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import Unavailable
 from credhelpers.identity import fingerprint
 from credhelpers.vault import auth
+from credhelpers.vault.memo import Memo
 from credhelpers.vault.vault_errors import Refusal
 
 TYPE_CHECKING = False
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from credhelpers.vault.connection import Connection
 
 _NAME = "vault token"  # what stands where a credential of the wire has its user name
-_RENEWABLE = "renewable"
 _WHOLE = 0.9  # of the first life: a renewal that gives less comes near the longest life that a token may have
 
 
@@ -86,8 +86,8 @@ class Login:
 
     def _renewed(self, old: Credential) -> tuple[Credential | None, bool]:
         """The token in hand with its new times, and whether it got all of its life again. None if it cannot."""
-        words = old.memo.split()
-        if len(words) != 2 or words[0] != _RENEWABLE or not words[1].isdecimal():  # noqa: PLR2004 - what _credential writes
+        first = Memo.of(old).life
+        if not first:
             return None, False
         token = old.expose()[1]
         try:
@@ -99,7 +99,6 @@ class Login:
         found = answer.get("auth")
         if not isinstance(found, dict):
             return None, False
-        first = int(words[1])
         renewed = _credential({**found, "client_token": token}, first)
         return renewed, found["lease_duration"] >= first * _WHOLE
 
@@ -123,8 +122,8 @@ def _credential(found: object, first: int = 0) -> Credential:
     soft, hard, expires = lifetimes.window(now, end, lifetimes.VAULT_TOKEN)
     if uses:
         return Credential(_NAME, token, soft=expires, hard=now, expires=expires)
-    memo = f"{_RENEWABLE} {first or lifetime}" if found.get("renewable") is True and lifetime else ""
-    return Credential(_NAME, token, soft=soft, hard=hard, expires=expires, memo=memo)
+    memo = Memo(life=(first or lifetime) if found.get("renewable") is True and lifetime else 0)
+    return Credential(_NAME, token, soft=soft, hard=hard, expires=expires, memo=str(memo))
 
 
 def _is_token(value: object) -> "TypeGuard[str]":

@@ -5,6 +5,7 @@ from time import monotonic
 from credhelpers.errors import Unsupported
 from credhelpers.identity import fingerprint
 from credhelpers.vault import clouds, engines, kv, leases, mounts
+from credhelpers.vault.memo import Memo
 from credhelpers.vault.session import Session
 
 TYPE_CHECKING = False
@@ -63,7 +64,7 @@ class VaultMinter:
                 return kv.read(session, mount, self._secret_path)
             return _MINTED[mount.engine](session, mount, self._secret_path, old)
 
-        return mounts.use(session, self._secret_path, old.memo if old else "", work)
+        return mounts.use(session, self._secret_path, Memo.of(old), work)
 
     def store(self, credential: "Credential") -> None:
         """Write it to KV, or do what the configuration says for a Vault that is not to be written."""
@@ -87,7 +88,7 @@ class VaultMinter:
         """Delete what KV has, or revoke the lease of `old`. What Vault rotates, or makes without a lease, stays."""
         if self._is_left_alone():
             return
-        lease = leases.remembered(old) if old else None
+        lease = Memo.of(old).lease
         if lease:
             leases.revoke(self._session(), lease)
             return

@@ -1,6 +1,7 @@
 """What is mounted where a credential lies: said in the configuration, remembered, or asked for as `vault` does."""
 
 from credhelpers.errors import NotFound, Unavailable
+from credhelpers.vault.memo import Lease, Memo
 from credhelpers.vault.vault_errors import Denied, Final, Refusal, unavailable
 
 TYPE_CHECKING = False
@@ -39,23 +40,21 @@ class Mount:
         """The command of `vault` that writes fields of the secret: some of them, or on KV v1 all at once."""
         return f"vault kv {'put' if self.engine == 'kv-v1' else 'patch'} {self.mount}/{self.path}"
 
-    @property
-    def memo(self) -> str:
-        """Two words by which `find` knows it again without a request."""
-        return f"{self.engine} {self.mount}"
+    def memo(self, lease: Lease | None = None) -> str:
+        """The words by which `find` knows it again without a request, with the lease that was made there."""
+        return str(Memo(engine=self.engine, mount=self.mount, lease=lease))
 
 
-def find(session: "Session", secret_path: "SecretPath", memo: str = "") -> Mount:
+def find(session: "Session", secret_path: "SecretPath", memo: Memo) -> Mount:
     """The mount of the path; `memo` is that of an earlier credential. Raises Unavailable if nothing is mounted."""
     if "engine" in secret_path.settings:
         return _configured(secret_path)
-    words = memo.split()
-    if len(words) >= 2 and secret_path.path.startswith(words[1] + "/"):  # noqa: PLR2004 - engine and mount
-        return Mount(words[0], words[1], secret_path)
+    if memo.engine and secret_path.path.startswith(memo.mount + "/"):
+        return Mount(memo.engine, memo.mount, secret_path)
     return _looked_up(session, secret_path)
 
 
-def use(session: "Session", secret_path: "SecretPath", memo: str, work: "Callable[[Mount], Result]") -> "Result":
+def use(session: "Session", secret_path: "SecretPath", memo: Memo, work: "Callable[[Mount], Result]") -> "Result":
     """What `work` gives for the mount of the path.
 
     Another engine may be mounted there since it was remembered, or another one than was said: both look like a secret
@@ -73,7 +72,8 @@ def use(session: "Session", secret_path: "SecretPath", memo: str, work: "Callabl
             if isinstance(error, Unavailable) or isinstance(another, Denied):
                 raise error from None
             raise  # such as a namespace that is not there: all in it looks like a secret that is missing
-        if _confirmed(secret_path, actual).memo == mount.memo:
+        confirmed = _confirmed(secret_path, actual)
+        if (confirmed.engine, confirmed.mount) == (mount.engine, mount.mount):
             raise
     return work(actual)
 
@@ -88,7 +88,7 @@ def certain(session: "Session", secret_path: "SecretPath") -> Mount:
     except Denied:
         if "engine" not in secret_path.settings:
             raise
-        return find(session, secret_path)
+        return _configured(secret_path)
 
 
 def _confirmed(secret_path: "SecretPath", actual: Mount) -> Mount:
@@ -98,9 +98,10 @@ def _confirmed(secret_path: "SecretPath", actual: Mount) -> Mount:
     said = _configured(secret_path)
     is_kv = said.engine.startswith("kv") or actual.engine.startswith("kv")
     if said.mount != actual.mount or (said.engine != actual.engine and is_kv):
+        found = f"{actual.engine} {actual.mount}"
         raise Unavailable(
             "the engine in Vault is not the configured one",
-            f"`vault secrets list -detailed` shows it: it is {actual.memo}; see `engine` and `mount` in config.toml",
+            f"`vault secrets list -detailed` shows it: it is {found}; see `engine` and `mount` in config.toml",
         )
     return said
 
