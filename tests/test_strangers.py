@@ -23,7 +23,7 @@ import pytest
 import credhelpers.stores.secretservice as keyring
 from credhelpers import files, guard, peer, userns
 from credhelpers.stores.folder import Folder
-from credhelpers.vault.connection import Connection
+from credhelpers.vault.connection import Connection, Server
 from credhelpers.vault.vault_errors import Final
 from tests.fakes.secretservice import Bus, Keyring
 from tests.fakes.stranger import STRANGER, THIRD, VICTIM, Stranger, agent, as_user, named_on
@@ -355,7 +355,7 @@ _HEALTHY = agent(json.dumps({"sealed": False}).encode())
 
 
 def _connection(path: Path) -> Connection:
-    return Connection({}, {"address": f"unix://{path}", "auth": "agent"}, monotonic() + 10)
+    return Connection(Server({}, {"address": f"unix://{path}", "auth": "agent"}), monotonic() + 10)
 
 
 @pytest.mark.parametrize(("directories", "name", "is_meant"), _AGENTS)
@@ -404,9 +404,10 @@ def test_the_socket_that_was_looked_at_is_the_one_that_is_asked(place: Path, tmp
         import sys
         from time import monotonic
         from credhelpers.stores import secretservice
-        from credhelpers.vault.connection import Connection
+        from credhelpers.vault.connection import Connection, Server
         path = sys.argv[1].encode(sys.getfilesystemencoding(), "surrogateescape").decode()
-        Connection({}, {"address": f"unix://{path}", "auth": "agent"}, monotonic() + 10).request("GET", "sys/health")
+        server = Server({}, {"address": f"unix://{path}", "auth": "agent"})
+        Connection(server, monotonic() + 10).request("GET", "sys/health")
         secretservice._authenticated(path.encode())
     """
     env = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PATH": os.environ["PATH"]}

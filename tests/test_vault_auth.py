@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from credhelpers.sources.vault import SETTINGS
-from credhelpers.vault import auth, connection
 from credhelpers.vault import login as logins
 from tests.fakes import google
 from tests.fakes.azure import CLIENT, ENTRA_TOKEN, FakeAzure
@@ -1090,12 +1089,9 @@ APPROLE = {"auth": "approle", "role_id": "x", "path": "kv/x", "address": "https:
 )
 def test_what_makes_a_login_another(settings: dict[str, str], env: dict[str, str], *, is_same: bool) -> None:
     """Whatever selects who logs in where, and nothing else."""
-
-    def key(told: dict[str, str], environ: dict[bytes, bytes]) -> str:
-        return logins.Login(environ, told, connection.Connection(environ, told, float("inf"))).token_key
-
     environ = {name.encode(): value.encode() for name, value in env.items()}
-    assert (key(APPROLE, {}) == key(APPROLE | settings, environ)) is is_same
+    found = logins.Identity(environ, APPROLE | settings)
+    assert (found.token_key == logins.Identity({}, APPROLE).token_key) is is_same
 
 
 @pytest.mark.parametrize(
@@ -1113,7 +1109,7 @@ def test_a_clouds_variable_is_part_of_the_key(method: str, name: str) -> None:
     keys = set()
     for value in (b"one", b"two"):
         environ = {name.encode(): value}
-        keys.add(logins.Login(environ, settings, connection.Connection(environ, settings, float("inf"))).token_key)
+        keys.add(logins.Identity(environ, settings).token_key)
     assert len(keys) == 2
 
 
@@ -1277,7 +1273,7 @@ def test_a_login_killed_half_way(place: Place, user: User) -> None:
 )
 def test_contradictions(settings: dict[str, Any], words: str) -> None:
     """Settings that do not go together are named; those that do are not."""
-    found = auth.contradiction(settings)
+    found = logins.contradiction(settings)
 
     assert words in found
     assert bool(found) == bool(words)
@@ -1292,9 +1288,10 @@ def test_a_contradiction_names_its_line(user: User) -> None:
 
 def test_each_method_is_whole() -> None:
     """What a method takes is a setting, and all that select an identity belong to one."""
-    for method in auth.METHODS.values():
-        assert set(method.settings) <= SETTINGS.keys()
-        assert set(method.needed) <= set(method.settings)
+    for name, (_, settings) in logins.METHODS.items():
+        method = logins.method(name)
+        assert set(settings) <= SETTINGS.keys()
+        assert set(method.needed) <= set(settings)
         for words, message, hint in method.refusals:
             assert words
             assert message == message.strip()

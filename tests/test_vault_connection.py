@@ -646,8 +646,8 @@ def test_a_resolver_that_hangs() -> None:
     script = """
 import socket, time
 socket.getaddrinfo = lambda *arguments, **more: time.sleep(60)
-from credhelpers.vault.connection import Connection
-Connection({b"VAULT_ADDR": b"https://vault.invalid"}, {}, time.monotonic() + 1).request("GET", "sys/health")
+from credhelpers.vault.connection import Connection, Server
+Connection(Server({b"VAULT_ADDR": b"https://vault.invalid"}, {}), time.monotonic() + 1).request("GET", "sys/health")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=False)
 

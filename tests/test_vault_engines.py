@@ -367,8 +367,10 @@ def as_of_before(user: User) -> int:
     """Give each cached lease the memo of the version before, which had no names; how many there are."""
     count = 0
     for file in Path(user.env["CREDHELPERS_CACHE_DIR"]).iterdir():
-        name = file.name.encode()
-        times, hosts, memo, tail = file.read_bytes().partition(b"\n")[2].split(b"\n", 3)
+        name, content = file.name.encode(), file.read_bytes()
+        if content.count(b"\n") < 4:
+            continue  # of a lock, or of what is forgotten
+        times, hosts, memo, tail = content.partition(b"\n")[2].split(b"\n", 3)
         said = dict(word.split("=") for word in memo.decode().split())
         if "lease" in said:
             renewable = said.get("renewable", "0")

@@ -244,9 +244,9 @@ class Vault:
     def minter(self, authority: "Authority") -> "VaultMinter":
         """The credential for the registry. Raises NotMine if nothing says where it would be in Vault."""
         from credhelpers.vault.minter import VaultMinter
-        from credhelpers.vault.secret_paths import find
+        from credhelpers.vault.secret_paths import registry_of
 
-        found = find(self._environ, SETTINGS, authority.host, authority.port) if authority.host else None
+        found = registry_of(self._environ, SETTINGS, authority) if authority.host else None
         if found is None:
             raise NotMine
         return VaultMinter(self._environ, self._tokens, found, is_whole=authority.is_whole)

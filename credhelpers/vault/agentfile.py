@@ -6,7 +6,7 @@ What the keys mean is on developer.hashicorp.com, "Vault Agent auto-auth", a pag
 
 from credhelpers import config, hosts
 from credhelpers.errors import NotMine, Unavailable
-from credhelpers.vault import auth, hcl
+from credhelpers.vault import hcl, login
 from credhelpers.vault.ambient_token import token_file
 from credhelpers.vault.connection import variable
 
@@ -103,7 +103,7 @@ def find(environ: "Environment", settings: "Settings", server: str) -> "dict[str
         words, pattern, _ = settings[key]
         if not config.fits(value, pattern) or not str(value).isprintable():
             raise file.fault(f"what it has for our `{key}` is not {words}")
-    message = auth.contradiction(found)
+    message = login.contradiction(found)
     if message:
         raise file.fault(message)
     return found

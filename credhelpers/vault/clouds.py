@@ -12,7 +12,7 @@ from credhelpers import lifetimes
 from credhelpers.clouds import propagation
 from credhelpers.credential import Credential
 from credhelpers.errors import NotMine, Unavailable
-from credhelpers.exchanges.azure import azure as azure_cloud
+from credhelpers.exchanges.azure import azure
 from credhelpers.exchanges.ecr import ecr, ecr_of
 from credhelpers.exchanges.google import google
 from credhelpers.vault import leases
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from credhelpers.exchanges.ecr import EcrHost
     from credhelpers.vault.leases import DynamicSecret
-    from credhelpers.vault.mounts import Mount
-    from credhelpers.vault.secret_paths import SecretPath
+    from credhelpers.vault.secret_paths import Registry, SecretPath
     from credhelpers.vault.session import Session
 
 _LAST = 1.0  # seconds that are left for the lease of an identity that came to nothing
@@ -33,36 +32,23 @@ _PAUSE = 0.3  # seconds, growing to
 _PAUSE_AT_MOST = 1.5
 
 
-def scope(secret_path: "SecretPath") -> str:
-    """What of the host the token depends on if an engine of a cloud makes it: one word for all that share a token."""
-    try:
-        host = ecr(secret_path.host)
-    except NotMine:
-        pass
-    else:
-        return f"{host.partition} {host.region} {host.public} {host.fips} {host.dual_stack}"
-    try:
-        return google(secret_path.host)
-    except NotMine:
-        pass
-    try:
-        azure_cloud(secret_path.host)
-    except NotMine:
-        return ""  # the settings say which registry it stands for
-    return secret_path.host
+def read(session: "Session", secret_path: "SecretPath", registry: "Registry", old: Credential | None) -> Credential:
+    """The token of the registry: `old` with its lease renewed, else a new one. Raises NotFound, Unavailable."""
+    made = {"aws": _aws, "gcp": _gcp, "azure": _azure}[secret_path.engine]
+    return made(session, secret_path, registry, old)
 
 
-def aws(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Credential | None) -> Credential:
+def _aws(session: "Session", secret_path: "SecretPath", registry: "Registry", old: Credential | None) -> Credential:
     """A token of ECR, by the keys of `aws/creds/ROLE`, `aws/sts/ROLE` or `aws/static-creds/ROLE`.
 
     It ends with the lease if the keys are a user's that Vault made, since the user goes with the lease.
     """
-    host = _ecr(secret_path)
-    if old and (kept := leases.renewed(session, mount, old)):
+    host = _ecr(registry)
+    if old and (kept := leases.renewed(session, secret_path, old)):
         return kept
     from credhelpers.clouds.aws import authorization_token_by
 
-    answer = leases.ask(session, mount)
+    answer = leases.ask(session, secret_path)
     token = answer.data.get("session_token") or answer.data.get("security_token") or ""
     with leases.in_use(session, answer):
         access, secret = _text_of(answer, "access_key"), _text_of(answer, "secret_key")
@@ -80,18 +66,18 @@ def aws(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Cred
             if end - now < lifetimes.ROTATION_IS_NEAR:
                 end = now + lifetimes.ROTATION_IS_LATE
             made = leases.shortened(made, lifetimes.window(answer.asked, end, lifetimes.ROTATED))
-        return leases.bound(made, answer, session, mount)
+        return leases.bound(made, answer, session, secret_path)
 
 
-def gcp(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Credential | None) -> Credential:  # noqa: ARG001 - tokens of Google's are not renewed
+def _gcp(session: "Session", secret_path: "SecretPath", registry: "Registry", old: Credential | None) -> Credential:  # noqa: ARG001 - tokens of Google's are not renewed
     """An access token of Google's, of `gcp/roleset/NAME/token` and its like."""
     try:
-        google(secret_path.settings.get("registry", secret_path.host))
+        google(registry.settings.get("registry", registry.host))
     except NotMine:
         raise _no_alias("`registry`, the registry of Google's that it stands for") from None
     from credhelpers.clouds.google import credential
 
-    answer = leases.ask(session, mount)
+    answer = leases.ask(session, secret_path)
     with leases.in_use(session, answer):  # a key of a service account is leased
         end = leases.seconds(answer.data.get("expires_at_seconds"))
         if end is None:
@@ -99,36 +85,36 @@ def gcp(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Cred
             end = answer.asked + lifetime if lifetime else None
         if end is None:
             raise _no_answer("a `path` of this engine ends in `/token`")
-        return leases.bound(credential(answer.data.get("token"), end), answer, session, mount)
+        return leases.bound(credential(answer.data.get("token"), end), answer, session, secret_path)
 
 
-def azure(session: "Session", mount: "Mount", secret_path: "SecretPath", old: Credential | None) -> Credential:
+def _azure(session: "Session", secret_path: "SecretPath", registry: "Registry", old: Credential | None) -> Credential:
     """A token of Azure Container Registry, by the service principal of `azure/creds/ROLE`, with whose lease it ends."""
-    registry = secret_path.settings.get("registry", secret_path.host)
+    server = registry.settings.get("registry", registry.host)
     try:
-        cloud = azure_cloud(registry)
+        cloud = azure(server)
     except NotMine:
         raise _no_alias("`registry`, the login server that it stands for") from None
-    if old and (kept := leases.renewed(session, mount, old)):
+    if old and (kept := leases.renewed(session, secret_path, old)):
         return kept
     from credhelpers.clouds.azure import AcrExchange
 
-    answer = leases.ask(session, mount)
+    answer = leases.ask(session, secret_path)
     with leases.in_use(session, answer):
         secret = _text_of(answer, "client_secret")
         settings = {"credential": "client-secret", "client_id": _text_of(answer, "client_id")}
-        if "tenant_id" in secret_path.settings:
-            settings["tenant_id"] = secret_path.settings["tenant_id"]
+        if "tenant_id" in registry.settings:
+            settings["tenant_id"] = registry.settings["tenant_id"]
         environ = {**session.environ, b"AZURE_CLIENT_SECRET": secret.encode()}
         environ.pop(b"AZURE_TOKEN_CREDENTIALS", None)  # it narrows what is found otherwise, and nothing is looked for
         made = _until_known(
-            lambda left: AcrExchange(registry, cloud, settings, environ, (), left).credential(),
+            lambda left: AcrExchange(server, cloud, settings, environ, (), left).credential(),
             session,
             answer,
             "Azure does not know the service principal that Vault made for this, or lets it pull nothing",
             "give the role an `application_object_id` that has AcrPull already; `vault read` of the role shows it",
         )
-        return leases.bound(made, answer, session, mount)
+        return leases.bound(made, answer, session, secret_path)
 
 
 def _until_known(
@@ -147,10 +133,10 @@ def _until_known(
         pause = min(pause * 1.6, _PAUSE_AT_MOST)
 
 
-def _ecr(secret_path: "SecretPath") -> "EcrHost":
-    settings = secret_path.settings
+def _ecr(registry: "Registry") -> "EcrHost":
+    settings = registry.settings
     try:
-        return ecr(secret_path.host)
+        return ecr(registry.host)
     except NotMine:
         if not {"account", "region"} <= settings.keys():
             raise _no_alias("`account` and `region`") from None

@@ -6,14 +6,15 @@ mean are those of github.com/hashicorp/vault, api/client.go, but for VAULT_SKIP_
 """
 
 import json
+import random
 import re
+from time import monotonic, sleep
+from urllib.parse import quote, urlencode, urljoin
 
+from credhelpers.deadline import Late, within
 from credhelpers.errors import Unavailable
 from credhelpers.hosts import is_local
-from credhelpers.vault import duration
-from credhelpers.vault.trust import context
-from credhelpers.vault.vault_errors import Refusal
-from credhelpers.vault.wire import Server, Wire
+from credhelpers.vault.vault_errors import Final, Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +32,13 @@ _URL = re.compile(
 )
 _SOCKET = re.compile(r"unix://(/[^\0]+)")
 _NAMESPACE = re.compile(r"[!-~]{0,512}")
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # a `token` of RFC 9110, 5.6.2
-_HEADER_VALUE = re.compile(r"[ -~\t]*")
+_BODY_BYTES = 1 << 20
+_CONNECT = 4.0  # seconds
+_PAUSE = 0.1  # seconds before the first retry, doubled for each one
+# RFC 9110 and 6585; 412 is Vault's own for a standby that has not seen a write yet (DefaultRetryPolicy, api/client.go).
+_TRANSIENT = (412, 429, 500, *range(502, 600))
+_PORTS = {"http": 80, "https": 443}
+_REDIRECTS = (301, 302, 307, 308)
 
 
 def variable(environ: "Environment", name: str) -> str:
@@ -43,27 +49,75 @@ def variable(environ: "Environment", name: str) -> str:
     return value.decode("utf-8", "surrogateescape")
 
 
-class Connection:
-    """The server that `settings` and `environ` name; every request ends by `until`, of the monotonic clock.
+class Server:
+    """Where Vault is: what `settings` and `environ` name, read once for all that a call asks there.
 
-    Raises Unavailable if they name none, or one to which no secret may go.
+    Scheme, host, port and the path before `/v1`; or the path of a socket, and then these are for the form. Raises
+    Unavailable if no server is named, or one to which no secret may go.
+
+    is_agent: whether an agent answers, which may add a token of its own
+              (https://developer.hashicorp.com/vault/docs/agent-and-proxy/agent/apiproxy)
     """
 
-    def __init__(self, environ: "Environment", settings: "Mapping[str, Any]", until: float) -> None:
+    def __init__(self, environ: "Environment", settings: "Mapping[str, Any]") -> None:
+        self.environ = environ
+        self.settings = settings
         agent = variable(environ, "AGENT_ADDR")
         self.address: str = settings.get("address") or agent or variable(environ, "ADDR") or _ADDRESS
+        found = _SOCKET.fullmatch(self.address)
+        self.socket = found[1] if found else ""
+        self.scheme, self.host, self.port, self.path = ("http", "localhost", 80, "") if found else self._parts()
+        self.is_agent = settings.get("auth") == "agent" or bool(self.socket or (agent and "address" not in settings))
         self.namespace: str = (settings.get("namespace") or variable(environ, "NAMESPACE")).strip("/")
-        self.until = until
-        self._environ = environ
-        self._settings = settings
-        self._client: Any = None
-        self._server = self._read_address()
-        # An agent may add a token of its own: https://developer.hashicorp.com/vault/docs/agent-and-proxy/agent/apiproxy
-        self.is_agent = settings.get("auth") == "agent" or bool(
-            self._server.socket or (agent and "address" not in settings)
-        )
         if not _NAMESPACE.fullmatch(self.namespace):
             raise Unavailable("VAULT_NAMESPACE is not the path of a namespace", "run `printenv VAULT_NAMESPACE`")
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port as a URL."""
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The origin and the path."""
+        return self.origin + self.path
+
+    def target(self, url: str) -> str:
+        """What follows the origin, however its port is written; "" for the URL of another server."""
+        for origin in (self.origin, f"{self.scheme}://{self.host}")[: 1 + (self.port == _PORTS[self.scheme])]:
+            rest = url.removeprefix(origin)
+            if rest != url and rest.startswith("/"):
+                return rest
+        return ""
+
+    def _parts(self) -> tuple[str, str, int, str]:
+        is_ours = "address" in self.settings
+        name = "`address` in config.toml" if is_ours else "VAULT_ADDR or VAULT_AGENT_ADDR"
+        found = _URL.fullmatch(self.address)
+        if not found or not 0 < int(found["port"] or "1") <= 65535:  # noqa: PLR2004 - RFC 6335
+            raise Unavailable(f"{name} is not the URL of a server", "`export VAULT_ADDR=https://HOST:8200` names one")
+        scheme, host = found["scheme"], found["host"].lower()
+        is_allowed = is_ours and self.settings.get("plain_http") == "allowed"
+        if scheme == "http" and not (_is_loopback(host) or is_allowed):
+            raise Unavailable(
+                "vault's address begins with `http://`, and nothing secret goes there unencrypted",
+                "`export VAULT_ADDR=https://HOST:8200`, or see `plain_http` in `docs/vault.md`",
+            )
+        return scheme, host, int(found["port"] or _PORTS[scheme]), found["path"]
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether it is this machine itself, by number: a metadata service of the hypervisor is no Vault."""
+    return is_local(host) and (host in ("localhost", "[::1]") or host.startswith("127."))
+
+
+class Connection:
+    """Requests to the server, every one of which ends by `until`, of the monotonic clock."""
+
+    def __init__(self, server: Server, until: float) -> None:
+        self.server = server
+        self.until = until
+        self._client: Any = None
 
     @property
     def client(self) -> "Any":
@@ -77,29 +131,9 @@ class Connection:
 
         Options are those of `requests`: `json`, `params`, `headers`. Raises Refusal or Unavailable.
         """
-        from urllib.parse import quote
-
         where = "/v1/" + quote(path, "/:@!$&'()*+,;=~", errors="surrogateescape")
         answer = self.client.adapter.request(method, where, **options)
         return answer if isinstance(answer, dict) else {}
-
-    def _read_address(self) -> Server:
-        if found := _SOCKET.fullmatch(self.address):
-            return Server("http", "localhost", 80, "", socket=found[1])
-        is_ours = "address" in self._settings
-        name = "`address` in config.toml" if is_ours else "VAULT_ADDR or VAULT_AGENT_ADDR"
-        found = _URL.fullmatch(self.address)
-        if not found or not 0 < int(found["port"] or "1") <= 65535:  # noqa: PLR2004 - RFC 6335
-            raise Unavailable(f"{name} is not the URL of a server", "`export VAULT_ADDR=https://HOST:8200` names one")
-        host = found["host"].lower()
-        port = int(found["port"] or {"http": "80", "https": "443"}[found["scheme"]])
-        is_allowed = is_ours and self._settings.get("plain_http") == "allowed"
-        if found["scheme"] == "http" and not (_is_loopback(host) or is_allowed):
-            raise Unavailable(
-                "vault's address begins with `http://`, and nothing secret goes there unencrypted",
-                "`export VAULT_ADDR=https://HOST:8200`, or see `plain_http` in `docs/vault.md`",
-            )
-        return Server(found["scheme"], host, port, found["path"])
 
     def _connect(self) -> "Any":
         try:
@@ -117,78 +151,198 @@ class Connection:
                 raise refusal
 
         return hvac.Client(
-            url=self._server.url,
+            url=self.server.url,
             token="",
-            session=self._wire(),
+            session=Wire(self.server, self.until),
             allow_redirects=False,
-            namespace=self.namespace or None,
+            namespace=self.server.namespace or None,
             adapter=Adapter,
         )
 
-    def _wire(self) -> Wire:
-        server = self._server
-        environ = self._environ
-        return Wire(
-            server,
-            self.until,
-            timeout=_timeout(variable(environ, "CLIENT_TIMEOUT")),
-            retries=_retries(variable(environ, "MAX_RETRIES")),
-            headers=_headers(variable(environ, "HEADERS")),
-            context=context(environ, self._settings, variable) if server.scheme == "https" else None,
-            name=variable(environ, "TLS_SERVER_NAME"),
-            proxy="" if server.socket or _is_loopback(server.host) else _proxy(environ, server),
-        )
+
+class Response:
+    """What Vault answered, as far as hvac asks for it: an object in JSON, or nothing."""
+
+    def __init__(self, status: int, headers: "Mapping[str, str]", found: "dict[str, Any]") -> None:
+        self.status_code = status
+        self.headers = headers
+        self.ok = status < 400  # noqa: PLR2004 - RFC 9110
+        self._found = found
+
+    def json(self) -> "dict[str, Any]":
+        """The object; empty if there was none."""
+        return self._found
 
 
-def _is_loopback(host: str) -> bool:
-    """Whether it is this machine itself, by number: a metadata service of the hypervisor is no Vault."""
-    return is_local(host) and (host in ("localhost", "[::1]") or host.startswith("127."))
+class Wire:
+    """Sends requests to `server` and to no other, over TCP, a proxy or a unix socket; each ends `until`, at the latest.
+
+    It stands where hvac expects a session of `requests`, of which it has what hvac needs: no `.netrc`, no cookies and
+    no certificates of its own. A redirect is followed once, to the same server; nothing else ever sees the token.
+    """
+
+    verify = cert = proxies = None  # hvac looks for them
+
+    def __init__(self, server: Server, until: float) -> None:
+        self._server = server
+        self._until = until
+        self._timeout, self._retries, self._headers = _options(server.environ)
+        self._pool = _pool(server)
+
+    def request(self, method: str, url: str, headers: "dict[str, str]", **options: "Any") -> Response:
+        """The answer, whatever its status is. Options: `json` and `params`. Raises Unavailable."""
+        from urllib3 import HTTPHeaderDict
+
+        body = None
+        fields = HTTPHeaderDict({"User-Agent": "credhelpers"})  # one of each, however they are written
+        for name, value in {**self._headers, "Accept-Encoding": "identity", **headers}.items():
+            fields[name] = value
+        if not all(value.isascii() and value.isprintable() for value in fields.values()):
+            raise Unavailable(
+                "a request to Vault would hold what none may hold", "run `vault login -no-print` for a new token"
+            )
+        if options.get("json") is not None:
+            body = json.dumps(options["json"]).encode()
+            fields["Content-Type"] = "application/json"
+        target = _quoted(url.removeprefix(self._server.origin))
+        if options.get("params"):
+            target += "?" + urlencode(options["params"])
+        left = min(self._until - monotonic(), self._timeout)
+        if left <= 0:
+            raise _failed("overdue")
+        try:
+            return within(left, lambda: self._followed(method.upper(), target, body, fields, monotonic() + left))
+        except Late:
+            raise _failed("overdue") from None
+
+    def _followed(
+        self, method: str, target: str, body: bytes | None, headers: "Mapping[str, str]", until: float
+    ) -> Response:
+        """The answer after at most one redirect, to the same server."""
+        status, fields, content = self._retried(method, target, body, headers, until)
+        if status in _REDIRECTS:
+            there = self._server.target(urljoin(self._server.origin + target, fields.get("Location", "")))
+            if not there:
+                raise _failed("elsewhere")
+            status, fields, content = self._retried(method, _quoted(there), body, headers, until)
+        if 300 <= status < 400:  # noqa: PLR2004 - RFC 9110
+            raise _failed("circle")
+        return Response(status, fields, _object_in(status, content))
+
+    def _retried(
+        self, method: str, target: str, body: bytes | None, headers: "Mapping[str, str]", until: float
+    ) -> "tuple[int, Mapping[str, str], bytes]":
+        """The answer after retries of what may be over in a moment."""
+        for attempt in range(self._retries + 1):
+            answer = self._once(method, target, body, headers, until)
+            pause = _PAUSE * 2**attempt * (1 + random.random())  # noqa: S311 - a fleet must not come back as one
+            wanted = answer[1].get("Retry-After", "")
+            if wanted.isdecimal():
+                pause = max(pause, float(wanted[:4]))
+            # A login that Vault 1.13 answers with 500 was refused, and too many of them lock the user out.
+            is_refused = answer[0] == 500 and method == "POST" and "/v1/auth/" in target  # noqa: PLR2004 - RFC 9110
+            is_last = attempt == self._retries or monotonic() + pause > until
+            if answer[0] not in _TRANSIENT or is_refused or is_last:
+                break
+            sleep(pause)
+        return answer
+
+    def _once(
+        self, method: str, target: str, body: bytes | None, headers: "Mapping[str, str]", until: float
+    ) -> "tuple[int, Mapping[str, str], bytes]":
+        from urllib3 import Timeout
+
+        left = max(until - monotonic(), 0.01)
+        try:
+            answer = self._pool.urlopen(
+                method,
+                target,
+                body=body,
+                headers=headers,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                timeout=Timeout(connect=min(left, _CONNECT), read=left),
+            )
+            content = answer.read(_BODY_BYTES + 1, decode_content=False)
+            if len(content) > _BODY_BYTES:
+                answer.close()
+            else:
+                answer.drain_conn()  # so that the next request finds the connection free
+        except Final:
+            raise
+        except Exception as error:  # noqa: BLE001 - of urllib3, of `ssl`, of the system: all have no answer
+            from credhelpers.vault.transport_errors import reason
+
+            raise reason(error) from None
+        if len(content) > _BODY_BYTES or answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise _failed("stranger")
+        return answer.status, answer.headers, content
 
 
-def _timeout(text: str) -> float:
-    """Seconds; none said, or 0, is Vault's own. Raises Unavailable."""
-    found = duration.seconds(text or "0")
-    if found is None:
-        raise Unavailable("VAULT_CLIENT_TIMEOUT is not a duration", "`export VAULT_CLIENT_TIMEOUT=60s` is one")
-    return found or _TIMEOUT
+def _quoted(target: str) -> str:
+    """What may stand in a request line; what is escaped already stays so."""
+    return quote(target, safe="/%:@!$&'()*+,;=?~[]", errors="surrogateescape")
 
 
-def _retries(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{0,9}", text):
-        raise Unavailable("VAULT_MAX_RETRIES is not a number", "`export VAULT_MAX_RETRIES=2` is one")
-    return int(text) if text else _RETRIES
+def _object_in(status: int, content: bytes) -> "dict[str, Any]":
+    """The JSON object in an answer, empty if it holds nothing.
 
-
-def _headers(text: str) -> dict[str, str]:
-    """The further headers of an object in JSON. Raises Unavailable, also for those that are Vault's own."""
+    Raises Final for anything else, unless a proxy may say with it that Vault is away.
+    """
     try:
-        found = json.loads(text) if text else {}
+        found = json.loads(content) if content.strip() else {}
     except (RecursionError, ValueError):
         found = None
-    if not isinstance(found, dict) or not all(
-        _HEADER.fullmatch(name) and isinstance(value, str) and _HEADER_VALUE.fullmatch(value)
-        for name, value in found.items()
-    ):
-        raise Unavailable("VAULT_HEADERS is not an object of headers in JSON", "correct or unset VAULT_HEADERS")
-    if any(name.lower().startswith("x-vault-") for name in found):
-        raise Unavailable("VAULT_HEADERS names a header that is Vault's own", "correct or unset VAULT_HEADERS")
-    return found
+    if isinstance(found, dict):
+        return found
+    if content.startswith(b"Client sent an HTTP request to an HTTPS server"):  # Go's net/http
+        raise _failed("tls only")
+    if status >= 500:  # noqa: PLR2004 - RFC 9110
+        return {}
+    raise _failed("stranger")
 
 
-def _proxy(environ: "Environment", server: Server) -> str:
-    """The URL of the proxy on the way there: of Vault's variables, else of the ordinary ones; "" for none."""
-    own = variable(environ, "PROXY_ADDR") or variable(environ, "HTTP_PROXY")
-    if own:
-        return own
-    from requests.utils import should_bypass_proxies
+def _options(environ: "Environment") -> "tuple[float, int, Mapping[str, str]]":
+    """Seconds for one request, how often it is tried again, and more headers. Raises Unavailable for what is none."""
+    seconds = variable(environ, "CLIENT_TIMEOUT")
+    retries = variable(environ, "MAX_RETRIES")
+    headers = variable(environ, "HEADERS")
+    if not (seconds or retries or headers):
+        return _TIMEOUT, _RETRIES, {}
+    from credhelpers.vault import options  # which few people set
 
-    def ordinary(name: str) -> str:
-        return (environ.get(name.encode()) or environ.get(name.upper().encode(), b"")).decode("utf-8", "replace")
+    return (
+        (options.timeout(seconds) if seconds else 0) or _TIMEOUT,  # 0 means Vault's own, too
+        options.retries(retries) if retries else _RETRIES,
+        options.headers(headers) if headers else {},
+    )
 
-    proxy = ordinary(f"{server.scheme}_proxy") or ordinary("all_proxy")
-    if proxy and should_bypass_proxies(server.origin, ordinary("no_proxy")):
-        return ""
-    return proxy
+
+def _pool(server: Server) -> "Any":
+    """The connections to the server, each made when it is needed. Raises Unavailable."""
+    import urllib3
+
+    environ = server.environ
+    options: dict[str, Any] = {}
+    if server.scheme == "https":
+        from credhelpers.vault.trust import context
+
+        options["ssl_context"] = context(environ, server.settings, variable)
+        if name := variable(environ, "TLS_SERVER_NAME"):
+            options["server_hostname"] = name
+    if server.socket:
+        from credhelpers.vault import detour
+
+        return detour.by_socket(server.socket, _CONNECT)
+    is_said = any(name.upper().endswith((b"_PROXY", b"_PROXY_ADDR")) for name in environ)
+    if is_said and not _is_loopback(server.host):
+        from credhelpers.vault import detour
+
+        if proxy := detour.proxy(environ, server.scheme, server.origin, variable):
+            return detour.by_proxy(proxy, server.scheme, server.host, server.port, options)
+    kind = urllib3.HTTPSConnectionPool if server.scheme == "https" else urllib3.HTTPConnectionPool
+    return kind(server.host.strip("[]"), server.port, **options)
 
 
 def _refusal(response: "Any") -> Refusal:
@@ -196,3 +350,9 @@ def _refusal(response: "Any") -> Refusal:
     lines = answer.get("errors")
     said = tuple(line for line in lines if isinstance(line, str)) if isinstance(lines, list) else ()
     return Refusal(response.status_code, said, answer)
+
+
+def _failed(cause: str) -> Final:
+    from credhelpers.vault.transport_errors import failed
+
+    return failed(cause)

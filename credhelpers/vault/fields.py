@@ -1,6 +1,8 @@
-"""Which fields of a secret are the user name and the password, and what else in it concerns its credential."""
+"""What the fields of a secret say: the credential of a registry, and for how long it is one."""
 
-from credhelpers import notes
+from time import time
+
+from credhelpers import lifetimes, notes
 from credhelpers.errors import NotFound, Unavailable, Unsupported
 from credhelpers.hosts import Authority
 
@@ -9,8 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from credhelpers.vault.mounts import Mount
-    from credhelpers.vault.secret_paths import SecretPath
+    from credhelpers.vault.secret_paths import Registry
 
 # In order: of docker-credential-vault-login, of jsok's docker-credential-vault, of engines and plugins.
 _USERNAMES = ("username", "Username", "robot_account_name", "user")
@@ -20,37 +21,38 @@ _OF_JSOK = ("ServerURL", "Username", "Secret")
 _TOKEN_USER = "<token>"  # noqa: S105 - the user name that stands for an identity token, docs of docker's credential helpers
 
 
-def pair(data: "Mapping[str, Any]", mount: "Mount", secret_path: "SecretPath") -> tuple[str, str]:
-    """User name and password in what a secret holds, by the settings of its path.
+def pair(data: "Mapping[str, Any]", registry: "Registry", writer: str) -> tuple[str, str]:
+    """User name and password in what a secret holds, by the settings of the registry; `writer` is what writes there.
 
     A whole number counts as its digits, since `vault kv put` makes texts of them and other clients do not. What is
     empty or null is as good as absent. Raises Unavailable if one is missing or is no text, NotFound if `auths` in it
     has no entry for this registry.
     """
-    settings = secret_path.settings
-    if "auths_field" in settings:
-        auths = _auths(data.get(settings["auths_field"]))
+    settings = registry.settings
+    if registry.auths_field:
+        auths = _auths(data.get(registry.auths_field))
         if auths is None:
             raise Unavailable(
                 "the secret in Vault lacks the field that `auths_field` names",
-                f"`{mount.writer} FIELD=@config.json` writes one",
+                f"`{writer} FIELD=@config.json` writes one",
             )
-        return _pair_in_auths(_entries(auths), secret_path)
-    username = settings.get("username") or _text(data, _usernames(settings), mount)
-    return username, _text(data, _passwords(settings), mount)
+        return _pair_in_auths(_entries(auths), registry)
+    username = settings.get("username") or _text(data, _usernames(settings), writer)
+    return username, _text(data, _passwords(settings), writer)
 
 
-def merged(data: "Mapping[str, Any]", secret_path: "SecretPath", username: str, secret: str) -> "dict[str, Any]":
+def merged(data: "Mapping[str, Any]", registry: "Registry", username: str, secret: str) -> "dict[str, Any]":
     """What the secret is to hold from now on: user name and password under the fields where `pair` looks for them.
 
-    All other fields are as they were. Raises Unsupported for a pair that `pair` could not give back.
+    All other fields are as they were, but for the `expires_at` of another credential. Raises Unsupported for a pair
+    that `pair` could not give back.
     """
-    settings = secret_path.settings
-    if "auths_field" in settings:
-        return _merged_auths(data, secret_path, username, secret)
+    settings = registry.settings
+    if registry.auths_field:
+        return _merged_auths(data, registry, username, secret)
+    if registry.is_shared_with_jsok and not data:
+        return dict(zip(_OF_JSOK, (registry.server, username, secret), strict=True))
     new = dict(data)
-    if secret_path.is_shared_with_jsok and not data:
-        return dict(zip(_OF_JSOK, (secret_path.server, username, secret), strict=True))
     if "username" not in settings:
         new[_chosen(data, _usernames(settings))] = username
     elif settings["username"] != username:
@@ -59,17 +61,20 @@ def merged(data: "Mapping[str, Any]", secret_path: "SecretPath", username: str, 
             "log in with the one that `username` in config.toml says, or remove it there",
         )
     new[_chosen(data, _passwords(settings))] = secret
+    # It stays where the same credential is written again, unless it is over: who logs in with it says that it is good.
+    if new != data or 0 < _moment(data.get("expires_at")) <= time():
+        new.pop("expires_at", None)
     return new
 
 
-def without(data: "Mapping[str, Any]", secret_path: "SecretPath") -> "dict[str, Any]":
+def without(data: "Mapping[str, Any]", registry: "Registry") -> "dict[str, Any]":
     """What a secret with an `auths_field` is to hold once this registry's entries are out of it."""
-    field = secret_path.settings["auths_field"]
+    field = registry.auths_field
     found = data.get(field)
     auths = _auths(found)
     if auths is None:
         return dict(data)
-    servers = set(Authority(secret_path.server).spellings())
+    servers = set(Authority(registry.server).spellings())
     kept = {server: value for server, value in _entries(auths).items() if server not in servers}
     return {**data, field: _shaped(found, auths, kept)}
 
@@ -77,6 +82,80 @@ def without(data: "Mapping[str, Any]", secret_path: "SecretPath") -> "dict[str, 
 def auths_servers(data: "Mapping[str, Any]", field: str) -> list[str]:
     """The registries in docker's `auths`, as docker names them."""
     return [str(server) for server in _entries(_auths(data.get(field)) or {})]
+
+
+# --- for how long -----------------------------------------------------------------------------------------------------
+#
+# What a secret says of itself is in its fields `expires_at` and `ttl`, or in its `custom_metadata` of the same names.
+
+
+def times(
+    data: "Mapping[str, Any]", metadata: "Mapping[str, Any]", registry: "Registry", writer: str
+) -> tuple[float, float, float]:
+    """Until when it is answered without a look (`soft`), without a wait (`hard`), and at all, as `Credential` has them.
+
+    `ttl` is for how long from now on it may be kept, as KV v1 documents it: seconds, or a duration; never longer than
+    the `keep` of the configuration. `expires_at`, RFC 3339 or seconds since the epoch, is when the registry ends it,
+    and so is the `deletion_time` that KV v2 has set. A secret that is still good then is the last resort while Vault
+    does not answer. Raises Unavailable if it is over.
+    """
+    now = time()
+    custom = metadata.get("custom_metadata")
+    if not isinstance(custom, dict):
+        custom = {}
+    bounds = (_seconds(data.get("ttl")) or _seconds(custom.get("ttl")), _seconds(registry.settings.get("keep")))
+    kept = min((bound for bound in bounds if bound), default=lifetimes.KEEP)
+    found = [_moment(data.get("expires_at")), _moment(metadata.get("deletion_time"))]
+    of_any_version = _moment(custom.get("expires_at"))
+    if of_any_version > _moment(metadata.get("created_time")):  # else it was said of an older version
+        found.append(of_any_version)
+    ends = [end for end in found if end]
+    if not ends:
+        return lifetimes.window(now, now + kept, lifetimes.KV)
+    soft, hard, expires = lifetimes.window(now, min(ends), lifetimes.KV_ENDING, kept)
+    if expires <= now:
+        raise Unavailable(
+            "the secret in Vault is over by its own `expires_at`",
+            f"`docker login` or `{writer}` writes a new one; compare `date -u` with the true time",
+        )
+    return soft, hard, expires
+
+
+def _seconds(value: object) -> float:
+    """Seconds of `300`, `"300"`, `"90s"`; 0 for what is no duration."""
+    if value is None or isinstance(value, bool):
+        return 0.0
+    from credhelpers.vault import duration  # which few secrets have
+
+    found = duration.seconds(str(value).strip())
+    if found is None:
+        notes.take("the `ttl` of the secret is no duration, so it does not count")
+        return 0.0
+    return min(found, lifetimes.KV.longest)
+
+
+def _moment(value: object) -> float:
+    """Seconds since the epoch; 0 for what is no point in time."""
+    from datetime import UTC, datetime
+
+    if value in (None, "") or isinstance(value, bool):
+        return 0.0
+    text = str(value).strip()
+    try:
+        if text.replace(".", "", 1).isdecimal():
+            moment = float(text)
+        else:
+            instant = datetime.fromisoformat(text)
+            moment = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        moment = 0.0
+    if not 0 < moment < time() + lifetimes.KV.longest:
+        notes.take("the `expires_at` of the secret is no point in time, so it does not count")
+        return 0.0
+    return moment
+
+
+# --- in which fields --------------------------------------------------------------------------------------------------
 
 
 def _usernames(settings: "Mapping[str, Any]") -> tuple[str, ...]:
@@ -92,7 +171,7 @@ def _chosen(data: "Mapping[str, Any]", names: tuple[str, ...]) -> str:
     return next((name for name in names if data.get(name) not in ("", None)), names[0])
 
 
-def _text(data: "Mapping[str, Any]", names: tuple[str, ...], mount: "Mount") -> str:
+def _text(data: "Mapping[str, Any]", names: tuple[str, ...], writer: str) -> str:
     value = data.get(_chosen(data, names))
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _ROUNDED:
         value = str(value)
@@ -100,12 +179,12 @@ def _text(data: "Mapping[str, Any]", names: tuple[str, ...], mount: "Mount") -> 
         raise Unavailable(
             "the secret in Vault lacks a user name or a password",
             "`username_field` and `password_field` in config.toml name its fields; "
-            f"in KV `{mount.writer} username=NAME password=-` adds them",
+            f"in KV `{writer} username=NAME password=-` adds them",
         )
     if not isinstance(value, str):
         raise Unavailable(
             "the user name or the password in Vault is not a text",
-            f"`{mount.writer} username=NAME password=-` writes texts; "
+            f"`{writer} username=NAME password=-` writes texts; "
             "for docker's `auths` see `auths_field` in `docs/vault.md`",
         )
     if value.endswith("\n"):  # `echo … | vault kv put` leaves it
@@ -150,12 +229,12 @@ def _shaped(found: object, auths: "dict[str, Any]", entries: "dict[str, Any]") -
     return json.dumps(whole)
 
 
-def _server_in(entries: "Iterable[str]", secret_path: "SecretPath") -> str | None:
-    return next((server for server in Authority(secret_path.server).spellings() if server in entries), None)
+def _server_in(entries: "Iterable[str]", registry: "Registry") -> str | None:
+    return next((server for server in Authority(registry.server).spellings() if server in entries), None)
 
 
-def _pair_in_auths(entries: "dict[str, Any]", secret_path: "SecretPath") -> tuple[str, str]:
-    server = _server_in(entries, secret_path)
+def _pair_in_auths(entries: "dict[str, Any]", registry: "Registry") -> tuple[str, str]:
+    server = _server_in(entries, registry)
     if server is None:
         raise NotFound
     entry = entries[server] if isinstance(entries[server], dict) else {}
@@ -183,16 +262,16 @@ def _decoded(auth: object) -> tuple[str, str]:
     return username, secret
 
 
-def _merged_auths(data: "Mapping[str, Any]", secret_path: "SecretPath", username: str, secret: str) -> "dict[str, Any]":
+def _merged_auths(data: "Mapping[str, Any]", registry: "Registry", username: str, secret: str) -> "dict[str, Any]":
     from base64 import b64encode
 
     if ":" in username:  # RFC 7617, 2
         raise Unsupported("docker's `auths` cannot hold a user name with a colon", "keep it in fields of its own")
-    field = secret_path.settings["auths_field"]
+    field = registry.auths_field
     found = data.get(field)
     auths = _auths(found) or {}
     entries = dict(_entries(auths))
-    server = _server_in(entries, secret_path) or secret_path.server
+    server = _server_in(entries, registry) or registry.server
     old = entries[server] if isinstance(entries.get(server), dict) else {}
     entry = {name: value for name, value in old.items() if name not in ("auth", "identitytoken")}
     if username == _TOKEN_USER:

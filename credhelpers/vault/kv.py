@@ -1,12 +1,10 @@
-"""KV, versions 1 and 2: a secret read, written, deleted."""
+"""KV, versions 1 and 2: a secret read, changed, deleted. Whose it is and what is in it, others know."""
 
 import os
 from time import sleep
 
 from credhelpers import notes
-from credhelpers.credential import Credential
 from credhelpers.errors import NotFound, Unavailable, Unsupported
-from credhelpers.vault import fields, ttl
 from credhelpers.vault.vault_errors import Denied, Refusal, unavailable
 
 TYPE_CHECKING = False
@@ -14,9 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from credhelpers.vault.mounts import Mount
     from credhelpers.vault.secret_paths import SecretPath
     from credhelpers.vault.session import Session
+
+    Data = dict[str, Any]
 
 _TRIES = 3
 _PAUSE = 0.4  # seconds at most between two of them, growing
@@ -31,7 +30,7 @@ class Secret:
 
     __slots__ = ("data", "metadata", "version")
 
-    def __init__(self, data: "dict[str, Any] | None" = None, metadata: "dict[str, Any] | None" = None) -> None:
+    def __init__(self, data: "Data | None" = None, metadata: "Data | None" = None) -> None:
         self.data = data
         self.metadata = metadata or {}
         version = self.metadata.get("version")
@@ -44,35 +43,35 @@ class _Gone(Unavailable):
     is_denial = True
 
 
-def read(session: "Session", mount: "Mount", secret_path: "SecretPath") -> Credential:
-    """The credential in the secret, with the times between which it is answered.
+def read(session: "Session", secret_path: "SecretPath") -> "tuple[Data, Data]":
+    """What the secret holds, and its metadata.
 
     Raises NotFound where there is no secret, and where its newest version was deleted so that it can be taken back:
     that is what `docker logout` leaves, and `get` must not find what it has removed. Raises Unavailable for what was
-    meant to be there and is not: a pinned version, a destroyed one, a field, or a secret beyond its `expires_at`.
+    meant to be there and is not: a pinned version, a destroyed one.
     """
-    secret = fetch(session, mount, secret_path)
+    secret = fetch(session, secret_path)
     if secret.data is None:
-        raise _not_there(secret, mount, secret_path)
-    username, password = fields.pair(secret.data, mount, secret_path)
-    soft, hard, expires = ttl.times(secret.data, secret.metadata, mount, secret_path)
-    return Credential(username, password, soft=soft, hard=hard, expires=expires, memo=mount.memo())
+        raise _not_there(secret, secret_path)
+    return secret.data, secret.metadata
 
 
-def fetch(session: "Session", mount: "Mount", secret_path: "SecretPath") -> Secret:
+def fetch(session: "Session", secret_path: "SecretPath") -> Secret:
     """The secret, of the pinned version if there is one. Raises Unavailable; Denied if the token may not read it."""
-    path = _path(mount)
+    path = _path(secret_path)
     try:
-        if mount.engine == "kv-v1":
+        if secret_path.engine == "kv-v1":
             answer = session.do(
-                lambda client: client.secrets.kv.v1.read_secret(mount.path, mount_point=mount.mount), path, "read"
+                lambda client: client.secrets.kv.v1.read_secret(secret_path.path, mount_point=secret_path.mount),
+                path,
+                "read",
             )
         else:
             answer = session.do(
                 lambda client: client.secrets.kv.v2.read_secret_version(
-                    mount.path,
-                    version=secret_path.settings.get("version"),
-                    mount_point=mount.mount,
+                    secret_path.path,
+                    version=secret_path.version or None,
+                    mount_point=secret_path.mount,
                     raise_on_deleted_version=True,
                 ),
                 path,
@@ -85,44 +84,56 @@ def fetch(session: "Session", mount: "Mount", secret_path: "SecretPath") -> Secr
     if not isinstance(answer, dict) or not isinstance(answer.get("data"), dict):
         raise Unavailable("what answers at the address of Vault does not answer as Vault does", "try `vault status`")
     data = answer["data"]
-    if mount.engine == "kv-v1":
+    if secret_path.engine == "kv-v1":
         return Secret(data)
     return Secret(_object(data.get("data")), _object(data.get("metadata")))
 
 
-def write(session: "Session", mount: "Mount", secret_path: "SecretPath", credential: Credential) -> None:
-    """Keep the credential in the secret, whose other fields stay.
+def change(
+    session: "Session", secret_path: "SecretPath", new_of: "Callable[[Data], Data]", *, is_new_wanted: bool = True
+) -> None:
+    """Write what `new_of` makes of what the secret holds; it is asked again if somebody else has written meanwhile.
 
     On KV v2 nothing is lost that somebody else writes at the same moment: a write counts only on top of the version
     that was read. A token that may not read what is there can create a secret, but not replace one: nobody would know
-    what else is lost. KV v1 cannot tell the two apart, so there it can do neither. Raises Unavailable, Unsupported.
+    what else is lost. KV v1 cannot tell the two apart, so there it can do neither. Where there is no secret, one is
+    made only if `is_new_wanted`. Raises Unavailable, and Unsupported for a pinned version.
     """
     _refuse_pinned(secret_path)
-    username, password = credential.expose()
+    for count in range(_TRIES):
+        sleep(count * _PAUSE * os.urandom(1)[0] / 255)  # not in step with the others
+        try:
+            secret = fetch(session, secret_path)
+        except Denied:
+            if secret_path.engine == "kv-v1" or not is_new_wanted:
+                raise
+            _create(session, secret_path, new_of({}))
+            return
+        if secret.data is None and not is_new_wanted:
+            return
+        old = secret.data or {}
+        new = new_of(old)
+        if (secret.data is not None and new == old) or _put(session, secret_path, new, secret.version):
+            return
+    raise Unavailable(
+        "somebody else wrote the secret in Vault at the same time, more than once", "run the same command again"
+    )
 
-    def change(data: "dict[str, Any]") -> "dict[str, Any]":
-        return ttl.renewed(data, fields.merged(data, secret_path, username, password), secret_path)
 
-    _change(session, mount, secret_path, change)
+def erase(session: "Session", secret_path: "SecretPath", *, is_for_good: bool = False) -> None:
+    """Remove the secret. Nothing to remove is success.
 
-
-def erase(session: "Session", mount: "Mount", secret_path: "SecretPath") -> None:
-    """Remove the secret, or of docker's `auths` the entry of this registry. Nothing to remove is success.
-
-    On KV v2 the newest version is deleted so that it can be taken back, or with `on_erase = "destroy"` the whole
-    secret with all its versions and metadata. Raises Unavailable, Unsupported.
+    On KV v2 the newest version is deleted so that it can be taken back, or with `is_for_good` the whole secret with all
+    its versions and metadata. Raises Unavailable, and Unsupported for a pinned version.
     """
     _refuse_pinned(secret_path)
-    if "auths_field" in secret_path.settings:
-        _change(session, mount, secret_path, lambda data: fields.without(data, secret_path), is_new_wanted=False)
-        return
-    path = _path(mount)
-    where = {"path": mount.path, "mount_point": mount.mount}
+    path = _path(secret_path)
+    where = {"path": secret_path.path, "mount_point": secret_path.mount}
     try:
-        if mount.engine == "kv-v1":
+        if secret_path.engine == "kv-v1":
             session.do(lambda client: client.secrets.kv.v1.delete_secret(**where), path, "delete")
-        elif secret_path.settings.get("on_erase") == "destroy":
-            path = f"{mount.mount}/metadata/{mount.path}"
+        elif is_for_good:
+            path = f"{secret_path.mount}/metadata/{secret_path.path}"
             session.do(lambda client: client.secrets.kv.v2.delete_metadata_and_all_versions(**where), path, "delete")
         else:
             session.do(lambda client: client.secrets.kv.v2.delete_latest_version_of_secret(**where), path, "delete")
@@ -131,44 +142,15 @@ def erase(session: "Session", mount: "Mount", secret_path: "SecretPath") -> None
             raise unavailable(refusal, path, "delete") from None
 
 
-def _change(
-    session: "Session",
-    mount: "Mount",
-    secret_path: "SecretPath",
-    change: "Callable[[dict[str, Any]], dict[str, Any]]",
-    *,
-    is_new_wanted: bool = True,
-) -> None:
-    """Read, change and write the secret, again from the start if somebody else has written it meanwhile."""
-    for count in range(_TRIES):
-        sleep(count * _PAUSE * os.urandom(1)[0] / 255)  # not in step with the others
-        try:
-            secret = fetch(session, mount, secret_path)
-        except Denied:
-            if mount.engine == "kv-v1" or not is_new_wanted:
-                raise
-            _create(session, mount, change({}))
-            return
-        if secret.data is None and not is_new_wanted:
-            return
-        old = secret.data or {}
-        new = change(old)
-        if (secret.data is not None and new == old) or _put(session, mount, new, secret.version):
-            return
-    raise Unavailable(
-        "somebody else wrote the secret in Vault at the same time, more than once", "run the same command again"
-    )
-
-
-def _put(session: "Session", mount: "Mount", data: "dict[str, Any]", version: int) -> bool:
+def _put(session: "Session", secret_path: "SecretPath", data: "Data", version: int) -> bool:
     """Write; false if the newest version on KV v2 is another one than `version`, which is 0 for none."""
-    path = _path(mount)
+    path = _path(secret_path)
     capability = "update" if version else "create"
     try:
-        if mount.engine == "kv-v1":
+        if secret_path.engine == "kv-v1":
             session.do(
                 lambda client: client.secrets.kv.v1.create_or_update_secret(
-                    mount.path, data, method="PUT", mount_point=mount.mount
+                    secret_path.path, data, method="PUT", mount_point=secret_path.mount
                 ),
                 path,
                 "create, update",
@@ -176,7 +158,7 @@ def _put(session: "Session", mount: "Mount", data: "dict[str, Any]", version: in
         else:
             session.do(
                 lambda client: client.secrets.kv.v2.create_or_update_secret(
-                    mount.path, data, cas=version, mount_point=mount.mount
+                    secret_path.path, data, cas=version, mount_point=secret_path.mount
                 ),
                 path,
                 capability,
@@ -188,25 +170,24 @@ def _put(session: "Session", mount: "Mount", data: "dict[str, Any]", version: in
     return True
 
 
-def _create(session: "Session", mount: "Mount", data: "dict[str, Any]") -> None:
-    if not _put(session, mount, data, 0):
+def _create(session: "Session", secret_path: "SecretPath", data: "Data") -> None:
+    if not _put(session, secret_path, data, 0):
         raise Denied(
             "this token may not read the secret in Vault, so it does not replace it: other fields would be lost",
-            f'a policy of this token must grant "read" on {_path(mount)}',
+            f'a policy of this token must grant "read" on {_path(secret_path)}',
         )
 
 
-def _not_there(secret: Secret, mount: "Mount", secret_path: "SecretPath") -> NotFound | _Gone:
+def _not_there(secret: Secret, secret_path: "SecretPath") -> NotFound | _Gone:
     """Why there is no data."""
-    path = f"{mount.mount}/{mount.path}"  # as `vault kv` has it, whatever is configured
-    history = f"`vault kv metadata get {path}` shows the versions"
+    history = f"`vault kv metadata get {secret_path}` shows the versions"
     if secret.metadata.get("destroyed") is True:
         return _Gone("this version of the secret in Vault was destroyed", f"`docker login` writes one; {history}")
-    if "version" in secret_path.settings:
+    if secret_path.version:
         if secret.metadata:
             return _Gone(
                 "the configured version of the secret in Vault was deleted",
-                f"`vault kv undelete -versions={secret_path.settings['version']} {path}` takes it back; {history}",
+                f"`vault kv undelete -versions={secret_path.version} {secret_path}` takes it back; {history}",
             )
         return _Gone("the configured version of the secret is not in Vault", history)
     is_deleted = bool(secret.metadata)
@@ -215,17 +196,19 @@ def _not_there(secret: Secret, mount: "Mount", secret_path: "SecretPath") -> Not
 
 
 def _refuse_pinned(secret_path: "SecretPath") -> None:
-    if "version" in secret_path.settings:
+    if secret_path.version:
         raise Unsupported(
             "the configuration pins a version of the secret in Vault, so nothing is written there",
             "remove `version` in config.toml, or set `read_only`",
         )
 
 
-def _path(mount: "Mount") -> str:
+def _path(secret_path: "SecretPath") -> str:
     """The path for which a policy grants something."""
-    return f"{mount.mount}/{mount.path}" if mount.engine == "kv-v1" else f"{mount.mount}/data/{mount.path}"
+    if secret_path.engine == "kv-v1":
+        return str(secret_path)
+    return f"{secret_path.mount}/data/{secret_path.path}"
 
 
-def _object(value: object) -> "dict[str, Any]":
+def _object(value: object) -> "Data":
     return value if isinstance(value, dict) else {}

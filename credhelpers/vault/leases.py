@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from credhelpers.vault.mounts import Mount
+    from credhelpers.vault.secret_paths import SecretPath
     from credhelpers.vault.session import Session
 
 _LAST = 900.0  # seconds that what was made with a lease must have left, for the lease to be renewed
@@ -38,47 +38,47 @@ class DynamicSecret:
         self.asked = asked
 
 
-def ask(session: "Session", mount: "Mount") -> DynamicSecret:
+def ask(session: "Session", secret_path: "SecretPath") -> DynamicSecret:
     """What the engine has or makes at the path. Raises NotFound if nothing is there, Unavailable if it makes nothing.
 
     What is made by a request that is no GET says so with a status of its own; an engine that wants fields besides
     cannot be used.
     """
-    path = f"{mount.mount}/{mount.path}"
+    path = str(secret_path)
     session.renew()  # a lease lives no longer than the token that made it
-    if mount.engine != "gcp":  # whose tokens have no lease
+    if secret_path.engine != "gcp":  # whose tokens have no lease
         session.look()
     asked = time()
     try:
         answer = session.do(lambda _: session.connection.request("GET", path), path, "read")
     except Refusal as refusal:
         if refusal.status != _UNSUPPORTED:
-            raise _refused(refusal, mount) from None
+            raise _refused(refusal, secret_path) from None
         try:
             answer = session.do(lambda _: session.connection.request("POST", path, json={}), path, "update")
         except Refusal as other:
-            raise _refused(other, mount) from None
+            raise _refused(other, secret_path) from None
     data = answer.get("data")
     if not isinstance(data, dict):
         raise NotFound
     return DynamicSecret(data, _lease(answer, session.mark), asked)
 
 
-def bound(credential: Credential, answer: DynamicSecret, session: "Session", mount: "Mount") -> Credential:
+def bound(credential: Credential, answer: DynamicSecret, session: "Session", secret_path: "SecretPath") -> Credential:
     """The credential that was made with the answer's lease, with times that end with it at the latest.
 
     Raises Unavailable where the token that made it is used by others too, and the last use of all ends the lease.
     """
     lease = answer.lease
     if lease is None:
-        return _timed(credential, mount.memo(), answer.asked, INFINITY)
+        return _timed(credential, secret_path.memo(), answer.asked, INFINITY)
     if session.is_counted:
         raise _uses_are_counted()
     lease.last = credential.expires
-    return _timed(credential, mount.memo(lease), answer.asked, _end(session, answer.asked + lease.duration))
+    return _timed(credential, secret_path.memo(lease), answer.asked, _end(session, answer.asked + lease.duration))
 
 
-def renewed(session: "Session", mount: "Mount", old: Credential) -> Credential | None:
+def renewed(session: "Session", secret_path: "SecretPath", old: Credential) -> Credential | None:
     """The same credential with its lease renewed. None if a new one must be made.
 
     That is so for a lease that is gone or was made by another Vault token, with which it dies, and for one that is
@@ -104,7 +104,7 @@ def renewed(session: "Session", mount: "Mount", old: Credential) -> Credential |
     if granted is None or granted < lease.duration / 2:
         return None
     extended = Credential.sealed(old.tail(), soft=lease.last, hard=lease.last, expires=lease.last)
-    return _timed(extended, mount.memo(lease), asked, _end(session, asked + granted))
+    return _timed(extended, secret_path.memo(lease), asked, _end(session, asked + granted))
 
 
 @contextmanager
@@ -180,16 +180,16 @@ def _uses_are_counted() -> Final:
     )
 
 
-def _refused(refusal: Refusal, mount: "Mount") -> Exception:
+def _refused(refusal: Refusal, secret_path: "SecretPath") -> Exception:
     if refusal.says("token had one use left"):
         return _uses_are_counted()
     if refusal.status == _MISSING:
         return NotFound()
-    path = f"{mount.mount}/{mount.path}"
+    path, mount = str(secret_path), secret_path.mount
     if refusal.says("unknown role", "not found", "does not exist", "Role "):
         return Unavailable(
             "the engine in Vault does not know the role at the configured path",
-            f"`vault list {mount.mount}/roles` shows those that there are, `vault path-help {mount.mount}` the paths",
+            f"`vault list {mount}/roles` shows those that there are, `vault path-help {mount}` the paths",
         )
     if refusal.status in (_BAD_REQUEST, _UNSUPPORTED):
         return Unavailable(

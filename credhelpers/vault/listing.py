@@ -12,9 +12,10 @@ from time import monotonic
 
 from credhelpers import hosts, notes
 from credhelpers.errors import NotFound, NotMine, Unavailable
-from credhelpers.vault import fields, kv, mounts, secret_paths, ttl
+from credhelpers.vault import fields, kv, secret_paths
+from credhelpers.vault.login import Identity
 from credhelpers.vault.memo import Memo
-from credhelpers.vault.secret_paths import SecretPath
+from credhelpers.vault.secret_paths import Registry, SecretPath
 from credhelpers.vault.session import Session
 from credhelpers.vault.vault_errors import Denied, Refusal, unavailable
 
@@ -63,35 +64,34 @@ class _Walk:
 
     def found(self) -> "Names":
         """Server to user name of all that can be read."""
-        wanted = self._secret_paths()
+        wanted = self._registries()
         pools: dict[str, ThreadPoolExecutor] = {}
         with ExitStack() as readers:  # one that waits for a Vault which is away holds up nobody else
             users = {}
-            for server, secret_path in wanted.items():
-                self._asked.setdefault(_scope(secret_path.settings), None)
-                address = secret_path.settings.get("address", "")
+            for server, registry in wanted.items():
+                self._asked.setdefault(_scope(registry.settings), None)
+                address = registry.settings.get("address", "")
                 if address not in pools:
                     pools[address] = readers.enter_context(ThreadPoolExecutor(_READERS))
-                users[server] = pools[address].submit(self._user, secret_path)
+                users[server] = pools[address].submit(self._user, registry)
         failed = [error for error in self._asked.values() if error]
         if failed and len(failed) == len(self._asked):
             raise failed[0]
         return {server: user for server, answer in users.items() if (user := answer.result()) is not None}
 
-    def _secret_paths(self) -> "dict[str, SecretPath]":
-        """Where to look, by server; each is the path that `get` would read for that server."""
-        found: dict[str, SecretPath] = {}
+    def _registries(self) -> "dict[str, Registry]":
+        """The registries by server, each with the path that `get` would read for it."""
+        found: dict[str, Registry] = {}
         for server in self._candidates():
             try:
-                registry = hosts.registry(server)
-                secret_path = secret_paths.find(self._environ, self._settings, registry.host, registry.port)
+                registry = secret_paths.registry_of(self._environ, self._settings, hosts.registry(server))
             except NotMine:
                 continue  # a name below the path that is no registry's
             except Unavailable as error:  # its name does not fit the path, say
                 self._leave_out(server, error)
                 continue
-            if secret_path:
-                found[secret_path.server] = secret_path
+            if registry:
+                found[registry.server] = registry
             if len(found) == _AT_MOST or monotonic() > self._until - _READING / 2:
                 notes.take(f"not all is listed, but {len(found)} secrets")
                 break
@@ -144,30 +144,30 @@ class _Walk:
         end = template.find("{")
         prefix = template if end < 0 else template[:end].rpartition("/")[0]
         # Any name below the literal part leads to the mount as well as another.
-        sample = SecretPath("registry.invalid", "", {**settings, "path": template if end < 0 else f"{prefix}/x"})
-        mount = mounts.find(session, sample, Memo())
-        self._memos[_scope(settings)] = Memo(engine=mount.engine, mount=mount.mount)
-        if not mount.engine.startswith("kv"):
+        sample = Registry("registry.invalid", "", {**settings, "path": template if end < 0 else f"{prefix}/x"})
+        secret_path = secret_paths.find(session, sample, Memo())
+        self._memos[_scope(settings)] = Memo(engine=secret_path.engine, mount=secret_path.mount)
+        if not secret_path.is_kv:
             return
         if end < 0:
-            secret = kv.fetch(session, mount, sample)
+            secret = kv.fetch(session, secret_path)
             names = fields.auths_servers(secret.data or {}, settings["auths_field"])
             yield from (name for name in names if hosts.Authority(name).is_whole)
             return
         rest = template[len(prefix) + 1 :].split("/")
-        base = mount.path.removesuffix("x").rstrip("/")
-        for values in self._matching(session, mount, base, rest):
+        base = secret_path.path.removesuffix("x").rstrip("/")
+        for values in self._matching(session, secret_path, base, rest):
             if "host" in values:
                 port = values.get("port", "443")
                 yield values["host"] if port == "443" else f"{values['host']}:{port}"
 
     def _matching(
-        self, session: Session, mount: "mounts.Mount", base: str, rest: list[str]
+        self, session: Session, secret_path: SecretPath, base: str, rest: list[str]
     ) -> "Iterator[dict[str, str]]":
         """The values of the marks for each path below `base` that fits the parts in `rest`."""
         part, *others = rest
         pattern = _pattern(part)
-        names = self._names(session, mount, base) if "{" in part or not others else [part + "/"]
+        names = self._names(session, secret_path, base) if "{" in part or not others else [part + "/"]
         for name in names:
             match = pattern.fullmatch(name.removesuffix("/"))
             if not match or name.endswith("/") != bool(others):
@@ -177,21 +177,21 @@ class _Walk:
                 yield values
                 continue
             below = f"{base}/{name}".strip("/")
-            for more in self._matching(session, mount, below, others):
+            for more in self._matching(session, secret_path, below, others):
                 if all(values.get(mark, value) == value for mark, value in more.items()):
                     yield values | more
 
-    def _names(self, session: Session, mount: "mounts.Mount", folder: str) -> list[str]:
+    def _names(self, session: Session, secret_path: SecretPath, folder: str) -> list[str]:
         """What is in the folder, as far as the token may list it; folders with `/` behind. Raises Unavailable."""
         if not self._folders:
             notes.take(f"more than {_FOLDERS_AT_MOST} folders; the others are not looked into")
             return []
         self._folders -= 1
-        area, version = ("", "v1") if mount.engine == "kv-v1" else ("/metadata", "v2")
-        path = f"{mount.mount}{area}/{folder}".rstrip("/")
+        area, version = ("", "v1") if secret_path.engine == "kv-v1" else ("/metadata", "v2")
+        path = f"{secret_path.mount}{area}/{folder}".rstrip("/")
         try:
             answer = session.do(
-                lambda client: getattr(client.secrets.kv, version).list_secrets(folder, mount_point=mount.mount),
+                lambda client: getattr(client.secrets.kv, version).list_secrets(folder, mount_point=secret_path.mount),
                 path,
                 "list",
             )
@@ -206,22 +206,23 @@ class _Walk:
         keys = data.get("keys") if isinstance(data, dict) else None
         return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
 
-    def _user(self, secret_path: SecretPath) -> str | None:
+    def _user(self, registry: Registry) -> str | None:
         """The user name in the secret, None if `get` would not answer with it."""
         try:
-            session = self._session(secret_path.settings, self._until)
-            mount = mounts.find(session, secret_path, self._memos.get(_scope(secret_path.settings), Memo()))
-            secret = kv.fetch(session, mount, secret_path) if mount.engine.startswith("kv") else kv.Secret()
+            session = self._session(registry.settings, self._until)
+            memo = self._memos.get(_scope(registry.settings), Memo())
+            secret_path = secret_paths.find(session, registry, memo)
+            secret = kv.fetch(session, secret_path) if secret_path.is_kv else kv.Secret()
         except Denied:
             return None
         except Unavailable as error:
-            self._leave_out(_scope(secret_path.settings), error)
+            self._leave_out(_scope(registry.settings), error)
             return None
         if secret.data is None:
             return None
         try:
-            ttl.times(secret.data, secret.metadata, mount, secret_path)
-            return fields.pair(secret.data, mount, secret_path)[0]
+            fields.times(secret.data, secret.metadata, registry, secret_path.writer)
+            return fields.pair(secret.data, registry, secret_path.writer)[0]
         except (NotFound, Unavailable):
             notes.take("a secret below a configured path holds no credential that is good")
             return None
@@ -231,7 +232,7 @@ class _Walk:
         sessions = vars(self._local)
         scope = _scope(settings)
         if scope not in sessions:
-            sessions[scope] = Session(self._environ, settings, self._tokens, until)
+            sessions[scope] = Session(Identity(self._environ, settings), self._tokens, until)
         found: Session = sessions[scope]
         return found
 

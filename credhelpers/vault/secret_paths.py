@@ -1,32 +1,74 @@
-"""Where in Vault the credential of a registry is: what the configuration says, or what stands in for it.
+"""Where in Vault the credential of a registry is: said in the configuration, remembered, or asked for as `vault` does.
 
-The first that there is: an entry of the configuration file; `DOCKER_CREDENTIAL_VAULT_KV_PATH`, below which an older
-helper kept a secret for each host; the configuration file of `docker-credential-vault-login`.
+The first that there is says the path: an entry of the configuration file; `DOCKER_CREDENTIAL_VAULT_KV_PATH`, below
+which an older helper kept a secret for each host; the configuration file of `docker-credential-vault-login`.
 """
 
 from credhelpers import config, notes
-from credhelpers.errors import NotMine, Unavailable
-from credhelpers.exchanges.ecr import ecr
-from credhelpers.exchanges.google import google_location
+from credhelpers.errors import NotFound, NotMine, Unavailable
 from credhelpers.hosts import DOCKER_HUB, HUB
-from credhelpers.vault import auth
+from credhelpers.vault import login
+from credhelpers.vault.memo import Lease, Memo
+from credhelpers.vault.vault_errors import Denied, Final, Refusal, unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+    from collections.abc import Callable, Mapping
+    from typing import Any, TypeVar
 
     from credhelpers.config import Entry, Settings
+    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
+    from credhelpers.vault.session import Session
 
+    Result = TypeVar("Result")
+
+_KV = ("kv", "generic")  # the second is what the first was called before Vault 0.8
+_CLOUDS = ("aws", "gcp", "azure")
 _MARKS = frozenset(("host", "port", "account", "region"))
 _OF_ENVIRONMENT = b"DOCKER_CREDENTIAL_VAULT_KV_PATH"
 
 
 class SecretPath:
-    """A registry's path in Vault: `host` and `port` as in `hosts.Authority`, the settings, and `path` filled in.
+    """A path in Vault: the engine there (one of `sources.vault.ENGINES`), its mount, and the path below that.
 
-    `is_shared_with_jsok`: whether the older helper of that name may read there what this one writes.
+    version:  of KV v2 the one that is meant, whatever is newer; "" for the newest
+    is_asked: whether Vault has said that this engine is there
+    """
+
+    __slots__ = ("engine", "is_asked", "mount", "path", "version")
+
+    def __init__(self, mount: str, path: str, engine: str, version: str = "", *, is_asked: bool = False) -> None:
+        self.mount = mount
+        self.path = path
+        self.engine = engine
+        self.version = version
+        self.is_asked = is_asked
+
+    def __str__(self) -> str:
+        """As `vault kv` and `vault read` have it."""
+        return f"{self.mount}/{self.path}"
+
+    @property
+    def is_kv(self) -> bool:
+        """Whether a person may write there."""
+        return self.engine.startswith("kv")
+
+    @property
+    def writer(self) -> str:
+        """The command of `vault` that writes fields of the secret: some of them, or on KV v1 all at once."""
+        return f"vault kv {'put' if self.engine == 'kv-v1' else 'patch'} {self}"
+
+    def memo(self, lease: Lease | None = None) -> str:
+        """The words by which `find` knows the mount again without a request, with the lease that was made there."""
+        return str(Memo(engine=self.engine, mount=self.mount, lease=lease))
+
+
+class Registry:
+    """A registry and what is said of its credential: `host` and `port` as in `hosts.Authority`, the settings.
+
+    path:                 where in Vault, the template of the settings filled in; which part is the mount is left open
+    is_shared_with_jsok:  whether the older helper of that name may read there what this one writes
     """
 
     __slots__ = ("host", "is_shared_with_jsok", "path", "port", "settings")
@@ -45,24 +87,68 @@ class SecretPath:
             return f"{self.host}:{self.port}"
         return DOCKER_HUB if self.host == HUB else self.host
 
+    @property
+    def auths_field(self) -> str:
+        """The field of a secret that holds docker's `auths`; "" if user name and password have fields of their own."""
+        return str(self.settings.get("auths_field", ""))
 
-def find(environ: "Environment", settings: "Settings", host: str, port: str) -> SecretPath | None:
-    """The registry's path in Vault, None if nothing names one. Raises Unavailable if what does so is broken."""
-    server = f"{host}:{port}" if port else host
-    entry = config.find(environ, "vault", settings, server, has_ports=True)
+    @property
+    def scope(self) -> str:
+        """What of the host the token depends on if an engine of a cloud makes it: the same for all that share one.
+
+        It is "" where nothing does, and where the path tells the hosts apart already.
+        """
+        if "{host}" in self.settings["path"]:
+            return ""
+        from credhelpers.exchanges.azure import azure
+        from credhelpers.exchanges.ecr import ecr
+        from credhelpers.exchanges.google import google
+
+        try:
+            host = ecr(self.host)
+        except NotMine:
+            pass
+        else:
+            return f"{host.partition} {host.region} {host.public} {host.fips} {host.dual_stack}"
+        try:
+            return google(self.host)
+        except NotMine:
+            pass
+        try:
+            azure(self.host)
+        except NotMine:
+            return ""  # the settings say which registry it stands for
+        return self.host
+
+    def at(self, engine: str, mount: str, *, is_asked: bool = False) -> SecretPath:
+        """The path of its secret if this engine is mounted there.
+
+        It is that of the secret: whoever configured the one of the API, `kv/data/…`, means the same secret.
+        """
+        path = self.path.removeprefix(mount + "/")
+        parts = self.settings["path"].split("/")[mount.count("/") + 1 :]  # no value ever adds a part
+        if engine == "kv-v2" and parts[0] == "data" and len(parts) > 1:
+            path = path.removeprefix("data/")
+        return SecretPath(mount, path, engine, self.settings.get("version", ""), is_asked=is_asked)
+
+
+def registry_of(environ: "Environment", settings: "Settings", authority: "Authority") -> Registry | None:
+    """The registry with what is said of it, None if nothing names a path. Raises Unavailable if that is broken."""
+    host, port = authority.host, authority.port
+    entry = config.find(environ, "vault", settings, authority.name, has_ports=True)
     if entry:
         _check(entry)
-        return SecretPath(host, port, dict(entry.settings))
+        return Registry(host, port, dict(entry.settings))
     template = of_environment(environ, settings)
     if template:
-        return SecretPath(host, port, {"path": f"{template}:{{port}}" if port else template}, is_shared_with_jsok=True)
+        return Registry(host, port, {"path": f"{template}:{{port}}" if port else template}, is_shared_with_jsok=True)
     from credhelpers.vault import agentfile
 
-    found = agentfile.find(environ, settings, server)
+    found = agentfile.find(environ, settings, authority.name)
     if found is None:
         notes.take("vault: no entry of config.toml matches this registry, and nothing else names it")
         return None
-    return SecretPath(host, port, found)
+    return Registry(host, port, found)
 
 
 def entries(environ: "Environment", settings: "Settings") -> "list[Entry]":
@@ -92,7 +178,7 @@ def of_environment(environ: "Environment", settings: "Settings") -> str:
 
 def _check(entry: "Entry") -> None:
     """Raise for settings that exclude each other or lack each other."""
-    message = _contradiction(entry.settings) or auth.contradiction(entry.settings)
+    message = _contradiction(entry.settings) or login.contradiction(entry.settings)
     if message:
         raise config.contradiction(entry, message)
 
@@ -150,13 +236,9 @@ def _filled(settings: "Mapping[str, Any]", host: str, port: str) -> str:
 
     template = settings["path"]
     values = {"host": host, "port": port or "443"}
-    try:
-        found = ecr(host)
-        values |= {"account": found.account, "region": found.region}
-    except NotMine:  # a template that needs what there is not says so below
-        region = settings.get("region") or google_location(settings.get("registry", host))
-        values |= {"account": settings.get("account", ""), "region": region}
     marks = re.findall(r"\{([^{}]*)\}", template)
+    if not values.keys() >= set(marks):
+        values |= _of_cloud(settings, host)
     for mark in marks:
         if not values.get(mark):
             raise Unavailable(
@@ -168,3 +250,117 @@ def _filled(settings: "Mapping[str, Any]", host: str, port: str) -> str:
     if any(part in ("", ".", "..") or "{" in part or "}" in part for part in path.split("/")):
         raise Unavailable("the configured path in Vault is not one", "see `path` in `docs/vault.md`")
     return path
+
+
+def _of_cloud(settings: "Mapping[str, Any]", host: str) -> dict[str, str]:
+    """Account and region of the registry, else of the one that it stands for; "" for what neither has."""
+    from credhelpers.exchanges.ecr import ecr
+    from credhelpers.exchanges.google import google_location
+
+    try:
+        found = ecr(host)
+    except NotMine:
+        region = settings.get("region") or google_location(settings.get("registry", host))
+        return {"account": settings.get("account", ""), "region": region}
+    return {"account": found.account, "region": found.region}
+
+
+# --- what is mounted there --------------------------------------------------------------------------------------------
+
+
+def find(session: "Session", registry: Registry, memo: Memo) -> SecretPath:
+    """The mount of the path; `memo` is that of an earlier credential. Raises Unavailable if nothing is mounted."""
+    if "engine" in registry.settings:
+        return _configured(registry)
+    if memo.engine and registry.path.startswith(memo.mount + "/"):
+        return registry.at(memo.engine, memo.mount)
+    return _looked_up(session, registry)
+
+
+def use(session: "Session", registry: Registry, memo: Memo, work: "Callable[[SecretPath], Result]") -> "Result":
+    """What `work` gives for the mount of the path.
+
+    Another engine may be mounted there since it was remembered, or another one than was said: both look like a secret
+    that is missing or denied. So Vault is asked then, and a remembered one is corrected.
+    """
+    mount = find(session, registry, memo)
+    try:
+        return work(mount)
+    except (NotFound, Unavailable) as error:
+        if mount.is_asked or isinstance(error, Final):
+            raise
+        try:
+            actual = _looked_up(session, registry)
+        except Unavailable as another:
+            if isinstance(error, Unavailable) or isinstance(another, Denied):
+                raise error from None
+            raise  # such as a namespace that is not there: all in it looks like a secret that is missing
+        confirmed = _confirmed(registry, actual)
+        if (confirmed.engine, confirmed.mount) == (mount.engine, mount.mount):
+            raise
+    return work(actual)
+
+
+def certain(session: "Session", registry: Registry) -> SecretPath:
+    """The mount of the path, asked for: a write to another engine than is thought leaves a secret where none belongs.
+
+    Where Vault does not show it to this token, what is said counts.
+    """
+    try:
+        return _confirmed(registry, _looked_up(session, registry))
+    except Denied:
+        if "engine" not in registry.settings:
+            raise
+        return _configured(registry)
+
+
+def _confirmed(registry: Registry, actual: SecretPath) -> SecretPath:
+    """The actual mount. Raises Unavailable if another one is said."""
+    if "engine" not in registry.settings:
+        return actual
+    said = _configured(registry)
+    is_kv = said.engine.startswith("kv") or actual.engine.startswith("kv")
+    if said.mount != actual.mount or (said.engine != actual.engine and is_kv):
+        found = f"{actual.engine} {actual.mount}"
+        raise Unavailable(
+            "the engine in Vault is not the configured one",
+            f"`vault secrets list -detailed` shows it: it is {found}; see `engine` and `mount` in config.toml",
+        )
+    return said
+
+
+def _configured(registry: Registry) -> SecretPath:
+    """The mount of a path whose settings have an `engine`."""
+    settings = registry.settings
+    return registry.at(settings["engine"], settings.get("mount") or registry.path.partition("/")[0])
+
+
+def _looked_up(session: "Session", registry: Registry) -> SecretPath:
+    """As `vault kv get` finds out. No policy is needed but one for anything below the mount."""
+    where = f"sys/internal/ui/mounts/{registry.path}"
+    try:
+        answer = session.do(lambda client: client.adapter.request("get", f"/v1/{where}"), where, "read")
+    except Denied:
+        raise Denied(
+            "vault shows this token no engine at the configured path",
+            "`vault secrets list` shows what is mounted; "
+            f"a policy of this token must grant something at {registry.path}",
+        ) from None
+    except Refusal as refusal:
+        raise unavailable(refusal, where, "read") from None
+    data = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(data, dict) or not isinstance(data.get("path"), str) or not isinstance(data.get("type"), str):
+        raise Unavailable("what answers at the address of Vault does not answer as Vault does", "try `vault status`")
+    mount = data["path"].strip("/")
+    if not registry.path.startswith(mount + "/"):
+        raise Unavailable("no engine is mounted at the configured path in Vault", "`vault secrets list` shows what is")
+    return registry.at(_engine(data), mount, is_asked=True)
+
+
+def _engine(data: "dict[str, object]") -> str:
+    kind = str(data["type"])
+    if kind in _KV:
+        options = data.get("options")
+        is_second = isinstance(options, dict) and options.get("version") == "2"
+        return "kv-v2" if is_second else "kv-v1"
+    return kind if kind in _CLOUDS else "leased"

@@ -7,18 +7,17 @@ from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import Unavailable
 from credhelpers.identity import fingerprint
 from credhelpers.tokens import Wanted
-from credhelpers.vault import ambient_token
 from credhelpers.vault.connection import Connection
 from credhelpers.vault.login import Login
 from credhelpers.vault.vault_errors import Final, Refusal, denied, unavailable, worn_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any, TypeVar
 
-    from credhelpers.identity import Environment
     from credhelpers.tokens import Tokens
+    from credhelpers.vault.login import Identity
 
     Result = TypeVar("Result")
 
@@ -29,16 +28,15 @@ _ITSELF = "auth/token/lookup-self"
 class Session:
     """Requests of one identity to one server."""
 
-    def __init__(self, environ: "Environment", settings: "Mapping[str, Any]", tokens: "Tokens", until: float) -> None:
-        self.connection = Connection(environ, settings, until)
-        self.environ = environ
+    def __init__(self, identity: "Identity", tokens: "Tokens", until: float) -> None:
+        self.connection = Connection(identity.server, until)
+        self.environ = identity.environ
+        self._identity = identity
         self._tokens = tokens
         self._wanted: Wanted | None = None
-        auth = settings.get("auth", "token")
-        if auth not in ("token", "agent"):
-            self._login = Login(environ, settings, self.connection)
-            self._wanted = Wanted(self._login)
-        self._is_only_agent = auth == "agent"  # its token, and never the one of whoever asks
+        if identity.method:
+            self._login = Login(identity, identity.method, self.connection)
+            self._wanted = Wanted(self._login, is_still=identity.is_still)
         self._token: Credential | None = None  # of the login
         self._is_new = False  # whether it was got just now, and nothing was asked with it yet
         self._ambient_token: str | None = None
@@ -86,16 +84,6 @@ class Session:
         """What `work` returns with the token in hand, and no new login whatever Vault says. Raises Refusal."""
         self.connection.client.token = self._secret()
         return work(self.connection.client)
-
-    @property
-    def token_key(self) -> str:
-        """The fingerprint of the server, the namespace, and the identity that asks."""
-        if self._wanted:
-            return self._wanted.token_key
-        environ = self.environ
-        names = sorted(name for name in environ if name.startswith((b"VAULT_", b"BAO_")))
-        scope = f"vault {self.connection.address} {self.connection.namespace} {self._is_only_agent} {names}"
-        return fingerprint(scope, environ, names, ambient_token.files(environ))
 
     @property
     def mark(self) -> str:
@@ -202,12 +190,17 @@ class Session:
             return self._token.expose()[1]
         if self._ambient_token is None:
             left = self.connection.until - monotonic()
-            self._ambient_token = "" if self._is_only_agent else ambient_token.find(self.environ, left)
-        if not self._ambient_token and not self.connection.is_agent:
+            self._ambient_token = "" if self._identity.is_only_agent else self._found(left)
+        if not self._ambient_token and not self._identity.server.is_agent:
             raise Final(
                 "there is no Vault token", "run `vault login -no-print`, or configure `auth`, see `docs/vault.md`"
             )
         return self._ambient_token
+
+    def _found(self, seconds: float) -> str:
+        from credhelpers.vault import ambient_token  # which whoever logs in does not need
+
+        return ambient_token.find(self.environ, seconds)
 
 
 def _tokenless_agent() -> Final:

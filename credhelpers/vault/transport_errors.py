@@ -3,7 +3,6 @@
 Never the text of an exception: it quotes addresses, and those of proxies hold passwords.
 """
 
-import json
 import ssl
 
 from credhelpers.vault.vault_errors import Final
@@ -11,14 +10,8 @@ from credhelpers.vault.vault_errors import Final
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
-STRANGER = "what answers at the address of Vault is no Vault"
-BETWEEN = "`vault status` shows what answers; look at VAULT_ADDR or `address`, and what is between it and here"
-FOREIGN = (
-    "the socket of Vault's agent is another user's, and others may write a directory above it",
-    "put it where only root and the agent's user may write, as below /run; `ls -ld` on each of them shows who may",
-)
+_BETWEEN = "`vault status` shows what answers; look at VAULT_ADDR or `address`, and what is between it and here"
 _STATUS = "`vault status` shows whether it answers"
 _AUTHORITY = (
     "`export VAULT_CACERT=FILE` with its authority's certificate, or set `ca_file`; VAULT_SKIP_VERIFY is not heeded"
@@ -48,7 +41,7 @@ _SENTENCES = {
         "vault demands a client's certificate that it knows",
         "`export VAULT_CLIENT_CERT=FILE VAULT_CLIENT_KEY=FILE`, or `certificate_file` and `key_file`",
     ),
-    "tls": ("vault cannot be spoken to in TLS", BETWEEN),
+    "tls": ("vault cannot be spoken to in TLS", _BETWEEN),
     "unresolved": (
         "the host of Vault cannot be resolved",
         "`getent hosts HOST` looks it up; correct VAULT_ADDR or `address`",
@@ -64,23 +57,35 @@ _SENTENCES = {
     ),
     "proxy": ("the proxy does not lead to Vault", PROXY),
     "cut": ("the connection to Vault broke off", _STATUS),
+    "overdue": ("vault did not answer in time", _STATUS),
+    "foreign": (
+        "the socket of Vault's agent is another user's, and others may write a directory above it",
+        "put it where only root and the agent's user may write, as below /run; `ls -ld` on each of them shows who may",
+    ),
+    "stranger": ("what answers at the address of Vault is no Vault", _BETWEEN),
+    "tls only": ("vault speaks TLS only", "`export VAULT_ADDR=https://HOST:8200`"),
+    "elsewhere": (
+        "vault redirects to another server, which is not followed",
+        "`vault status` shows the active one; set VAULT_ADDR to its address or the load balancer's",
+    ),
+    "circle": ("vault redirects in a circle", _BETWEEN),
 }
 
 
-def overdue() -> Final:
-    """What to say when the time is over."""
-    return Final("vault did not answer in time", _STATUS)
+def failed(cause: str) -> Final:
+    """What to say where there is no answer for this cause, one of the table's."""
+    return Final(*_SENTENCES[cause])
 
 
 def reason(error: Exception) -> Final:
-    """The sentence for what a request ended with instead of an answer."""
+    """The same for what a request ended with instead of an answer."""
     parts = list(_causes(error))
     kinds = {type(part).__name__ for part in parts}
     for part in parts:
         if isinstance(part, ssl.SSLError) and not isinstance(part, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-            return Final(*_SENTENCES[_tls_cause(part)])
+            return failed(_tls_cause(part))
     if kinds & {"ConnectTimeoutError", "ReadTimeoutError", "TimeoutError"} and not kinds & {"NewConnectionError"}:
-        return overdue()
+        return failed("overdue")
     if "ProxyError" in kinds or "ProxySchemeUnsupported" in kinds:
         cause = "proxy"
     elif "NameResolutionError" in kinds or "gaierror" in kinds:
@@ -93,25 +98,7 @@ def reason(error: Exception) -> Final:
         cause = "socket"
     else:
         cause = "cut"
-    return Final(*_SENTENCES[cause])
-
-
-def object_in(status: int, content: bytes) -> "dict[str, Any]":
-    """The JSON object in an answer, empty if it holds nothing.
-
-    Raises Final for anything else, unless a proxy may say with it that Vault is away.
-    """
-    try:
-        found = json.loads(content) if content.strip() else {}
-    except (RecursionError, ValueError):
-        found = None
-    if isinstance(found, dict):
-        return found
-    if content.startswith(b"Client sent an HTTP request to an HTTPS server"):  # Go's net/http
-        raise Final("vault speaks TLS only", "`export VAULT_ADDR=https://HOST:8200`")
-    if status >= 500:  # noqa: PLR2004 - RFC 9110
-        return {}
-    raise Final(STRANGER, BETWEEN)
+    return failed(cause)
 
 
 def _tls_cause(error: ssl.SSLError) -> str:

@@ -7,15 +7,14 @@ validation".
 import posix
 
 from credhelpers.errors import Unavailable
-from credhelpers.vault.auth import secret
-from credhelpers.vault.auth.method import Method
+from credhelpers.vault.login import Method, secret, secret_or_none
 from credhelpers.vault.vault_errors import Refusal, unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from credhelpers.identity import Environment
-    from credhelpers.vault.auth.method import Request, Settings
     from credhelpers.vault.connection import Connection
+    from credhelpers.vault.login import Request, Settings
 
 _LOOKUP = "sys/wrapping/lookup"
 _UNWRAP = "sys/wrapping/unwrap"
@@ -25,7 +24,6 @@ _WRAPPED = "secret id's wrapping token"
 class AppRole(Method):
     """See `Method`."""
 
-    settings = ("role_id", "role_id_file", "secret_id_file", "secret_id_path", "remove_secret_id_file")
     variables = ("ROLE_ID", "SECRET_ID")
     refusals = (
         (
@@ -62,13 +60,13 @@ class AppRole(Method):
         """See `Method`. A response-wrapped secret id is unwrapped, which can be done once."""
         if settings.get("remove_secret_id_file") and not posix.access(_folder(settings), posix.W_OK):
             raise _unremovable()  # before a secret id is used up that may serve once
-        role = settings.get("role_id") or secret.needed(environ, settings, "role_id_file", "ROLE_ID", "role id")
+        role = settings.get("role_id") or secret(environ, settings, "role_id_file", "ROLE_ID", "role id")
         path = settings.get("secret_id_path")
         if path:
-            wrapped = secret.needed(environ, settings, "secret_id_file", "SECRET_ID", _WRAPPED)
+            wrapped = secret(environ, settings, "secret_id_file", "SECRET_ID", _WRAPPED)
             secret_id = _unwrapped(connection, wrapped, path)
         else:
-            secret_id = secret.found(environ, settings, "secret_id_file", "SECRET_ID", "secret id")
+            secret_id = secret_or_none(environ, settings, "secret_id_file", "SECRET_ID", "secret id")
         body = {"role_id": role}
         if secret_id:
             body["secret_id"] = secret_id

@@ -9,13 +9,13 @@ from base64 import b64encode
 from time import monotonic
 
 from credhelpers.identity import home
-from credhelpers.vault.auth.method import Method
+from credhelpers.vault.login import Method
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from credhelpers.identity import Environment
-    from credhelpers.vault.auth.method import Request, Settings
     from credhelpers.vault.connection import Connection
+    from credhelpers.vault.login import Request, Settings
 
 _SERVER_ID = "X-Vault-AWS-IAM-Server-ID"
 _REGION = "us-east-1"  # that of the endpoint which Vault asks unless it is told otherwise
@@ -24,7 +24,6 @@ _REGION = "us-east-1"  # that of the endpoint which Vault asks unless it is told
 class Aws(Method):
     """See `Method`. Without a role it is the one that is called like the IAM role or user."""
 
-    settings = ("role", "profile", "sts_region", "server_id")
     cloud = (b"AWS_",)
     refusals = (
         (

@@ -3,13 +3,13 @@
 developer.hashicorp.com/vault/docs/auth/azure, /api-docs/auth/azure, "Login".
 """
 
-from credhelpers.vault.auth.method import Method
+from credhelpers.vault.login import Method
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from credhelpers.identity import Environment
-    from credhelpers.vault.auth.method import Request, Settings
     from credhelpers.vault.connection import Connection
+    from credhelpers.vault.login import Request, Settings
 
 _RESOURCE = "https://management.azure.com/"
 # What says in the environment that there is an application, see `clouds.azure.Mint`.
@@ -23,7 +23,6 @@ _APPLICATIONS = (
 class Azure(Method):
     """See `Method`. The application that the environment names, else the managed identity of the machine."""
 
-    settings = ("role", "resource", "client_id")
     needed = ("role",)
     cloud = (b"AZURE_", b"IDENTITY_", b"IMDS_", b"MSI_")
     # Of Vault's method (vault-plugin-auth-azure, path_login.go), and of go-oidc, which verifies the token for it. What

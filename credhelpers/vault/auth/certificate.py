@@ -1,18 +1,17 @@
 """TLS certificate: the connection itself says who it is (developer.hashicorp.com/vault/docs/auth/cert)."""
 
-from credhelpers.vault.auth.method import Method
+from credhelpers.vault.login import Method
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from credhelpers.identity import Environment
-    from credhelpers.vault.auth.method import Request, Settings
     from credhelpers.vault.connection import Connection
+    from credhelpers.vault.login import Request, Settings
 
 
 class Certificate(Method):
     """See `Method`. Without a role Vault takes the first whose certificate fits."""
 
-    settings = ("role", "certificate_file", "key_file")
     variables = ("CLIENT_CERT", "CLIENT_KEY", "CLIENT_CERT_BYTES", "CLIENT_KEY_BYTES")
     refusals = (
         (

@@ -4,13 +4,13 @@ developer.hashicorp.com/vault/docs/auth/gcp: roles of the type `iam` take the fi
 with a `max_jwt_exp` of an hour, which is what the second lives.
 """
 
-from credhelpers.vault.auth.method import Method
+from credhelpers.vault.login import Method
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from credhelpers.identity import Environment
-    from credhelpers.vault.auth.method import Request, Settings
     from credhelpers.vault.connection import Connection
+    from credhelpers.vault.login import Request, Settings
 
 _LIFE = 300  # seconds of a JWT that is used at once; a role takes 15 minutes unless it says otherwise (`max_jwt_exp`)
 
@@ -18,7 +18,6 @@ _LIFE = 300  # seconds of a JWT that is used at once; a role takes 15 minutes un
 class Gcp(Method):
     """See `Method`."""
 
-    settings = ("role", "credentials_file")
     needed = ("role",)
     cloud = (b"GOOGLE_", b"GCE_")
     # Of Vault's method (vault-plugin-auth-gcp, path_login.go and authorizer_gce.go), which quotes what Google says.

@@ -3,14 +3,13 @@
 developer.hashicorp.com/vault/docs/auth/jwt and /docs/auth/kubernetes.
 """
 
-from credhelpers.vault.auth import secret
-from credhelpers.vault.auth.method import Method
+from credhelpers.vault.login import Method, secret, secret_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from credhelpers.identity import Environment
-    from credhelpers.vault.auth.method import Request, Settings
     from credhelpers.vault.connection import Connection
+    from credhelpers.vault.login import Request, Settings
 
 # kubernetes.io/docs/concepts/security/service-accounts
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
@@ -20,7 +19,6 @@ _ROLE = "`vault read {mount}/role/{role}` shows whom the role lets in"
 class Jwt(Method):
     """See `Method`. Without a role it is the method's `default_role`."""
 
-    settings = ("role", "jwt_file")
     variables = ("JWT",)
     refusals = (
         (
@@ -47,7 +45,7 @@ class Jwt(Method):
 
     def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":  # noqa: ARG002 - a method's signature
         """See `Method`."""
-        body = {"jwt": secret.needed(environ, settings, "jwt_file", "JWT", "JWT")}
+        body = {"jwt": secret(environ, settings, "jwt_file", "JWT", "JWT")}
         if "role" in settings:
             body["role"] = settings["role"]
         return "login", body
@@ -56,7 +54,6 @@ class Jwt(Method):
 class Kubernetes(Method):
     """See `Method`. The token is that of the pod's service account, unless `jwt_file` names another."""
 
-    settings = ("role", "jwt_file")
     needed = ("role",)
     refusals = (
         (
@@ -78,5 +75,5 @@ class Kubernetes(Method):
 
     def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":  # noqa: ARG002 - a method's signature
         """See `Method`."""
-        token = secret.of_file(settings.get("jwt_file", _SERVICE_ACCOUNT), "service account's token")
+        token = secret_in(settings.get("jwt_file", _SERVICE_ACCOUNT), "service account's token")
         return "login", {"role": settings["role"], "jwt": token}

@@ -4,21 +4,19 @@ developer.hashicorp.com/vault/api-docs/auth/userpass and /api-docs/auth/ldap.
 """
 
 from credhelpers.errors import Unavailable
-from credhelpers.vault.auth import secret
-from credhelpers.vault.auth.method import Method
 from credhelpers.vault.connection import variable
+from credhelpers.vault.login import Method, secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from credhelpers.identity import Environment
-    from credhelpers.vault.auth.method import Request, Settings
     from credhelpers.vault.connection import Connection
+    from credhelpers.vault.login import Request, Settings
 
 
 class Password(Method):
     """See `Method`."""
 
-    settings = ("login_name", "password_file")
     variables = ("USERNAME", "PASSWORD")
     refusals = (
         (
@@ -42,5 +40,5 @@ class Password(Method):
             )
         if name in (".", "..") or "/" in name or not name.isprintable():
             raise Unavailable("the name to log in to vault with is none", "correct `login_name` or VAULT_USERNAME")
-        password = secret.needed(environ, settings, "password_file", "PASSWORD", "password")
+        password = secret(environ, settings, "password_file", "PASSWORD", "password")
         return f"login/{name}", {"password": password}
