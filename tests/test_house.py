@@ -172,6 +172,12 @@ def test_vault_loads_an_sdk_where_it_is_used(name: str) -> None:
     assert {module.partition(".")[0] for module in others} <= sys.stdlib_module_names
 
 
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("vault.")])
+def test_no_module_of_vault_is_long(name: str) -> None:
+    """Who reads one sees the end of it. How many one read of a secret enters, `test_vault_way` counts."""
+    assert len(MODULES[name].read_text().splitlines()) <= 400
+
+
 def test_one_place_decides_about_hosts() -> None:
     """Nobody but `hosts` takes a server apart or looks for one in a string.
 

@@ -18,6 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from credhelpers.errors import NotFound, Unsupported
+from credhelpers.tokens import Tokens
+from credhelpers.vault import kv
+from credhelpers.vault.login import Identity
+from credhelpers.vault.secret_paths import SecretPath
+from credhelpers.vault.session import Session
 from tests.fakes.tls import Request, Response, Site
 from tests.harness import BIN, NOT_FOUND, Result, document, environment
 from tests.harness import loaded_call as call
@@ -1297,3 +1303,57 @@ def test_what_is_cached_is_listed(team: Team, home: Path) -> None:
     assert pair(team.get()) == ("robot", "made-up")
 
     assert team.list() == {HOST: "robot"}
+
+
+# --- without a registry -----------------------------------------------------------------------------------------------
+
+
+def session_of(team: Team) -> Session:
+    """The team's own, in this process."""
+    environ = {os.fsencode(name): os.fsencode(value) for name, value in team.env.items()}
+    return Session(Identity(environ, {}), Tokens("vaulttoken", environ), time.monotonic() + 10)
+
+
+def test_any_secret_is_changed(either: Team) -> None:
+    """A path in Vault is enough: whoever rotates a secret has no registry in hand, and other fields stay."""
+    engine = "kv-v2" if either.data != either.mount else "kv-v1"
+    secret_path = SecretPath(either.mount, "robots/one", engine)
+    session = session_of(either)
+    kv.change(session, secret_path, lambda data: data | {"password": "made-up-1"})
+    either.put({"password": "made-up-1", "note": "of somebody else"}, "robots/one")
+    kv.change(session, secret_path, lambda data: data | {"password": "made-up-2"})
+
+    assert either.kept("robots/one") == {"password": "made-up-2", "note": "of somebody else"}
+    assert kv.read(session, secret_path)[0] == either.kept("robots/one")
+    kv.erase(session, secret_path)
+    with pytest.raises(NotFound):
+        kv.read(session, secret_path)
+
+
+def test_what_somebody_else_writes_meanwhile_is_not_lost(team: Team) -> None:
+    """The change is asked for again, with what is there by then."""
+    secret_path = SecretPath(team.mount, "robots/one", "kv-v2")
+    team.put({"count": 1}, "robots/one")
+    seen = []
+
+    def changed(data: dict[str, Any]) -> dict[str, Any]:
+        seen.append(data["count"])
+        if len(seen) == 1:
+            team.put({"count": 2}, "robots/one")
+        return data | {"password": "made-up"}
+
+    kv.change(session_of(team), secret_path, changed)
+
+    assert seen == [1, 2]
+    assert team.kept("robots/one") == {"count": 2, "password": "made-up"}
+
+
+def test_a_pinned_path_is_not_changed(team: Team) -> None:
+    """A version of long ago is not the one that a write would be on top of."""
+    team.put(PAIR, "robots/one")
+    pinned = SecretPath(team.mount, "robots/one", "kv-v2", "1")
+
+    with pytest.raises(Unsupported, match="pins a version"):
+        kv.change(session_of(team), pinned, lambda data: data | {"note": "new"})
+    with pytest.raises(Unsupported, match="pins a version"):
+        kv.erase(session_of(team), pinned)

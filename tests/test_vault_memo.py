@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from credhelpers.credential import INFINITY, Credential
+from credhelpers.credential import Credential
 from credhelpers.vault.memo import Lease, Memo
 
 MARK = "0123456789abcdef0123456789abcdef01234567"
 ID = "database/creds/one/AbCdEfGhIjKlMnOpQrStUvWx"
 
 
-def facts(memo: Memo) -> tuple[object, ...]:
-    """All that it says."""
-    lease = memo.lease
-    of_lease = (lease.id, lease.mark, lease.duration, lease.is_renewable, lease.last) if lease else None
-    return memo.engine, memo.mount, memo.life, of_lease
-
-
-def read(line: str) -> tuple[object, ...]:
+def read(line: str) -> Memo:
     """What a credential with this memo says."""
-    return facts(Memo.of(Credential("u", "s", memo=line)))
-
-
-NOTHING = facts(Memo())
+    return Memo.of(Credential("u", "s", memo=line))
 
 
 @pytest.mark.parametrize(
@@ -48,27 +38,27 @@ def test_a_memo_is_read_as_it_was_written(memo: Memo) -> None:
 
     assert line.isascii()
     assert line == "" or line.isprintable()
-    assert read(line) == facts(memo)
+    assert read(line) == memo
 
 
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        pytest.param("kv-v2 team/kv", ("kv-v2", "team/kv", 0, None), id="kv"),
-        pytest.param("renewable 3600", ("", "", 3600, None), id="token"),
+        pytest.param("kv-v2 team/kv", Memo("kv-v2", "team/kv"), id="kv"),
+        pytest.param("renewable 3600", Memo(life=3600), id="token"),
         pytest.param(
             f"leased database {ID} {MARK} 3600 1 inf",
-            ("leased", "database", 0, (ID, MARK, 3600.0, True, INFINITY)),
+            Memo("leased", "database", Lease(ID, MARK, 3600, is_renewable=True)),
             id="lease",
         ),
         pytest.param(
             f"aws aws {ID} {MARK} 900 0 1796000000",
-            ("aws", "aws", 0, (ID, MARK, 900.0, False, 1796000000.0)),
+            Memo("aws", "aws", Lease(ID, MARK, 900, is_renewable=False, last=1796000000)),
             id="lease-with-an-end",
         ),
     ],
 )
-def test_the_words_of_an_older_cache(line: str, expected: tuple[object, ...]) -> None:
+def test_the_words_of_an_older_cache(line: str, expected: Memo) -> None:
     """They stand without names, and mean the same."""
     assert read(line) == expected
 
@@ -82,7 +72,7 @@ def test_the_words_of_an_older_cache(line: str, expected: tuple[object, ...]) ->
 )
 def test_what_nobody_here_has_written(line: str) -> None:
     """It says nothing, as if there were no memo: Vault is asked again."""
-    assert read(line) == NOTHING
+    assert read(line) == Memo()
 
 
 @pytest.mark.parametrize(
@@ -96,12 +86,12 @@ def test_what_nobody_here_has_written(line: str) -> None:
 )
 def test_a_lease_that_is_half_known_is_none(line: str) -> None:
     """It could neither be renewed nor revoked; where it was found is still known."""
-    assert read(line) == ("leased", "database", 0, None)
+    assert read(line) == Memo("leased", "database")
 
 
 def test_no_credential() -> None:
     """Nothing in hand says nothing."""
-    assert facts(Memo.of(None)) == NOTHING
+    assert Memo.of(None) == Memo()
 
 
 @pytest.mark.parametrize(

@@ -77,11 +77,6 @@ class Server:
         """Scheme, host and port as a URL."""
         return f"{self.scheme}://{self.host}:{self.port}"
 
-    @property
-    def url(self) -> str:
-        """The origin and the path."""
-        return self.origin + self.path
-
     def target(self, url: str) -> str:
         """What follows the origin, however its port is written; "" for the URL of another server."""
         for origin in (self.origin, f"{self.scheme}://{self.host}")[: 1 + (self.port == _PORTS[self.scheme])]:
@@ -144,14 +139,17 @@ class Connection:
 
         class Adapter(JSONAdapter):  # type: ignore[misc] # hvac has no types
             def _raise_for_error(self, method: str, url: str, response: "Any") -> None:  # noqa: ARG002 - hvac's own
-                refusal = _refusal(response)
+                answer = response.json()
+                lines = answer.get("errors")
+                said = tuple(line for line in lines if isinstance(line, str)) if isinstance(lines, list) else ()
+                refusal = Refusal(response.status_code, said, answer)
                 if refusal.is_sealed:  # so is what was never initialised, and says no more
                     state = self.get("/v1/sys/seal-status", raise_exception=False)
                     refusal.answer = state if isinstance(state, dict) else {}
                 raise refusal
 
         return hvac.Client(
-            url=self.server.url,
+            url=self.server.origin + self.server.path,
             token="",
             session=Wire(self.server, self.until),
             allow_redirects=False,
@@ -343,13 +341,6 @@ def _pool(server: Server) -> "Any":
             return detour.by_proxy(proxy, server.scheme, server.host, server.port, options)
     kind = urllib3.HTTPSConnectionPool if server.scheme == "https" else urllib3.HTTPConnectionPool
     return kind(server.host.strip("[]"), server.port, **options)
-
-
-def _refusal(response: "Any") -> Refusal:
-    answer = response.json()
-    lines = answer.get("errors")
-    said = tuple(line for line in lines if isinstance(line, str)) if isinstance(lines, list) else ()
-    return Refusal(response.status_code, said, answer)
 
 
 def _failed(cause: str) -> Final:

@@ -74,7 +74,7 @@ def bound(credential: Credential, answer: DynamicSecret, session: "Session", sec
         return _timed(credential, secret_path.memo(), answer.asked, INFINITY)
     if session.is_counted:
         raise _uses_are_counted()
-    lease.last = credential.expires
+    lease = lease._replace(last=credential.expires)
     return _timed(credential, secret_path.memo(lease), answer.asked, _end(session, answer.asked + lease.duration))
 
 

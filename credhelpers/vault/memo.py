@@ -4,6 +4,7 @@ It is written as one line, `name=value` between blanks, each value escaped as in
 without names, in a fixed order; they are read, too, since `docker logout` must revoke the lease that they name.
 """
 
+from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from credhelpers.credential import INFINITY
@@ -18,23 +19,20 @@ _WITHOUT_A_LEASE = 2  # of these words
 _OF_A_TOKEN = ("renewable", "life")
 
 
-class Lease:
+class Lease(NamedTuple):
     """A lease: its id, the mark of the Vault token that made it (`session.Session.mark`), and its first duration.
 
     `last` is when that which was made with it ends for good, in seconds since the epoch, however long the lease is.
     """
 
-    __slots__ = ("duration", "id", "is_renewable", "last", "mark")
-
-    def __init__(self, id: str, mark: str, duration: float, *, is_renewable: bool, last: float = INFINITY) -> None:  # noqa: A002 - Vault's own word
-        self.id = id
-        self.mark = mark
-        self.duration = duration
-        self.is_renewable = is_renewable
-        self.last = last
+    id: str
+    mark: str
+    duration: float
+    is_renewable: bool
+    last: float = INFINITY
 
 
-class Memo:
+class Memo(NamedTuple):
     """What is remembered of one credential; none of it is secret.
 
     engine, mount: what is mounted where it was found, "" if nobody has looked
@@ -42,25 +40,18 @@ class Memo:
     life:          of a token of Vault's own, the seconds that it lived at first; 0 if it cannot be renewed
     """
 
-    __slots__ = ("engine", "lease", "life", "mount")
-
-    def __init__(self, *, engine: str = "", mount: str = "", lease: Lease | None = None, life: int = 0) -> None:
-        self.engine = engine
-        self.mount = mount
-        self.lease = lease
-        self.life = life
+    engine: str = ""
+    mount: str = ""
+    lease: Lease | None = None
+    life: int = 0
 
     @classmethod
     def of(cls, credential: "Credential | None") -> "Memo":
         """What the credential's memo says; nothing for one without, or whose memo nobody here has written."""
         said = _read(credential.memo) if credential else {}
         life = said.get("life", "")
-        return cls(
-            engine=said.get("engine", ""),
-            mount=said.get("mount", ""),
-            lease=_lease(said),
-            life=int(life) if life.isdecimal() else 0,
-        )
+        lease = _lease(said)
+        return cls(said.get("engine", ""), said.get("mount", ""), lease, int(life) if life.isdecimal() else 0)
 
     def __str__(self) -> str:
         said: dict[str, object] = {"engine": self.engine, "mount": self.mount, "life": self.life}
@@ -84,6 +75,6 @@ def _read(text: str) -> dict[str, str]:
 def _lease(said: dict[str, str]) -> Lease | None:
     try:
         duration, last = float(said["duration"]), float(said["last"])
-        return Lease(said["lease"], said["mark"], duration, is_renewable=said.get("renewable") == "1", last=last)
+        return Lease(said["lease"], said["mark"], duration, said.get("renewable") == "1", last)
     except (KeyError, ValueError):
         return None

@@ -4,6 +4,9 @@ The first that there is says the path: an entry of the configuration file; `DOCK
 which an older helper kept a secret for each host; the configuration file of `docker-credential-vault-login`.
 """
 
+from contextlib import suppress
+from typing import NamedTuple
+
 from credhelpers import config, notes
 from credhelpers.errors import NotFound, NotMine, Unavailable
 from credhelpers.hosts import DOCKER_HUB, HUB
@@ -29,21 +32,18 @@ _MARKS = frozenset(("host", "port", "account", "region"))
 _OF_ENVIRONMENT = b"DOCKER_CREDENTIAL_VAULT_KV_PATH"
 
 
-class SecretPath:
+class SecretPath(NamedTuple):
     """A path in Vault: the engine there (one of `sources.vault.ENGINES`), its mount, and the path below that.
 
     version:  of KV v2 the one that is meant, whatever is newer; "" for the newest
     is_asked: whether Vault has said that this engine is there
     """
 
-    __slots__ = ("engine", "is_asked", "mount", "path", "version")
-
-    def __init__(self, mount: str, path: str, engine: str, version: str = "", *, is_asked: bool = False) -> None:
-        self.mount = mount
-        self.path = path
-        self.engine = engine
-        self.version = version
-        self.is_asked = is_asked
+    mount: str
+    path: str
+    engine: str
+    version: str = ""
+    is_asked: bool = False
 
     def __str__(self) -> str:
         """As `vault kv` and `vault read` have it."""
@@ -104,21 +104,15 @@ class Registry:
         from credhelpers.exchanges.ecr import ecr
         from credhelpers.exchanges.google import google
 
-        try:
+        with suppress(NotMine):
             host = ecr(self.host)
-        except NotMine:
-            pass
-        else:
             return f"{host.partition} {host.region} {host.public} {host.fips} {host.dual_stack}"
-        try:
+        with suppress(NotMine):
             return google(self.host)
-        except NotMine:
-            pass
-        try:
+        with suppress(NotMine):
             azure(self.host)
-        except NotMine:
-            return ""  # the settings say which registry it stands for
-        return self.host
+            return self.host
+        return ""  # the settings say which registry it stands for
 
     def at(self, engine: str, mount: str, *, is_asked: bool = False) -> SecretPath:
         """The path of its secret if this engine is mounted there.

@@ -190,17 +190,14 @@ class Session:
             return self._token.expose()[1]
         if self._ambient_token is None:
             left = self.connection.until - monotonic()
-            self._ambient_token = "" if self._identity.is_only_agent else self._found(left)
+            from credhelpers.vault import ambient_token  # which whoever logs in does not need
+
+            self._ambient_token = "" if self._identity.is_only_agent else ambient_token.find(self.environ, left)
         if not self._ambient_token and not self._identity.server.is_agent:
             raise Final(
                 "there is no Vault token", "run `vault login -no-print`, or configure `auth`, see `docs/vault.md`"
             )
         return self._ambient_token
-
-    def _found(self, seconds: float) -> str:
-        from credhelpers.vault import ambient_token  # which whoever logs in does not need
-
-        return ambient_token.find(self.environ, seconds)
 
 
 def _tokenless_agent() -> Final:
