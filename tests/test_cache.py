@@ -1136,7 +1136,7 @@ class Renewal:
         return Minted(fakes.FakeSource(environ), environ)
 
     def ask(self) -> bytes:
-        """The answer of the next `get`, found or minted as `protocol` does it."""
+        """The answer of the next `get`, found or minted as `protocols.docker` does it."""
         helper = self.helper()
         found = helper.ready(Authority(_HOST))
         if not found or time.time() >= found.hard:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from credhelpers.document import read
 from credhelpers.errors import HelperError, MissingServer, MissingUsername, Refused
+from credhelpers.protocols.document import read
 
 _CANARY = "canary-5ecret"
 _GOOD = {"ServerURL": "reg.example", "Username": "user", "Secret": _CANARY}

@@ -496,8 +496,8 @@ def test_look_alikes_get_no_further_in_the_helpers(text: str, tmp_path: Path) ->
     script = (
         "import sys\n"
         "from credhelpers.errors import HelperError\n"
-        "from credhelpers.minted import Minted\n"
         "from credhelpers.hosts import read\n"
+        "from credhelpers.minted import Minted\n"
         "from credhelpers.sources.acr import Acr\n"
         "from credhelpers.sources.ecr import Ecr\n"
         "from credhelpers.sources.gcr import Gcr\n"

@@ -29,7 +29,6 @@ ARROWS = {
     "guard": {"environment"},
     "environment": {"identity"},
     "launch": set(),
-    "document": {"credential", "errors", "hosts"},
     "files": {"userns"},
     "userns": set(),
     "peer": {"files", "userns"},
@@ -42,7 +41,10 @@ ARROWS = {
     "tokens": {"cache", "credential", "cached_token", "environment", "errors", "identity", "lifetimes"},
     "minted": {"credential", "errors", "hosts", "identity", "tokens"},
     "writable": {"credential", "errors", "hosts", "identity", "minted", "tokens"},
-    "protocol": {"", "credential", "document", "environment", "errors", "guard", "hosts", "launch", "notes"},
+    "call": {"environment", "errors", "guard", "launch", "notes"},
+    "protocols": set(),
+    "protocols.document": {"credential", "errors", "hosts"},
+    "protocols.docker": {"", "call", "credential", "errors", "hosts", "protocols.document"},
 }
 FOR_SOURCES_AND_STORES = {
     "deadline",
@@ -68,7 +70,8 @@ AREAS = {
 }
 # What a cache hit may import besides ours: built into the interpreter, or next to it.
 BUILT_INS = {"posix", "sys", "time", "_blake2", "_json", "_signal", "_thread"}
-ON_A_HIT = {"", "writable", "protocol"} | {
+ON_A_HIT = {"", "writable", "protocols", "protocols.docker"} | {
+    "call",
     "credential",
     "cached_token",
     "errors",
@@ -194,7 +197,7 @@ def test_one_place_decides_about_hosts() -> None:
 
 
 # Who opens a file without `files.read`: what is ours alone, what a hit or a start needs, what the kernel writes.
-OPENERS = {"files", "private", "identity", "launch", "userns", "guard", "protocol"}
+OPENERS = {"files", "private", "identity", "launch", "userns", "guard", "call"}
 
 
 def test_one_place_reads_files() -> None:
@@ -206,10 +209,10 @@ def test_one_place_reads_files() -> None:
 
 
 def test_one_place_knows_the_streams() -> None:
-    """Nobody but `protocol` and the guard that it calls touches arguments, standard streams or exit codes."""
+    """Nobody but `call` and the guard that it calls touches arguments, standard streams or exit codes."""
     suspicious = re.compile(r"sys\.(argv|stdin|stdout|stderr|exit)|\bprint\(|\binput\(|raise SystemExit")
     for name, path in MODULES.items():
-        if name != "protocol":
+        if name != "call":
             assert not suspicious.search(path.read_text()), name
 
 
@@ -223,7 +226,7 @@ def test_an_executable_only_composes(path: Path) -> None:
     lines = [line for line in composition.splitlines() if line]
     assert all(line.startswith("from credhelpers.") for line in lines[:-1])
     assert lines[-1].startswith("serve(name, ")
-    assert ours(imports_of(path)) <= {"", "writable", "minted", "protocol", "tokens"} | {
+    assert ours(imports_of(path)) <= {"", "writable", "minted", "protocols.docker", "tokens"} | {
         name for name in MODULES if name.startswith(("sources.", "stores."))
     }
 

@@ -217,7 +217,7 @@ def goes_on(machine: Machine, shell: Sequence[str] = ()) -> None:
     assert sorted(scripts.values()) == EXECUTABLES
     assert sorted(path.name for path in machine.links.iterdir()) == EXECUTABLES
     compiled = list(machine.target().parent.parent.glob("lib/python3*/site-packages/credhelpers/__pycache__/*"))
-    assert {path.name.partition(".")[0] for path in compiled} >= {"cache", "guard", "protocol", *EXECUTABLES}
+    assert {path.name.partition(".")[0] for path in compiled} >= {"cache", "call", "guard", *EXECUTABLES}
 
     (machine.source / "entrypoints/docker-credential-broken").write_text("#!/bin/sh\n")
     project = machine.source / "pyproject.toml"

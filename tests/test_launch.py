@@ -441,7 +441,7 @@ def test_the_command_of_the_hint_mends(tmp_path: Path, tool: str) -> None:
     assert is_version(start(bin_ / ECR, "version"), ECR), done
 
 
-@pytest.mark.parametrize("place", ["..", ".", "protocol.py", "sources", "sources/ecr.py"])
+@pytest.mark.parametrize("place", ["..", ".", "call.py", "sources", "sources/ecr.py"])
 def test_a_package_that_may_not_be_read_is_said_to_be_closed(
     installation: Installation, entered: Path, place: str
 ) -> None:
@@ -781,7 +781,7 @@ def test_the_second_call_compiles_nothing(installation: Installation, tmp_path: 
     trace = tmp_path / "trace"
 
     first = installation.opened(trace)
-    assert "protocol.py" in first
+    assert "call.py" in first
     assert installation.opened(trace) == [f"__pycache__/{installation.file.name}"]
 
 
@@ -835,7 +835,7 @@ def test_a_changed_source_counts_at_once(installation: Installation, tmp_path: P
     assert installation.opened(tmp_path / "trace") == [f"__pycache__/{installation.file.name}"]
 
 
-@pytest.mark.parametrize("module", ["protocol.py", "sources/ecr.py"])
+@pytest.mark.parametrize("module", ["call.py", "sources/ecr.py"])
 def test_a_missing_source_does_not_run(installation: Installation, module: str) -> None:
     """What has been removed is gone, though its bytecode is still in the file."""
     assert is_version(installation.call(), ECR)
@@ -950,7 +950,7 @@ def test_many_first_calls_at_once(installation: Installation) -> None:
 
 # --- what a hit imports -----------------------------------------------------------------------------------------------
 
-# Built into the interpreter, or next to it: see `protocol`.
+# Built into the interpreter, or next to it: see `call`.
 BUILT_INS = {"gc", "posix", "sys", "time", "marshal", "_blake2", "_signal", "_thread"}
 SLOW = {"json", "ssl", "logging", "typing", "pathlib", "importlib.metadata", "os", "re", "site", "botocore", "boto3"}
 

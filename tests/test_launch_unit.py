@@ -29,7 +29,7 @@ packages = sys.argv[1]
 sys.path.append(packages)
 """
 _PREPARE = f"""{_IMPORTS}
-import credhelpers.protocol, credhelpers.minted, credhelpers.sources.ecr
+import credhelpers.protocols.docker, credhelpers.minted, credhelpers.sources.ecr
 from credhelpers.launch import prepare
 ours = (name for name in sys.modules if name.partition(".")[0] == "credhelpers")
 prepare({_NAME!r}, tuple(name for name in ours if "launch" not in name))
@@ -45,7 +45,7 @@ except ImportError:  # a changed source
 """
 _SHOW = """
 from_file = sorted(name for name in sys.modules if name.startswith("credhelpers"))
-import credhelpers.protocol, credhelpers.minted, credhelpers.sources.ecr, json
+import credhelpers.protocols.docker, credhelpers.minted, credhelpers.sources.ecr, json
 shown = {}
 for name, module in sys.modules.items():
     if name.startswith("credhelpers"):
@@ -93,7 +93,7 @@ def test_modules_from_the_file_are_those_of_an_import(packages: Path) -> None:
     _python(_PREPARE, packages)
     imported = _modules(packages, prepared=False)[1]
     from_file, started = _modules(packages, prepared=True)
-    assert "credhelpers.protocol" in from_file
+    assert "credhelpers.protocols.docker" in from_file
     assert "credhelpers.sources.ecr" in from_file
     assert started == imported
     target = _cache(packages) / _FILE

@@ -1053,7 +1053,7 @@ def test_no_process_of_a_mint_holds_lock_or_cache(
         "        time.sleep(30)\n"
         "import posix\n"
         "from credhelpers.minted import Minted\n"
-        "from credhelpers.protocol import serve\n"
+        "from credhelpers.protocols.docker import serve\n"
         "serve('docker-credential-fake', Minted(Source(posix.environ)), is_prepared=True)\n"
     )
     parent = subprocess.Popen(

@@ -22,13 +22,14 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credhelpers import guard, hosts, launch, notes, protocol
+from credhelpers import call as calls
+from credhelpers import guard, hosts, launch, notes
 from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import (
     DeadlinePassed,
@@ -40,7 +41,10 @@ from credhelpers.errors import (
     Unavailable,
     Unsupported,
 )
+from credhelpers.protocols import docker
+from tests import running
 from tests.harness import NOT_FOUND, Result, document, patience
+from tests.running import boom, hurry, nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,10 +84,6 @@ class Fake:
         return {}
 
 
-def nothing() -> None:
-    """Do nothing."""
-
-
 class Slow(Fake):
     """A helper whose `get` runs a function given to it, then answers."""
 
@@ -114,80 +114,23 @@ class Quick(Slow):
         return self.hand
 
 
-class Running:
-    """A call in a process of its own, with both of its outputs in pipes."""
+class Running(running.Running):
+    """A call of the helper."""
 
     def __init__(
         self,
-        helper: protocol.Helper,
+        helper: docker.Helper,
         arguments: tuple[str, ...],
         stdin: bytes | int = b"",
         before: Callable[[], object] = nothing,
         *,
         is_prepared: bool = True,
     ) -> None:
-        if isinstance(stdin, bytes):
-            source = os.memfd_create("stdin")
-            os.write(source, stdin)
-            os.lseek(source, 0, os.SEEK_SET)
-        else:
-            source = stdin
-        self.out, out = os.pipe()
-        self.err, err = os.pipe()
-        self.started = time.monotonic()
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                for descriptor, number in ((source, 0), (out, 1), (err, 2)):
-                    os.dup2(descriptor, number)
-                os.closerange(3, 256)
-                sys.argv[1:] = arguments
-                # pytest's own are not those of an executable
-                sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
-                posix._exit = os._exit  # coverage can see to the latter
-                before()
-                protocol.serve(NAME, helper, is_prepared=is_prepared)
-            finally:
-                os._exit(99)
-        if isinstance(stdin, bytes):
-            os.close(source)
-        os.close(out)
-        os.close(err)
-
-    def close(self) -> None:
-        """Hang up."""
-        for descriptor in (self.out, self.err):
-            os.close(descriptor)
-        self.out = self.err = -1
-
-    def wait(self) -> int:
-        """The exit code; minus the number of the signal that ended the process."""
-        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        self.took = time.monotonic() - self.started
-        return code
-
-    def result(self) -> Result:
-        """What a client sees that reads at once."""
-        try:
-            out, err = (_drain(end) for end in (self.out, self.err))
-        except BaseException:  # the time of the test is over
-            os.kill(self.pid, signal.SIGKILL)
-            raise
-        finally:
-            self.close()
-            code = self.wait()
-        return Result(code, out, err)
-
-
-def _drain(descriptor: int) -> bytes:
-    chunks = []
-    while chunk := os.read(descriptor, 1 << 16):
-        chunks.append(chunk)
-    return b"".join(chunks)
+        super().__init__(lambda: docker.serve(NAME, helper, is_prepared=is_prepared), arguments, stdin, before)
 
 
 def run(
-    helper: protocol.Helper,
+    helper: docker.Helper,
     *arguments: str,
     stdin: bytes | int = b"",
     before: Callable[[], object] = nothing,
@@ -195,16 +138,6 @@ def run(
 ) -> Result:
     """One call by a client that reads at once."""
     return Running(helper, arguments, stdin, before, is_prepared=is_prepared).result()
-
-
-def hurry() -> None:
-    """A tenth of the time for everything."""
-    protocol.DEADLINE, protocol._INTERRUPT = 1.0, 0.5
-
-
-def boom(error: BaseException) -> NoReturn:
-    """Raise, where a lambda cannot."""
-    raise error
 
 
 @pytest.fixture
@@ -315,7 +248,7 @@ def test_input_that_cannot_be_read_is_said_in_a_line() -> None:
         done = run(Fake(), "get", stdin=folder)
     finally:
         os.close(folder)
-    hint = b"hint: pipe it in, as in `echo HOST | docker-credential-NAME get`\n"
+    hint = b"hint: pipe it in, as in `echo HOST | docker-credential-fake get`\n"
     assert done == Result(1, b"standard input cannot be read: Is a directory\n", hint)
 
 
@@ -332,7 +265,7 @@ def test_input_that_is_set_not_to_wait_is_waited_for() -> None:
             os.write(writing, b".io")
             os.close(writing)
 
-        protocol.__dict__["sleep"] = sleep
+        calls.__dict__["sleep"] = sleep
 
     assert run(Slow(), "get", before=before).credential["ServerURL"] == "ghcr.io"
 
@@ -377,7 +310,7 @@ def test_p06_every_byte_at_every_place_of_a_server() -> None:
             asked.append(authority.sent)
             return Credential("user", "secret")
 
-    call = protocol._Call(NAME, Keen(), [], 0.0)
+    call, keen = calls.Call(NAME, [], 0.0), Keen()
     refused = set(range(0x21)) | set(range(0x7F, 0x100)) | set(b'\\@%#"<>^`{|}')
     for sample in SAMPLES:
         plain = sample.encode()
@@ -387,7 +320,7 @@ def test_p06_every_byte_at_every_place_of_a_server() -> None:
                 is_edge_blank = place in (0, len(plain)) and byte in b" \t\r\n"
                 asked.clear()
                 try:
-                    answer = call._get(server)
+                    answer = docker._get(call, keen, server)
                 except (Refused, NotFound, MissingServer):
                     assert asked == [], server
                     continue
@@ -634,7 +567,7 @@ def test_the_launcher_is_prepared_after_the_answer(tmp_path: Path) -> None:
     log = tmp_path / "log"
 
     def prepare(name: str, modules: tuple[str, ...]) -> None:
-        log.write_text(f"{name} {'credhelpers.protocol' in modules} {'pytest' in modules}")
+        log.write_text(f"{name} {'credhelpers.call' in modules} {'pytest' in modules}")
 
     call = Running(Slow(), ("get",), b"ghcr.io", lambda: setattr(launch, "prepare", prepare), is_prepared=False)
     assert call.result().credential
@@ -760,7 +693,7 @@ def test_without_memory_for_the_words_there_are_some() -> None:
         def refuse(_error: object) -> None:
             raise MemoryError
 
-        protocol.__dict__["shortage"] = refuse
+        calls.__dict__["shortage"] = refuse
 
     done = run(Fake(), "get", stdin=b"ghcr.io", before=before)
     assert (done.code, done.out) == (1, b"this system gives no more memory\n")
@@ -812,7 +745,7 @@ def test_nothing_that_fails_behind_the_answer_spoils_it() -> None:
 
 def test_an_exception_that_was_never_raised_has_no_place() -> None:
     """A trace may be missing."""
-    assert protocol._internal(ValueError(CANARY)).message == "internal error: ValueError"
+    assert calls._internal(ValueError(CANARY)).message == "internal error: ValueError"
 
 
 def test_an_interrupt_is_no_defect() -> None:
@@ -918,22 +851,22 @@ def test_the_watch_answers_with_the_last_resort_too() -> None:
     assert call.result().credential["Secret"] == "at hand"
 
 
-def _fall_together(helper: Fake, calls: int) -> int:
+def _fall_together(helper: Fake, count: int) -> int:
     """How many of so many calls answer, whose alarm falls when the answer is due; the others say that it is late."""
     answer = (0, b'{"ServerURL":"ghcr.io","Username":"user","Secret":"at hand"}\n')
     answered = 0
     delay = 0.001
-    for _ in range(calls):
+    for _ in range(count):
 
         def before(delay: float = delay) -> None:
             sys.settrace(None)  # coverage's own code must not be cut off
-            protocol._INTERRUPT = delay
+            calls._INTERRUPT = delay
 
         done = run(helper, "get", stdin=b"ghcr.io", before=before)
         assert (done.code, done.out) in ((1, OVERDUE), (1, ENDLESS), answer)
         delay *= 0.9 if done.code == 0 else 1.12  # stays where either may be first
         answered += done.code == 0
-    assert 0 < answered < calls
+    assert 0 < answered < count
     return answered
 
 
@@ -961,13 +894,13 @@ def test_the_word_is_taken_once_wherever_the_alarm_falls_whole(helper: Fake, pro
 def test_an_alarm_while_a_failure_is_told_is_a_failure_told() -> None:
     """The clock may cut into the line of another failure: there is a line all the same, and no traceback."""
 
-    class Late(protocol._Call):
+    class Late(calls.Call):
         def _fail(self, error: HelperError) -> int:
             if isinstance(error, NotFound):
                 raise DeadlinePassed
             return super()._fail(error)
 
-    assert run(Fake(), "get", stdin=b"ghcr.io", before=lambda: setattr(protocol, "_Call", Late)).out == OVERDUE
+    assert run(Fake(), "get", stdin=b"ghcr.io", before=lambda: setattr(calls, "Call", Late)).out == OVERDUE
 
 
 # --- output ----------------------------------------------------------------------------------------------------------
@@ -1186,7 +1119,7 @@ def test_p09_a_credential_is_the_same_after_the_wire(username: str, secret: str)
 @given(TEXT, TEXT)
 def test_p09_store_reads_what_the_answer_says(username: str, secret: str) -> None:
     """The document of `store` and the answer of `get` are one form."""
-    from credhelpers.document import read
+    from credhelpers.protocols.document import read
 
     credential = Credential(username, secret)
     if not username:

@@ -35,7 +35,7 @@ UNNEEDED = {
 # What an executable has loaded is loaded; from then on it is noted which functions of ours are called, in all threads.
 SCRIPT = """if True:
     import _thread, json, sys, threading
-    import credhelpers.protocol
+    import credhelpers.protocols.docker
     from credhelpers.sources.vault import Vault
     from credhelpers.tokens import Tokens
     from credhelpers.writable import Writable

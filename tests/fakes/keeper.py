@@ -84,7 +84,7 @@ class FakeKeeping:
 if __name__ == "__main__":
     import posix
 
-    from credhelpers.protocol import serve
+    from credhelpers.protocols.docker import serve
     from credhelpers.writable import Writable
 
     sys.argv[0] = "docker-credential-fake"

@@ -89,7 +89,7 @@ if __name__ == "__main__":
     import posix
 
     from credhelpers.minted import Minted
-    from credhelpers.protocol import serve
+    from credhelpers.protocols.docker import serve
 
     sys.argv[0] = "docker-credential-fake"
     serve("docker-credential-fake", Minted(FakeSource(posix.environ)), is_prepared=True)

@@ -1,0 +1,270 @@
+"""One call of an executable, whatever protocol it speaks: streams, clocks, one answer, silence, the exit.
+
+The one place that knows arguments, standard streams and exit codes. A protocol is a function that makes the bytes of an
+answer out of a `Call`; see `protocols`.
+
+What goes where: standard output carries one answer, or on failure one line that says why. Standard error is empty on
+success and on not-found; on another failure it may carry one `hint:` line, which of the two is what docker shows on
+`pull` and `push`. Nothing of the input and nothing of a secret is in either. Exit code 0 is success, 1 everything else.
+
+This module is on the way of a cache hit. What is slow is imported where it is needed.
+"""
+
+import _signal
+import _thread
+import posix
+import sys
+from time import monotonic, sleep
+
+from credhelpers.errors import (
+    DeadlinePassed,
+    HelperError,
+    Refused,
+    Unavailable,
+    overdue,
+    reason,
+    remedy,
+    shortage,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+DEADLINE = 9.8  # seconds for a call; Bazel kills a helper after 10, counted from before its start
+ANSWER_BYTES = (1 << 16) - 1  # Spring Boot and Bazel read only after the exit, so an answer must fit into a pipe
+_INTERRUPT = DEADLINE - 0.3  # a call that can be interrupted ends in good order
+_RENEWAL = 60  # seconds for a renewal in the background
+_INPUT_BYTES = 1 << 20
+_LINE_BYTES = 200
+_POLL = 0.01  # seconds; some callers set a descriptor not to wait
+
+
+def serve(name: str, answer: "Callable[[Call], bytes]", *, is_prepared: bool) -> "NoReturn":
+    """Answer the call that this process was started for, as the executable `name`, and exit.
+
+    `answer` gives the bytes for standard output or raises a HelperError, which becomes the line that says why not.
+    `is_prepared` is false where `launch` has a file to write for the next call.
+    """
+    started = monotonic()
+    _signal.signal(_signal.SIGALRM, _interrupt)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))  # the mask is the caller's
+    _open_standard_streams()
+    call = Call(name, sys.argv[1:], started + DEADLINE)
+    if is_prepared:
+        posix._exit(call.run(answer))  # noqa: SLF001 - tearing the interpreter down would cost a seventh of a hit
+    modules = tuple(module for module in sys.modules if module.partition(".")[0] == "credhelpers")
+    code = call.run(answer)
+    try:
+        if not call.is_short:  # where an interpreter without memory may die of it
+            from credhelpers.launch import prepare
+
+            prepare(name, modules)
+    finally:  # whatever happens: the answer is out, and the next slow call tries again
+        posix._exit(code)  # noqa: SLF001 - as above
+
+
+class Call:
+    """One call, for the protocol that answers it.
+
+    name: the executable's, for messages
+    arguments: those of the command line behind it
+    last_resort: the answer if nothing better comes in time, for lack of something or by a defect; b"" for none
+    renewal: what is done behind a successful answer, in a process of its own; None for nothing
+    """
+
+    def __init__(self, name: str, arguments: list[str], until: float) -> None:
+        self.name = name
+        self.arguments = arguments
+        self.last_resort = b""
+        self.renewal: Callable[[], None] | None = None
+        self.is_short = False  # of memory, processes or the like
+        self._until = until
+        self._output = 1
+        self._error = 2
+        self._closing = ""  # while the input is read
+        self._word = _thread.allocate_lock()
+
+    def run(self, answer: "Callable[[Call], bytes]") -> int:
+        """The exit code, once everything is written."""
+        code = self._speak(answer)
+        if self.renewal:
+            try:
+                from credhelpers import guard
+
+                guard.detach(self.renewal, _RENEWAL)
+            except Exception:  # noqa: BLE001 - no process to be had, say; the answer is out, and a later call renews
+                return code
+        return code
+
+    def read(self, piped: str, closed: str, *, is_needed: bool = True) -> bytes:
+        """Standard input to its end, at most a megabyte: some clients take a broken pipe for a failure.
+
+        `piped` and `closed` are command lines for a hint, the one that gives an input and the one that ends it. At a
+        terminal, and if it is not needed, the input is empty. Raises Refused for a terminal, too much and what cannot
+        be read.
+        """
+        if posix.isatty(0):
+            if not is_needed:
+                return b""
+            raise Refused("standard input is a terminal", f"pipe it in, as in `{piped}`")
+        chunks = []
+        size = 0
+        self._closing = closed
+        while chunk := _read(piped):
+            size += len(chunk)
+            if size <= _INPUT_BYTES:
+                chunks.append(chunk)
+        self._closing = ""
+        if size > _INPUT_BYTES:
+            raise Refused(f"the input is longer than {_INPUT_BYTES} bytes")
+        return b"".join(chunks)
+
+    def slow_down(self) -> None:
+        """From here on code of others may run: no core, no noise, an end in time whatever it does."""
+        from credhelpers import environment, guard
+
+        environment.drop_relative_code()
+        guard.forbid_dumps()
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGALRM,))  # else the clock's line may go into the silence
+        try:
+            self._output, self._error = guard.silence()
+        finally:
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))
+        guard.watch(self._until, lambda: posix._exit(self._fail(overdue())))  # noqa: SLF001 - the main thread hangs
+
+    def _speak(self, answer: "Callable[[Call], bytes]") -> int:
+        try:
+            try:
+                _signal.setitimer(_signal.ITIMER_REAL, _INTERRUPT)
+                return self._succeed(answer(self))
+            except HelperError as error:
+                return self._fail(error)
+        except DeadlinePassed:
+            return self._fail(self._endless() if self._closing else overdue())
+        except BaseException as error:  # noqa: BLE001 - the outermost frame: a client gets a line, never a traceback
+            return self._fail(_internal(error))
+
+    def _endless(self) -> Refused:
+        """What to say if the time was over before the input was."""
+        return Refused("standard input did not end within the time limit", f"close it, as in `{self._closing}`")
+
+    def _succeed(self, answer: bytes) -> int:
+        self._take_the_word()
+        self._tell_notes()
+        return 0 if _write(self._output, answer) else 1
+
+    def _fail(self, error: HelperError) -> int:
+        try:
+            if lacking := shortage(error):  # whoever made another sentence of it
+                error, self.is_short = lacking, True
+            # On `pull` and `push` docker drops what `get` printed and goes on without a credential (seen with 20.10 and
+            # 28.2), so the line that a person does see says why, too.
+            cause = f"{error.message}; " if isinstance(error, Unavailable) else ""
+            line = _line(error.message, _LINE_BYTES)
+            hint = _line(f"hint: {cause}{error.hint}", 2 * _LINE_BYTES) if error.hint else b""
+        except MemoryError:  # not even for these words
+            self.is_short = True
+            line, hint = b"this system gives no more memory\n", b"hint: `ulimit -v` shows the limit: raise it\n"
+        if self.last_resort and isinstance(error, Unavailable) and not error.is_denial:
+            return self._succeed(self.last_resort)
+        self._take_the_word()
+        self._tell_notes()
+        _write(self._output, line)
+        _write(self._error, hint)
+        return 1
+
+    def _take_the_word(self) -> None:
+        """Make sure that one thread speaks, once: neither the clock nor the watch may add a line to an answer."""
+        _signal.setitimer(_signal.ITIMER_REAL, 0)
+        if not self._word.acquire(blocking=False):
+            sleep(1)  # the other one is writing and ends the process, unless nobody reads
+            posix._exit(1)  # noqa: SLF001 - as above
+        if self._output == 1:  # not watched: a client that takes nothing out of a full pipe must not hold the call
+            _signal.signal(_signal.SIGALRM, _give_up)
+            _signal.setitimer(_signal.ITIMER_REAL, max(self._until - monotonic(), 1))
+
+    def _tell_notes(self) -> None:
+        if b"CREDHELPERS_DEBUG" not in posix.environ:
+            return
+        from credhelpers import notes
+
+        for note in notes.taken():
+            _write(self._error, _line(f"debug: {note}", _LINE_BYTES))
+
+
+def _interrupt(_signal_number: int, _frame: object) -> None:
+    raise DeadlinePassed
+
+
+def _give_up(_signal_number: int, _frame: object) -> None:
+    posix._exit(1)  # noqa: SLF001 - half an answer is out, and nobody reads it
+
+
+def _open_standard_streams() -> None:
+    """Give 0, 1 and 2 to /dev/null where the caller closed them, lest a cache file or a socket takes the number.
+
+    For reading only, so that an answer that goes nowhere is a failed write and not a success.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            posix.fstat(descriptor)
+        except OSError:
+            posix.open("/dev/null", posix.O_RDONLY)  # the lowest free number, so this one
+
+
+def _internal(error: BaseException) -> Unavailable:
+    """What nobody foresaw, in a line; never its text, which may quote a secret.
+
+    A file or device that fails is no defect, wherever that was noticed. Anything else is, and the line says where.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return Unavailable("interrupted")
+    if lacking := shortage(error):
+        return lacking
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    where = ""
+    if trace:
+        file = trace.tb_frame.f_code.co_filename.rpartition("/")[2]
+        where = f" in {file}:{trace.tb_lineno}"
+    if isinstance(error, OSError) and error.strerror:
+        return Unavailable(
+            f"this system failed: {reason(error)}{where}", remedy(error, "`dmesg` may say more; try again")
+        )
+    return Unavailable(
+        f"internal error: {type(error).__name__}{where}",
+        "this is a defect of credhelpers, please report it",
+    )
+
+
+def _line(text: str, limit: int) -> bytes:
+    """One line of printable ASCII."""
+    shown = "".join(letter if " " <= letter <= "~" else "?" for letter in text)
+    return shown.encode()[:limit] + b"\n"
+
+
+def _read(piped: str) -> bytes:
+    """Some bytes of standard input, or none at its end; see `Call.read`."""
+    while True:
+        try:
+            return posix.read(0, 1 << 16)
+        except BlockingIOError:
+            sleep(_POLL)
+        except OSError as error:
+            why = f"standard input cannot be read: {reason(error)}"
+            raise Refused(why, f"pipe it in, as in `{piped}`") from None
+
+
+def _write(descriptor: int, content: bytes) -> bool:
+    """Whether everything was taken."""
+    while content:
+        try:
+            content = content[posix.write(descriptor, content) :]
+        except BlockingIOError:
+            sleep(_POLL)
+        except OSError:
+            return False
+    return True

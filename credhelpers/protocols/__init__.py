@@ -1,0 +1,1 @@
+"""What clients speak with a helper: one module a protocol."""

@@ -1,0 +1,164 @@
+"""Docker's credential helper protocol: five verbs, a server or a document on standard input, JSON on standard output.
+
+What clients rely on, and which of them, is in `docs/protocol.md`; the reference is docker/docker-credential-helpers,
+`credentials/credentials.go`.
+
+This module is on the way of a cache hit. What is slow is imported where it is needed.
+"""
+
+from time import time
+
+from credhelpers import call as calls
+from credhelpers import hosts
+from credhelpers.call import ANSWER_BYTES
+from credhelpers.errors import HelperError, NotFound, Refused, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn, Protocol
+
+    from credhelpers.call import Call
+    from credhelpers.credential import Credential
+    from credhelpers.hosts import Authority
+
+    class Helper(Protocol):
+        """What `serve` makes an executable of."""
+
+        @property
+        def manual(self) -> str:
+            """What `--help` prints below the synopsis."""
+
+        def ready(self, authority: Authority) -> Credential | None:
+            """What can be answered without an SDK, a network or a child; None where `get` must be asked.
+
+            Raises NotFound if it is certain already that `get` would.
+            """
+
+        def get(self, authority: Authority) -> Credential:
+            """The credential for the authority. Raises NotFound or Unavailable."""
+
+        def refresh(self, authority: Authority) -> None:
+            """Renew what `ready` gave when it was past its soft expiry. Called in a process of its own."""
+
+        def store(self, authority: Authority, credential: Credential) -> None:
+            """Keep the credential under the authority, in the place of an earlier one."""
+
+        def erase(self, authority: Authority) -> None:
+            """Forget the credential that `get` would give for the authority. Nothing there is success."""
+
+        def list(self) -> dict[str, str]:
+            """Server to user name, for each server that `get` can answer now. No network."""
+
+
+_WORD = 20  # letters
+
+
+def serve(name: str, helper: "Helper", *, is_prepared: bool) -> "NoReturn":
+    """Answer docker's call that this process was started for with `helper`, and exit; see `call.serve`."""
+    calls.serve(name, lambda call: answer(call, helper), is_prepared=is_prepared)
+
+
+def answer(call: "Call", helper: "Helper") -> bytes:
+    """What a client gets on standard output. Raises HelperError."""
+    if len(call.arguments) != 1:
+        raise Refused(f"Usage: {call.name} <store|get|erase|list|version>")
+    verb = call.arguments[0]
+    if verb in ("version", "--version", "-v"):
+        from credhelpers import __version__
+
+        return f"{call.name} (credhelpers) v{__version__}\n".encode()
+    if verb in ("--help", "-h"):
+        return _SYNOPSIS.format(name=call.name).encode() + helper.manual.encode()
+    answers = {"get": _get, "store": _store, "erase": _erase, "list": _list}
+    if verb not in answers:
+        # An argument is not repeated unless it is a word: it goes to terminals and logs.
+        shown = verb if verb.isascii() and verb.isalnum() and len(verb) <= _WORD else "not a word"
+        raise Refused(f"{call.name}: unknown action: {shown}")
+    return answers[verb](call, helper, _input(call, verb))
+
+
+def _input(call: "Call", verb: str) -> bytes:
+    """Standard input, whatever the verb; `list` does not need it."""
+    piped = f"echo HOST | {call.name} {verb}"
+    closed = {"store": f"{call.name} store <FILE", "list": f"{call.name} list </dev/null"}.get(verb, piped)
+    return call.read(piped, closed, is_needed=verb != "list")
+
+
+def _get(call: "Call", helper: "Helper", content: bytes) -> bytes:
+    authority = hosts.read(content)
+    if authority.is_dubious:
+        raise NotFound
+    ready = helper.ready(authority)
+    now = time()
+    if ready and now < ready.hard:
+        found = _fitting(ready.answer(authority.sent))
+        if now >= ready.soft:
+            call.renewal = lambda: helper.refresh(authority)
+        return found
+    if ready:
+        call.last_resort = _fitting(ready.answer(authority.sent))
+    call.slow_down()
+    return _fitting(helper.get(authority).answer(authority.sent))
+
+
+def _store(call: "Call", helper: "Helper", content: bytes) -> bytes:
+    from credhelpers.protocols.document import read
+
+    authority, credential = read(content)
+    if len(credential.answer(authority.sent)) > ANSWER_BYTES:
+        raise Refused(f"the credential does not fit into an answer of {ANSWER_BYTES} bytes")
+    call.slow_down()
+    if credential.is_empty():  # no client could use it: who asks for it later must hear that there is none
+        helper.erase(authority)
+    else:
+        helper.store(authority, credential)
+    return b""
+
+
+def _erase(call: "Call", helper: "Helper", content: bytes) -> bytes:
+    authority = hosts.read(content)
+    if not authority.is_dubious:
+        call.slow_down()
+        helper.erase(authority)
+    return b""
+
+
+def _list(call: "Call", helper: "Helper", _content: bytes) -> bytes:
+    import json
+
+    call.slow_down()
+    found = helper.list()
+    return json.dumps({server: found[server] for server in found if _is_askable(server)}).encode() + b"\n"
+
+
+def _is_askable(server: str) -> bool:
+    """Whether `get` takes exactly this for a server: clients give up on all entries at one that it refuses."""
+    try:
+        authority = hosts.read(server.encode())
+        return not authority.is_dubious and authority.sent == server
+    except HelperError:
+        return False
+
+
+def _fitting(answer: bytes) -> bytes:
+    if len(answer) > ANSWER_BYTES:
+        raise Unavailable(
+            f"the answer is longer than {ANSWER_BYTES} bytes",
+            "`docker logout` forgets it where it is kept here, and `docker login` keeps another",
+        )
+    return answer
+
+
+_SYNOPSIS = """\
+usage: {name} get | store | erase | list | version
+
+  get      read a server from standard input, print its credential as JSON
+  store    read a credential as JSON from standard input and keep it
+  erase    read a server from standard input and forget its credential
+  list     print the servers that get can answer, with their user names, as JSON
+  version  print the version
+
+Clients such as docker start this program by themselves; config.json names it.
+Exit status: 0 if it was done, 1 if not, with the reason on standard output.
+
+"""

@@ -1,0 +1,149 @@
+"""`call` serves any protocol: here one that reads and writes JSON, as kubelet's and Bazel's helpers do, in a few lines.
+
+What a call does under docker's protocol is in test_protocol.py; that another one gets the same is tested here.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from credhelpers import call as calls
+from credhelpers.credential import Credential
+from credhelpers.errors import HelperError, NotFound, Refused, Unavailable
+from tests.harness import Result, patience
+from tests.running import Running, boom, hurry, nothing
+from tests.test_protocol import shout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # as in test_protocol
+
+NAME = "credhelpers-toy"
+
+
+class Toy:
+    """The other protocol: `{"image": …}` in, `{"auth": [user, secret], "seconds": …}` out."""
+
+    def __init__(
+        self,
+        work: Callable[[], object] = nothing,
+        *,
+        hand: Credential | None = None,
+        refresh: Callable[[], None] = nothing,
+    ) -> None:
+        self.work = work
+        self.hand = hand
+        self.refresh = refresh
+
+    def answer(self, call: calls.Call) -> bytes:
+        """See `call.serve`."""
+        content = call.read(f"{call.name} <REQUEST", f"{call.name} <REQUEST")
+        try:
+            image = json.loads(content)["image"]
+        except (ValueError, KeyError, TypeError):
+            raise Refused("the input is no request") from None
+        now = time.time()
+        if self.hand and now < self.hand.hard:
+            call.renewal = self.refresh if now >= self.hand.soft else None
+            return self._told(self.hand)
+        if self.hand:
+            call.last_resort = self._told(self.hand)
+        call.slow_down()
+        self.work()
+        if not image.startswith("registry.example/"):
+            raise NotFound
+        return self._told(Credential("user", "secret"))
+
+    @staticmethod
+    def _told(credential: Credential) -> bytes:
+        return json.dumps({"auth": credential.expose(), "seconds": 60}).encode() + b"\n"
+
+
+def run(
+    toy: Toy, stdin: bytes | int = b'{"image": "registry.example/app"}', before: Callable[[], object] = nothing
+) -> Running:
+    return Running(lambda: calls.serve(NAME, toy.answer, is_prepared=True), (), stdin, before)
+
+
+def told(secret: str) -> Result:
+    return Result(0, b'{"auth": ["user", "%b"], "seconds": 60}\n' % secret.encode(), b"")
+
+
+def at_hand(soft: float, hard: float) -> Credential:
+    return Credential("user", "at hand", soft=time.time() + soft, hard=time.time() + hard)
+
+
+@pytest.mark.parametrize(
+    ("stdin", "result"),
+    [
+        pytest.param(b'{"image": "registry.example/app"}', told("secret"), id="found"),
+        pytest.param(b'{"image": "ghcr.io/app"}', Result(1, f"{NotFound()}\n".encode(), b""), id="not found"),
+        pytest.param(b"{", Result(1, b"the input is no request\n", b""), id="refused"),
+        pytest.param(
+            b"A" * ((1 << 20) + 1), Result(1, b"the input is longer than 1048576 bytes\n", b""), id="too long"
+        ),
+    ],
+)
+def test_streams(stdin: bytes, result: Result) -> None:
+    """One answer in its own form, or one line."""
+    assert run(Toy(), stdin).result() == result
+
+
+def test_silence() -> None:
+    """What a library prints is in neither stream."""
+    assert run(Toy(shout)).result() == told("secret")
+
+
+def test_the_deadline() -> None:
+    """A library that hangs ends with a line."""
+    call = run(Toy(lambda: time.sleep(60)), before=hurry)
+    done = call.result()
+    assert (done.code, done.out) == (1, b"no answer within the time limit\n")
+    assert call.took < patience(2)
+
+
+def test_an_input_that_never_ends() -> None:
+    """Is told in the protocol's own words."""
+    import os
+
+    reading, writing = os.pipe()
+    done = run(Toy(), reading, hurry).result()
+    for end in (reading, writing):
+        os.close(end)
+    hint = f"hint: close it, as in `{NAME} <REQUEST`\n".encode()
+    assert done == Result(1, b"standard input did not end within the time limit\n", hint)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        pytest.param(lambda: boom(Unavailable("away", "wait")), id="unavailable"),
+        pytest.param(lambda: boom(ValueError()), id="a defect"),
+        pytest.param(lambda: time.sleep(5), id="too slow"),
+    ],
+)
+def test_the_last_resort(work: Callable[[], object]) -> None:
+    """A token that is still good answers where no new one comes."""
+    assert run(Toy(work, hand=at_hand(-2, -1)), before=hurry).result() == told("at hand")
+
+
+def test_a_failure_is_a_line_and_a_hint() -> None:
+    """And a defect is told without its text."""
+    assert run(Toy(lambda: boom(Unavailable("away", "wait")))).result() == Result(1, b"away\n", b"hint: away; wait\n")
+    assert run(Toy(lambda: boom(ValueError("canary")))).result().out.startswith(b"internal error: ValueError in ")
+
+
+def test_a_renewal_behind_the_answer(tmp_path: Path) -> None:
+    """In a process of its own, after the client has its answer."""
+    toy = Toy(lambda: boom(HelperError("never asked")), hand=at_hand(-1, 60), refresh=(tmp_path / "renewed").touch)
+    assert run(toy).result() == told("at hand")
+    end = time.monotonic() + 10
+    while not (tmp_path / "renewed").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
