@@ -41,26 +41,28 @@ _LINE_BYTES = 200
 _POLL = 0.01  # seconds; some callers set a descriptor not to wait
 
 
-def serve(name: str, answer: "Callable[[Call], bytes]", *, is_prepared: bool) -> "NoReturn":
-    """Answer the call that this process was started for, as the executable `name`, and exit.
+behind: "Callable[[tuple[str, ...]], None] | None" = None
+"""What the launcher does once the answer is out: it is given the modules of ours that the call began with."""
+
+
+def serve(answer: "Callable[[Call], bytes]") -> "NoReturn":
+    """Answer the call that this process was started for, as the executable that `sys.argv` names, and exit.
 
     `answer` gives the bytes for standard output or raises a HelperError, which becomes the line that says why not.
-    `is_prepared` is false where `launch` has a file to write for the next call.
     """
     started = monotonic()
+    _end_by_interrupts()
     _signal.signal(_signal.SIGALRM, _interrupt)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))  # the mask is the caller's
     _open_standard_streams()
-    call = Call(name, sys.argv[1:], started + DEADLINE)
-    if is_prepared:
+    call = Call(sys.argv[0].rpartition("/")[2], sys.argv[1:], started + DEADLINE)
+    if not behind:
         posix._exit(call.run(answer))  # noqa: SLF001 - tearing the interpreter down would cost a seventh of a hit
     modules = tuple(module for module in sys.modules if module.partition(".")[0] == "credhelpers")
     code = call.run(answer)
     try:
         if not call.is_short:  # where an interpreter without memory may die of it
-            from credhelpers.launch import prepare
-
-            prepare(name, modules)
+            behind(modules)
     finally:  # whatever happens: the answer is out, and the next slow call tries again
         posix._exit(code)  # noqa: SLF001 - as above
 
@@ -192,6 +194,12 @@ class Call:
 
         for note in notes.taken():
             _write(self._error, _line(f"debug: {note}", _LINE_BYTES))
+
+
+def _end_by_interrupts() -> None:
+    """Have Ctrl-C end the call at once, unless the caller wants it to be ignored."""
+    if _signal.getsignal(_signal.SIGINT) != _signal.SIG_IGN:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 
 def _interrupt(_signal_number: int, _frame: object) -> None:

@@ -1,14 +1,15 @@
 """Starting a helper from one file.
 
 To find, check and open a dozen modules one by one costs a quarter of a bare interpreter. So the first slow call of an
-executable writes the bytecode of the modules that its composition imported into one file beside their own bytecode,
+executable writes the bytecode of the modules that its composition imported, and its own, into one file beside theirs,
 and later calls start from that. As with any bytecode, it counts only while every source has the time and the size
 that it had; otherwise the ordinary import system does its work, and the next slow call writes a new file.
 
-The entry point reads the file and runs `_START` with `modules` and its own `packages`, the directory that the package
-is in; paths in the file are below that one, so that a copied installation never starts from the original. Whatever
-fails there, it forgets the modules of before and imports them. Eight bytes in front of the bytecode are its hash, the
-one of the system's own `.pyc` files, since Python dies of bytecode that is damaged instead of refusing it.
+The launcher reads the file and runs `_START` with its `modules` and `composition`, the `path` of the executable and
+`packages`, the directory that the package is in; paths in the file are below that one, so that a copied installation
+never starts from the original. Whatever fails there, it forgets the modules of before and imports them. Eight bytes in
+front of the bytecode are its hash, the one of the system's own `.pyc` files, since Python dies of bytecode that is
+damaged instead of refusing it.
 """
 
 import marshal
@@ -21,50 +22,50 @@ if TYPE_CHECKING:
     from types import CodeType
 
 _CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+_COMPOSITION = b"\n# --- what it is made of ---\n"  # the last line of the launcher
 
-# Run by the entry point before anything is imported. It makes what `importlib` would have made of each module.
+# Run by the launcher before anything is imported. It makes what `importlib` would have made of each module.
 _START = """
 import posix
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import SourceFileLoader
-for _, path, mtime, size, _ in modules:
-    status = posix.stat(f"{packages}/{path}")
+stamps = [(f"{packages}/{at}", mtime, size) for _, at, mtime, size, _ in modules]
+for at, mtime, size in (*stamps, (path, *composition[:2])):
+    status = posix.stat(at)
     if status.st_mtime_ns != mtime or status.st_size != size:
         raise ImportError("a source has changed")
-for name_, path, _, _, code in modules:
+for name_, at, _, _, code in modules:
     if name_ in sys.modules:
         continue
-    path = f"{packages}/{path}"
-    is_package = path.endswith("/__init__.py")
-    spec = ModuleSpec(name_, SourceFileLoader(name_, path), origin=path, is_package=is_package)
+    at = f"{packages}/{at}"
+    is_package = at.endswith("/__init__.py")
+    spec = ModuleSpec(name_, SourceFileLoader(name_, at), origin=at, is_package=is_package)
     spec.has_location = True
     module = sys.modules[name_] = type(sys)(name_)
     module.__spec__, module.__loader__, module.__package__ = spec, spec.loader, spec.parent
-    module.__file__ = path
+    module.__file__ = at
     if is_package:
-        spec.submodule_search_locations = module.__path__ = [path.removesuffix("/__init__.py")]
+        spec.submodule_search_locations = module.__path__ = [at.removesuffix("/__init__.py")]
     parent, _, child = name_.rpartition(".")
     if parent:
         setattr(sys.modules[parent], child, module)
     exec(code, module.__dict__)
-import _signal
-if _signal.getsignal(_signal.SIGINT) != _signal.SIG_IGN:
-    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # from here on Ctrl-C ends the call at once
+exec(composition[2])
 """
 
 
-def prepare(name: str, modules: tuple[str, ...]) -> None:
-    """Write the file from which the executable `name` starts, holding `modules`.
+def prepare(program: str, modules: tuple[str, ...]) -> None:
+    """Write the file from which the executable at the path `program` starts, holding `modules` and its composition.
 
     Does nothing where the package cannot be written: such an installation starts a little slower.
     """
     folder = f"{sys.modules['credhelpers'].__path__[0]}/__pycache__"
-    target = f"{folder}/{name}.{sys.hexversion:x}"
+    target = f"{folder}/{program.rpartition('/')[2]}.{sys.hexversion:x}"
     temporary = f"{target}.{posix.getpid()}"
     if not posix.access(folder, posix.W_OK):
         return
     try:
-        content = marshal.dumps((compile(_START, "<start>", "exec"), _compiled(modules)))
+        content = marshal.dumps((compile(_START, "<start>", "exec"), _compiled(modules), _composition(program)))
         check = source_hash(0, content)
         descriptor = posix.open(temporary, _CREATE, 0o644)
     except OSError:
@@ -77,6 +78,16 @@ def prepare(name: str, modules: tuple[str, ...]) -> None:
         posix.replace(temporary, target)
     except OSError:  # a full disk, say; the next slow call tries again
         posix.unlink(temporary)
+
+
+def _composition(program: str) -> tuple[int, int, "CodeType"]:
+    """Time and size of an executable, and the code of what it is made of."""
+    status = posix.stat(program)
+    with open(program, "rb") as file:
+        launcher, _, composition = file.read().partition(_COMPOSITION)
+    lines = b"\n" * (launcher.count(b"\n") + 2)  # for the numbers in a traceback
+    code = compile(lines + composition, program, "exec", dont_inherit=True, optimize=2)
+    return status.st_mtime_ns, status.st_size, code
 
 
 def _compiled(modules: tuple[str, ...]) -> list[tuple[str, str, int, int, "CodeType"]]:

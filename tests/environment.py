@@ -51,16 +51,17 @@ def _install(folder: Path) -> None:
     """The package as it is in the checkout."""
     stamp = folder / "installed-from"
     (packages,) = folder.glob("lib/python3*/site-packages")
-    metadata = _digest(ROOT, [ROOT / "pyproject.toml", ROOT / "README.md", ROOT / "LICENSE"])
+    metadata = _digest(ROOT, [ROOT / name for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE")])
 
     def is_the_same() -> bool:
-        scripts = [folder / "bin" / path.name for path in (ROOT / "entrypoints").iterdir()]
+        launcher = _text(ROOT / "credhelpers/launcher")
         return (
             _text(stamp) == metadata
             and _digest(packages, _sources(packages / "credhelpers")) == _digest(ROOT, _sources(ROOT / "credhelpers"))
-            and all(path.exists() for path in scripts)
-            and _digest(folder / "bin", scripts)
-            == _digest(ROOT / "entrypoints", list((ROOT / "entrypoints").iterdir()))
+            and all(
+                _text(folder / "bin" / path.name) == launcher + path.read_text()
+                for path in (ROOT / "entrypoints").iterdir()
+            )
         )
 
     if is_the_same():

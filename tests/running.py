@@ -21,7 +21,7 @@ def nothing() -> None:
 
 
 class Running:
-    """A call in a process of its own, with both of its outputs in pipes."""
+    """A call in a process of its own, with both of its outputs in pipes; `arguments` begin with a name."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Running:
                 for descriptor, number in ((source, 0), (out, 1), (err, 2)):
                     os.dup2(descriptor, number)
                 os.closerange(3, 256)
-                sys.argv[1:] = arguments
+                sys.argv[:] = arguments
                 # pytest's own are not those of an executable
                 sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
                 posix._exit = os._exit  # coverage can see to the latter

@@ -68,7 +68,7 @@ class Toy:
 def run(
     toy: Toy, stdin: bytes | int = b'{"image": "registry.example/app"}', before: Callable[[], object] = nothing
 ) -> Running:
-    return Running(lambda: calls.serve(NAME, toy.answer, is_prepared=True), (), stdin, before)
+    return Running(lambda: calls.serve(toy.answer), (NAME,), stdin, before)
 
 
 def told(secret: str) -> Result:

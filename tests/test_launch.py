@@ -91,6 +91,16 @@ def form(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return BIN
 
 
+def test_a_source_distribution_has_all_that_makes_the_executables(tmp_path: Path) -> None:
+    """It makes the same ones as the checkout."""
+    forms.run("sh", "-c", 'cd "$0" && exec "$@"', ROOT, BIN / "hatchling", "build", "-t", "sdist", "-d", tmp_path)
+    (source,) = tmp_path.glob("*.tar.gz")
+    bin_ = forms.by_environment(tmp_path / "environment", source=source)
+    for name in EXECUTABLES:
+        assert is_version(start(bin_ / name, "version"), name)
+        assert (bin_ / name).read_bytes() == (BIN / name).read_bytes()
+
+
 def test_an_editable_installation_writes_no_launch_file(tmp_path: Path) -> None:
     """It would lie in the checkout, where no executable looks for it, and be written anew at every call."""
     source = forms.checkout(tmp_path / "source")
@@ -141,17 +151,19 @@ def installation(template: Path, tmp_path: Path) -> Installation:
 # --- the first lines --------------------------------------------------------------------------------------------------
 
 
-def test_executables_start_alike() -> None:
-    """Every executable has the same lines but for what it is made of."""
-    end = "\n    exec(SLOW_START)\n\nfrom credhelpers."
-    heads = {}
+def test_executables_start_alike(form: Path) -> None:
+    """In every form an executable has the same lines but for what it is made of."""
+    end = "\n# --- what it is made of ---\n"
+    heads = set()
     for name in EXECUTABLES:
-        text = (ROOT / "entrypoints" / name).read_text()
-        assert end in text, name
-        heads[name] = text.partition(end)[0]
-        assert (ROOT / "entrypoints" / name).stat().st_mode & 0o777 == 0o755, name
+        head, marker, composition = (form / name).read_text().partition(end)
+        assert marker
+        assert composition == (ROOT / "entrypoints" / name).read_text()
+        assert head.startswith("#!/bin/sh\n"), "an installer has put another line there"
+        assert (form / name).stat().st_mode & 0o777 == 0o755, name
+        heads.add(head)
 
-    assert len(set(heads.values())) == 1
+    assert len(heads) == 1
 
 
 @pytest.mark.parametrize("shell", [[], ["dash"], ["busybox", "sh"]], ids=["kernel", "dash", "busybox"])
@@ -969,9 +981,17 @@ def hit(folder: Path) -> dict[str, str]:
     return env
 
 
+def telling(python: Path) -> None:
+    """Have the Python of an installation account for what it imports."""
+    target = python.with_name("a python3")
+    python.rename(target)
+    python.write_text(f'#!/bin/sh\nexec "{target}" -X importtime "$@"\n')
+    python.chmod(0o755)
+
+
 def imported(*command: str | Path, stdin: bytes = b"", env: dict[str, str] | None = None) -> set[str]:
     """The modules that a Python imports, by its own account."""
-    done = start(command[0], "-I", "-S", "-X", "importtime", *command[1:], stdin=stdin, env=env)
+    done = start(*command, stdin=stdin, env=env)
     assert done.code == 0, done
     names = re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", done.err.decode(), re.MULTILINE)
     assert names
@@ -982,11 +1002,12 @@ def test_a_hit_imports_nothing_slow(installation: Installation, tmp_path: Path) 
     """A `get` from the cache imports our few modules and built-ins, on the first call and on later ones."""
     env = hit(tmp_path)
     python = installation.bin / "python3"
-    bare = imported(python, "-c", "pass")
+    bare = imported(python, "-I", "-S", "-X", "importtime", "-c", "pass")
     assert not bare & SLOW
 
+    telling(python)
     for _ in range(2):
-        found = imported(python, installation.bin / ECR, "get", stdin=HOST.encode(), env=env) - bare
+        found = imported(installation.bin / ECR, "get", stdin=HOST.encode(), env=env) - bare
         ours = {name for name in found if name.partition(".")[0] == "credhelpers"}
         assert found - ours <= BUILT_INS, found
         assert not {name for name in ours if name.startswith("credhelpers.stores")}
@@ -996,7 +1017,7 @@ def test_a_hit_imports_nothing_slow(installation: Installation, tmp_path: Path) 
 
 def test_the_list_of_imports_would_tell(installation: Installation, tmp_path: Path) -> None:
     """The list is no empty promise: a call that reads JSON shows it."""
-    python = installation.bin / "python3"
+    telling(installation.bin / "python3")
     stored = document(HOST, "AWS", "made-up")
 
-    assert "json" in imported(python, installation.bin / ECR, "store", stdin=stored, env=hit(tmp_path))
+    assert "json" in imported(installation.bin / ECR, "store", stdin=stored, env=hit(tmp_path))

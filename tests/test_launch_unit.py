@@ -22,6 +22,7 @@ from credhelpers import launch
 from tests.harness import lacking, need
 
 _NAME = "docker-credential-x"
+_EXECUTABLE = "launcher\n\n# --- what it is made of ---\ncomposed.append(__import__('sys')._getframe().f_lineno)\n"
 _FILE = f"{_NAME}.{sys.hexversion:x}"
 _IMPORTS = """
 import sys
@@ -32,15 +33,18 @@ _PREPARE = f"""{_IMPORTS}
 import credhelpers.protocols.docker, credhelpers.minted, credhelpers.sources.ecr
 from credhelpers.launch import prepare
 ours = (name for name in sys.modules if name.partition(".")[0] == "credhelpers")
-prepare({_NAME!r}, tuple(name for name in ours if "launch" not in name))
+prepare(f"{{packages}}/../bin/{_NAME}", tuple(name for name in ours if "launch" not in name))
 """
 _START = f"""{_IMPORTS}
 from marshal import loads
 with open(f"{{packages}}/credhelpers/__pycache__/{_FILE}", "rb") as file:
-    start, modules = loads(file.read()[8:])
+    start, modules, composition = loads(file.read()[8:])
+path = f"{{packages}}/../bin/{_NAME}"
+composed = []
 try:
     exec(start)
 except ImportError:  # a changed source
+    assert composed == []
     assert not [name for name in sys.modules if name.startswith("credhelpers")]
 """
 _SHOW = """
@@ -69,6 +73,8 @@ def packages(tmp_path: Path) -> Path:
         ignore=shutil.ignore_patterns("__pycache__", "docker-*"),
     )
     (place / "credhelpers" / "__pycache__").mkdir()
+    (place.parent / "bin").mkdir()
+    (place.parent / "bin" / _NAME).write_text(_EXECUTABLE)
     return place
 
 
@@ -111,8 +117,8 @@ def test_a_copy_of_an_installation_starts_from_itself(packages: Path, tmp_path: 
     """A moved or copied tree never runs what stands in the old place."""
     _python(_PREPARE, packages)
     copy = tmp_path / "copy"
-    shutil.copytree(packages, copy)
-    from_file, shown = _modules(copy, prepared=True)
+    shutil.copytree(packages.parent, copy)
+    from_file, shown = _modules(copy / packages.name, prepared=True)
     assert from_file
     assert all(str(row[1]).startswith(f"{copy}/") for row in shown.values())
 
@@ -123,7 +129,7 @@ def _edit(path: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-@pytest.mark.parametrize("module", ["hosts.py", "__init__.py", "sources/ecr.py"])
+@pytest.mark.parametrize("module", ["hosts.py", "__init__.py", "sources/ecr.py", f"../../bin/{_NAME}"])
 @pytest.mark.parametrize(
     "change",
     [pytest.param(_edit, id="another size"), pytest.param(lambda path: os.utime(path, ns=(1, 1)), id="another time")],
@@ -251,6 +257,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "__init__.py").write_text('"""Its docstring."""\n')
     (folder / "one.py").write_text('"""Its docstring."""\nfrom credhelpers import two\nvalue = two.value + 1\n')
     (folder / "two.py").write_text("value = 1\n")
+    (folder / _NAME).write_text(_EXECUTABLE)
     for name, file in (("credhelpers", "__init__.py"), ("credhelpers.one", "one.py"), ("credhelpers.two", "two.py")):
         module = ModuleType(name)
         module.__file__ = str(folder / file)
@@ -262,10 +269,13 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_file_holds_what_is_imported_before_what_imports_it(tiny: Path) -> None:
     """In the order in which they must run, below the directory of the package, without docstrings."""
-    launch.prepare(_NAME, ("credhelpers.one", "credhelpers.two", "credhelpers"))
+    launch.prepare(str(tiny / _NAME), ("credhelpers.one", "credhelpers.two", "credhelpers"))
     content = (tiny / "__pycache__" / _FILE).read_bytes()
     assert source_hash(0, content[8:]) == content[:8]
-    _, modules = marshal.loads(content[8:])
+    _, modules, (mtime, size, code) = marshal.loads(content[8:])
+    status = (tiny / _NAME).stat()
+    assert (mtime, size) == (status.st_mtime_ns, status.st_size)
+    assert code.co_firstlineno == 1
     names = [module[0] for module in modules]
     assert set(names) == {"credhelpers", "credhelpers.one", "credhelpers.two"}
     assert names.index("credhelpers") < names.index("credhelpers.one")
@@ -282,12 +292,12 @@ def test_nothing_is_written_where_something_fails(failing: str, tiny: Path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(posix, failing, fail)
-        launch.prepare(_NAME, ("credhelpers", "credhelpers.one", "credhelpers.two"))
+        launch.prepare(str(tiny / _NAME), ("credhelpers", "credhelpers.one", "credhelpers.two"))
     assert list((tiny / "__pycache__").iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_left_alone(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And one that is not there is not made."""
     (tiny / "__pycache__").rmdir()
-    launch.prepare(_NAME, ("credhelpers",))
+    launch.prepare(str(tiny / _NAME), ("credhelpers",))
     assert not (tiny / "__pycache__").exists()

@@ -1054,7 +1054,7 @@ def test_no_process_of_a_mint_holds_lock_or_cache(
         "import posix\n"
         "from credhelpers.minted import Minted\n"
         "from credhelpers.protocols.docker import serve\n"
-        "serve('docker-credential-fake', Minted(Source(posix.environ)), is_prepared=True)\n"
+        "serve(Minted(Source(posix.environ)))\n"
     )
     parent = subprocess.Popen(
         [sys.executable, "-I", str(script), "get"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env

@@ -29,7 +29,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credhelpers import call as calls
-from credhelpers import guard, hosts, launch, notes
+from credhelpers import guard, hosts, notes
 from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import (
     DeadlinePassed,
@@ -123,10 +123,8 @@ class Running(running.Running):
         arguments: tuple[str, ...],
         stdin: bytes | int = b"",
         before: Callable[[], object] = nothing,
-        *,
-        is_prepared: bool = True,
     ) -> None:
-        super().__init__(lambda: docker.serve(NAME, helper, is_prepared=is_prepared), arguments, stdin, before)
+        super().__init__(lambda: docker.serve(helper), (NAME, *arguments), stdin, before)
 
 
 def run(
@@ -134,10 +132,9 @@ def run(
     *arguments: str,
     stdin: bytes | int = b"",
     before: Callable[[], object] = nothing,
-    is_prepared: bool = True,
 ) -> Result:
     """One call by a client that reads at once."""
-    return Running(helper, arguments, stdin, before, is_prepared=is_prepared).result()
+    return Running(helper, arguments, stdin, before).result()
 
 
 @pytest.fixture
@@ -566,12 +563,12 @@ def test_the_launcher_is_prepared_after_the_answer(tmp_path: Path) -> None:
     """The first call of an installation writes what later ones start from; its client has the answer already."""
     log = tmp_path / "log"
 
-    def prepare(name: str, modules: tuple[str, ...]) -> None:
-        log.write_text(f"{name} {'credhelpers.call' in modules} {'pytest' in modules}")
+    def prepare(modules: tuple[str, ...]) -> None:
+        log.write_text(f"{'credhelpers.call' in modules} {'pytest' in modules}")
 
-    call = Running(Slow(), ("get",), b"ghcr.io", lambda: setattr(launch, "prepare", prepare), is_prepared=False)
+    call = Running(Slow(), ("get",), b"ghcr.io", lambda: setattr(calls, "behind", prepare))
     assert call.result().credential
-    assert log.read_text() == f"{NAME} True False"
+    assert log.read_text() == "True False"
 
 
 def test_without_memory_nothing_is_prepared(tmp_path: Path) -> None:
@@ -581,8 +578,7 @@ def test_without_memory_nothing_is_prepared(tmp_path: Path) -> None:
     def fail() -> None:
         raise MemoryError
 
-    before = lambda: setattr(launch, "prepare", lambda *_: log.touch())  # noqa: E731 - as above
-    call = Running(Slow(work=fail), ("get",), b"ghcr.io", before, is_prepared=False)
+    call = Running(Slow(work=fail), ("get",), b"ghcr.io", lambda: setattr(calls, "behind", lambda _: log.touch()))
     assert call.result().out == b"this system gives no more memory\n"
     assert not log.exists()
 
@@ -731,16 +727,18 @@ def test_a_failure_of_the_silence_leaves_the_clock_awake() -> None:
 def test_nothing_that_fails_behind_the_answer_spoils_it() -> None:
     """No process for a renewal, no memory for the launch file: the answer is out, and the status is a success."""
 
+    def refuse(*_: object) -> None:
+        raise MemoryError
+
     def before() -> None:
-        def refuse(*_: object) -> None:
-            raise MemoryError
+        guard.__dict__["detach"] = refuse
 
-        guard.__dict__["detach"] = launch.__dict__["prepare"] = refuse
+    def before_both() -> None:
+        before()
+        calls.behind = refuse
 
-    for is_prepared in (True, False):
-        helper = Quick(soft=-1)
-        done = Running(helper, ("get",), b"ghcr.io", before, is_prepared=is_prepared).result()
-        assert done.credential["Secret"] == "at hand"
+    for prepared in (before, before_both):
+        assert run(Quick(soft=-1), "get", stdin=b"ghcr.io", before=prepared).credential["Secret"] == "at hand"
 
 
 def test_an_exception_that_was_never_raised_has_no_place() -> None:
@@ -748,10 +746,28 @@ def test_an_exception_that_was_never_raised_has_no_place() -> None:
     assert calls._internal(ValueError(CANARY)).message == "internal error: ValueError"
 
 
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.default_int_handler], ids=["ignored", "Python's"])
+def test_an_interrupt_ends_the_call_at_once_unless_it_is_ignored(handler: signal.Handlers) -> None:
+    """As the caller wants it: a shell has what runs in its background ignore the key."""
+    reading, writing = os.pipe()
+    call = Running(Slow(), ("get",), reading, lambda: signal.signal(signal.SIGINT, handler))
+    os.close(reading)
+    os.write(writing, b"ghcr.io")
+    until(lambda: fcntl.ioctl(writing, termios.FIONREAD, bytes(4)) == bytes(4))  # it has read, and waits for more
+    os.kill(call.pid, signal.SIGINT)
+    os.close(writing)
+    assert call.result().code == (0 if handler == signal.SIG_IGN else -signal.SIGINT)
+
+
+def raise_on_interrupts() -> None:
+    """As a library may have it that sets Python's own handler again."""
+    calls.__dict__["_end_by_interrupts"] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_an_interrupt_is_no_defect() -> None:
     """The key that stops docker stops the helper too."""
     reading, writing = os.pipe()
-    call = Running(Fake(), ("get",), reading, lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    call = Running(Fake(), ("get",), reading, raise_on_interrupts)
     os.close(reading)
     os.write(writing, b"ghcr.io")
     until(lambda: fcntl.ioctl(writing, termios.FIONREAD, bytes(4)) == bytes(4))  # it has read, and waits for more
@@ -926,7 +942,7 @@ def test_an_interrupt_in_the_middle_of_an_answer_adds_no_line() -> None:
 
     def before() -> None:
         fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 4096)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise_on_interrupts()
 
     call = Running(Quick(secret="s" * 9000), ("get",), b"ghcr.io", before)
     until(lambda: fcntl.ioctl(call.out, termios.FIONREAD, bytes(4)) == (4096).to_bytes(4, sys.byteorder))

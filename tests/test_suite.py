@@ -32,7 +32,7 @@ class Checkout:
         self.made: list[str] = []
         for name in ("credhelpers", "entrypoints"):
             shutil.copytree(ROOT / name, self.root / name)
-        for name in ("pyproject.toml", "README.md", "LICENSE"):
+        for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, self.root)
         monkeypatch.setattr(environments, "ROOT", self.root)
         monkeypatch.setattr(environments, "_pip", self.pip)
@@ -41,11 +41,10 @@ class Checkout:
         self.made.append(" ".join(arguments))
         if "--force-reinstall" in arguments:
             (packages,) = folder.glob("lib/python3*/site-packages")
-            for source, target in (
-                (self.root / "credhelpers", packages / "credhelpers"),
-                (self.root / "entrypoints", folder / "bin"),
-            ):
-                shutil.copytree(source, target, dirs_exist_ok=True)
+            shutil.copytree(self.root / "credhelpers", packages / "credhelpers", dirs_exist_ok=True)
+            launcher = (self.root / "credhelpers/launcher").read_text()
+            for source in (self.root / "entrypoints").iterdir():
+                (folder / "bin" / source.name).write_text(launcher + source.read_text())
 
     def change(self, old: str, new: str) -> None:
         """Put another word into `pyproject.toml`."""
@@ -88,6 +87,8 @@ def test_an_environment_is_made_once(checkout: Checkout) -> None:
         pytest.param(
             lambda checkout: (checkout.root / "entrypoints/docker-credential-acr").write_text("new"), 1, id="executable"
         ),
+        pytest.param(lambda checkout: (checkout.root / "credhelpers/launcher").write_text("new"), 1, id="the launcher"),
+        pytest.param(lambda checkout: (checkout.root / "hatch_build.py").write_text("new"), 1, id="the build"),
         pytest.param(
             lambda checkout: (checkout.folder / "bin/docker-credential-acr").unlink(), 1, id="an executable is gone"
         ),

@@ -53,9 +53,9 @@ if TYPE_CHECKING:
 _WORD = 20  # letters
 
 
-def serve(name: str, helper: "Helper", *, is_prepared: bool) -> "NoReturn":
+def serve(helper: "Helper") -> "NoReturn":
     """Answer docker's call that this process was started for with `helper`, and exit; see `call.serve`."""
-    calls.serve(name, lambda call: answer(call, helper), is_prepared=is_prepared)
+    calls.serve(lambda call: answer(call, helper))
 
 
 def answer(call: "Call", helper: "Helper") -> bytes:

@@ -88,4 +88,4 @@ if __name__ == "__main__":
     from credhelpers.writable import Writable
 
     sys.argv[0] = "docker-credential-fake"
-    serve("docker-credential-fake", Writable(FakeKeeper(posix.environ)), is_prepared=True)
+    serve(Writable(FakeKeeper(posix.environ)))

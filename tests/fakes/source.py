@@ -92,4 +92,4 @@ if __name__ == "__main__":
     from credhelpers.protocols.docker import serve
 
     sys.argv[0] = "docker-credential-fake"
-    serve("docker-credential-fake", Minted(FakeSource(posix.environ)), is_prepared=True)
+    serve(Minted(FakeSource(posix.environ)))
