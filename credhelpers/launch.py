@@ -5,11 +5,11 @@ executable writes the bytecode of the modules that its composition imported, and
 and later calls start from that. As with any bytecode, it counts only while every source has the time and the size
 that it had; otherwise the ordinary import system does its work, and the next slow call writes a new file.
 
-The launcher reads the file and runs `_START` with its `modules` and `composition`, the `path` of the executable and
-`packages`, the directory that the package is in; paths in the file are below that one, so that a copied installation
-never starts from the original. Whatever fails there, it forgets the modules of before and imports them. Eight bytes in
-front of the bytecode are its hash, the one of the system's own `.pyc` files, since Python dies of bytecode that is
-damaged instead of refusing it.
+The launcher reads the file and runs `_START` with its other parts, which `prepare` tells, the `path` of the
+executable, the `link` that seemed to lead there, if any, and `packages`, the directory that the package is in. Paths
+in the file are below that one, so that a copied installation never starts from the original. Whatever fails there, it
+forgets the modules of before and imports them. Eight bytes in front of the bytecode are its hash, the one of the
+system's own `.pyc` files, since Python dies of bytecode that is damaged instead of refusing it.
 """
 
 import marshal
@@ -27,6 +27,8 @@ _COMPOSITION = b"\n# --- what it is made of ---\n"  # the last line of the launc
 # Run by the launcher before anything is imported. It makes what `importlib` would have made of each module.
 _START = """
 import posix
+if link:
+    exec(follow)
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import SourceFileLoader
 stamps = [(f"{packages}/{at}", mtime, size) for _, at, mtime, size, _ in modules]
@@ -54,9 +56,10 @@ exec(composition[2])
 """
 
 
-def prepare(program: str, modules: tuple[str, ...]) -> None:
-    """Write the file from which the executable at the path `program` starts, holding `modules` and its composition.
+def prepare(program: str, modules: tuple[str, ...], follow: "CodeType") -> None:
+    """Write the file from which the executable at the path `program` starts.
 
+    It holds `modules`, what the executable is made of, and `follow`, which is run first where a link was followed.
     Does nothing where the package cannot be written: such an installation starts a little slower.
     """
     folder = f"{sys.modules['credhelpers'].__path__[0]}/__pycache__"
@@ -65,7 +68,8 @@ def prepare(program: str, modules: tuple[str, ...]) -> None:
     if not posix.access(folder, posix.W_OK):
         return
     try:
-        content = marshal.dumps((compile(_START, "<start>", "exec"), _compiled(modules), _composition(program)))
+        start = compile(_START, "<start>", "exec")
+        content = marshal.dumps((start, follow, _compiled(modules), _composition(program)))
         check = source_hash(0, content)
         descriptor = posix.open(temporary, _CREATE, 0o644)
     except OSError:

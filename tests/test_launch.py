@@ -341,6 +341,131 @@ def test_without_readlink_it_says_so(installation: Installation, tmp_path: Path,
     assert assert_said(done, "command -v readlink") == "this link needs `readlink` on a PATH of absolute directories"
 
 
+# --- links of uv and pipx: known by where they lie, without a process ---
+
+PLACES = ["uv/tools", "pipx/venvs"]
+
+
+class Home:
+    """Where an installer that keeps its environments below `share` has put ours; `bin` has its links."""
+
+    def __init__(self, folder: Path, template: Path, place: str) -> None:
+        self.bin = folder / "bin"
+        self.bin.mkdir(parents=True)
+        self.share = folder / "share"
+        self.environment = self.share / place / "credhelpers"
+        shutil.copytree(template, self.environment, symlinks=True)
+        self.link = self.bin / ECR
+        self.link.symlink_to(self.environment / "bin" / ECR)
+
+    def elsewhere(self, folder: Path) -> Path:
+        """Another environment, of version 7, with hard links to the executables of this one; the link leads there."""
+        shutil.copytree(self.environment, folder, symlinks=True)
+        (folder / "bin" / ECR).unlink()
+        (folder / "bin" / ECR).hardlink_to(self.environment / "bin" / ECR)
+        source = Installation(folder).package / "__init__.py"
+        source.write_text(source.read_text().replace('__version__ = "0', '__version__ = "7'))
+        self.link.unlink()
+        self.link.symlink_to(folder / "bin" / ECR)
+        return folder
+
+    def trap(self) -> Path:
+        """A Python that leaves a mark in the place of that of the environment; the mark."""
+        mark = self.share.parent / "ran"
+        python = self.environment / "bin/python3"
+        python.unlink()
+        python.write_text(f'#!/bin/sh\necho ran >"{mark}"\n')
+        python.chmod(0o755)
+        return mark
+
+
+@pytest.fixture(params=PLACES)
+def local(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> Home:
+    """The directories of one installer."""
+    return Home(tmp_path / "a home/.local", template, request.param)
+
+
+def started(link: Path, *shell: str, env: dict[str, str] | None = None, cwd: str | Path = "/") -> str:
+    """The number before the first dot of the version that a link starts; every time."""
+    found = set()
+    for _ in range(2):
+        done = start(*shell, link, "version", env=env, cwd=cwd)
+        assert is_version(done, ECR), done
+        found.add(re.sub(rb".* v(\d+)[.].*\n", rb"\1", done.out).decode())
+    assert len(found) == 1
+    return found.pop()
+
+
+def test_their_links_need_no_process(local: Home, shell: list[str], tmp_path: Path) -> None:
+    """By an absolute path, a relative one, and whatever the environment says."""
+    trace = tmp_path / "trace"
+    watched = [need("strace", "strace"), "-f", "-o", str(trace), "-e", "trace=execve,clone,clone3,fork,vfork"]
+    words = ("share", "link", "check", "l", "p", "name", "python", "XDG_DATA_HOME", "UV_TOOL_DIR", "PIPX_HOME")
+    hostile = {"PATH": SYSTEM} | dict.fromkeys(words, "/there/is/none")
+
+    assert started(local.link) == "0"  # the slow call is over
+    for link, folder in ((local.link, "/"), (Path("bin", ECR), local.bin.parent), (Path(ECR), local.bin)):
+        assert started(link, *watched, *shell, env=hostile, cwd=folder) == "0"
+        calls = re.findall(r"^[0-9]+ +([a-z0-9]+)\(", trace.read_text(), re.MULTILINE)
+        assert calls == ["execve", "execve"], "the shell, and the Python that it becomes"
+
+
+def test_links_to_their_links_are_followed(local: Home, shell: list[str], tmp_path: Path) -> None:
+    """Under another name, as an identity may be chosen by, and from other directories."""
+    (local.bin / f"{ECR}@prod").symlink_to(ECR)
+    (tmp_path / ECR).symlink_to(local.link)
+    (tmp_path / "another").symlink_to(local.bin / f"{ECR}@prod")
+    for link in (local.bin / f"{ECR}@prod", tmp_path / ECR, tmp_path / "another"):
+        assert started(link, *shell) == "0"
+
+
+def test_a_link_that_leads_elsewhere_starts_what_is_there(local: Home, shell: list[str], tmp_path: Path) -> None:
+    """uv makes hard links of one wheel in all environments: the same file, and not the one that is meant."""
+    other = local.elsewhere(tmp_path / "other")
+    assert started(local.link, *shell) == "7"
+    (local.bin / "sub").mkdir()
+    (local.bin / "sub/relative").symlink_to("../../../../other/bin/" + ECR)
+    local.link.unlink()
+    local.link.symlink_to("sub/relative")
+    assert started(local.link, *shell) == "7"
+    (other / "bin/python3").unlink()
+    done = start(*shell, local.link, "get")
+    assert assert_said(done, "pipx reinstall").startswith(f"no python3 beside {ECR}")
+
+
+def test_a_python_of_somebody_else_is_not_started(local: Home, shell: list[str], tmp_path: Path) -> None:
+    """Whoever may write beside the directory of a link, and makes a hard link where an installer would."""
+    if os.geteuid() != 0:
+        lacking("only root can give a directory away; run as root, in a container for example")
+    local.elsewhere(tmp_path / "other")
+    mark = local.trap()
+    os.chown(local.share, 54321, 54321)
+    assert started(local.link, *shell) == "7"
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("kind", ["a link there", "a linked directory", "another file", "a directory"])
+def test_what_only_has_the_place_is_not_started(local: Home, shell: list[str], tmp_path: Path, kind: str) -> None:
+    """A link to what is meant, which leads to another Python; another file; a directory."""
+    other = local.elsewhere(tmp_path / "other")
+    mark = local.trap()
+    here = local.environment / "bin" / ECR
+    if kind == "a linked directory":
+        local.share.rename(tmp_path / "share")
+        local.share.symlink_to(tmp_path / "share")
+    else:
+        here.unlink()
+    if kind == "a link there":
+        here.symlink_to(other / "bin" / ECR)
+    elif kind == "another file":
+        here.write_bytes((other / "bin" / ECR).read_bytes())
+        here.chmod(0o755)
+    elif kind == "a directory":
+        here.mkdir()
+    assert started(local.link, *shell) == "7"
+    assert not mark.exists()
+
+
 # --- a start that fails -----------------------------------------------------------------------------------------------
 
 

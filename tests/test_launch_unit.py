@@ -33,16 +33,19 @@ _PREPARE = f"""{_IMPORTS}
 import credhelpers.protocols.docker, credhelpers.minted, credhelpers.sources.ecr
 from credhelpers.launch import prepare
 ours = (name for name in sys.modules if name.partition(".")[0] == "credhelpers")
-prepare(f"{{packages}}/../bin/{_NAME}", tuple(name for name in ours if "launch" not in name))
+ours = tuple(name for name in ours if "launch" not in name)
+prepare(f"{{packages}}/../bin/{_NAME}", ours, compile("followed.append(path)", "follow", "exec"))
 """
 _START = f"""{_IMPORTS}
 from marshal import loads
 with open(f"{{packages}}/credhelpers/__pycache__/{_FILE}", "rb") as file:
-    start, modules, composition = loads(file.read()[8:])
+    start, follow, modules, composition = loads(file.read()[8:])
 path = f"{{packages}}/../bin/{_NAME}"
-composed = []
+composed, followed = [], []
 try:
-    exec(start)
+    for link in ("", "a link"):
+        exec(start)
+    assert (composed, followed) == ([4, 4], [path])
 except ImportError:  # a changed source
     assert composed == []
     assert not [name for name in sys.modules if name.startswith("credhelpers")]
@@ -150,7 +153,9 @@ def test_a_removed_source_is_an_error_that_the_entry_point_expects(packages: Pat
     """Not a start with modules of yesterday."""
     _python(_PREPARE, packages)
     (packages / "credhelpers" / "hosts.py").unlink()
-    script = _START.replace("exec(start)", "exec(start)\nexcept OSError:\n    print(sorted(sys.modules)[:0])")
+    script = _START.replace(
+        "except ImportError:", "except OSError:\n    print(sorted(sys.modules)[:0])\nexcept ImportError:"
+    )
     assert _python(script, packages) == b"[]\n"
 
 
@@ -246,6 +251,8 @@ def test_a_package_of_another_user_is_left_alone(packages: Path, entered: Path) 
     assert not list(_cache(packages).iterdir())
 
 
+FOLLOW = compile("", "follow", "exec")
+
 # --- in this process, where coverage sees it -------------------------------------------------------------------------
 
 
@@ -269,13 +276,14 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_file_holds_what_is_imported_before_what_imports_it(tiny: Path) -> None:
     """In the order in which they must run, below the directory of the package, without docstrings."""
-    launch.prepare(str(tiny / _NAME), ("credhelpers.one", "credhelpers.two", "credhelpers"))
+    launch.prepare(str(tiny / _NAME), ("credhelpers.one", "credhelpers.two", "credhelpers"), FOLLOW)
     content = (tiny / "__pycache__" / _FILE).read_bytes()
     assert source_hash(0, content[8:]) == content[:8]
-    _, modules, (mtime, size, code) = marshal.loads(content[8:])
+    _, follow, modules, (mtime, size, code) = marshal.loads(content[8:])
     status = (tiny / _NAME).stat()
     assert (mtime, size) == (status.st_mtime_ns, status.st_size)
-    assert code.co_firstlineno == 1
+    assert follow == FOLLOW
+    assert code.co_filename == str(tiny / _NAME)
     names = [module[0] for module in modules]
     assert set(names) == {"credhelpers", "credhelpers.one", "credhelpers.two"}
     assert names.index("credhelpers") < names.index("credhelpers.one")
@@ -292,12 +300,12 @@ def test_nothing_is_written_where_something_fails(failing: str, tiny: Path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(posix, failing, fail)
-        launch.prepare(str(tiny / _NAME), ("credhelpers", "credhelpers.one", "credhelpers.two"))
+        launch.prepare(str(tiny / _NAME), ("credhelpers", "credhelpers.one", "credhelpers.two"), FOLLOW)
     assert list((tiny / "__pycache__").iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_left_alone(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And one that is not there is not made."""
     (tiny / "__pycache__").rmdir()
-    launch.prepare(str(tiny / _NAME), ("credhelpers",))
+    launch.prepare(str(tiny / _NAME), ("credhelpers",), FOLLOW)
     assert not (tiny / "__pycache__").exists()
