@@ -164,7 +164,7 @@ def test_a_module_that_is_there_is_not_run_twice(packages: Path) -> None:
     _python(_PREPARE, packages)
     script = _START.replace("try:", "import credhelpers.errors as before\ntry:")
     script += "import credhelpers.hosts\n"
-    script += "print(before is sys.modules['credhelpers.errors'], credhelpers.hosts.NotFound is before.NotFound)\n"
+    script += "print(before is sys.modules['credhelpers.errors'], credhelpers.hosts.NotMine is before.NotMine)\n"
     assert _python(script, packages) == b"True True\n"
 
 
