@@ -21,8 +21,9 @@ if TYPE_CHECKING:
         kind: str
         """One word, `[a-z]+`: names the cache files and the helper's messages."""
 
-        manual: str
-        """What `--help` prints below the synopsis."""
+        @property
+        def manual(self) -> str:
+            """What `--help` prints below the synopsis."""
 
         uncached: bytes
         """The variable by which people switch off the cache of the helper that this one stands in for; b"" for none."""

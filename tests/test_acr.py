@@ -35,7 +35,8 @@ from credhelpers.cache import TokenCache
 from credhelpers.cached_token import CachedToken
 from credhelpers.errors import HelperError, NotFound, Unavailable
 from credhelpers.hosts import Authority
-from credhelpers.sources.acr import _VARIABLES, MANUAL, SETTINGS, Acr
+from credhelpers.sources._acr import MANUAL, SETTINGS
+from credhelpers.sources.acr import _VARIABLES, Acr
 from tests.fakes.azure import (
     ASSERTION,
     AUDIENCE,

@@ -156,7 +156,7 @@ EXAMPLES = [
 
 def settings(name: str) -> Settings:
     """What a source declares that its entries may say."""
-    declared: Settings = importlib.import_module(f"credhelpers.sources.{name}").SETTINGS
+    declared: Settings = importlib.import_module(f"credhelpers.sources._{name}").SETTINGS
     return declared
 
 

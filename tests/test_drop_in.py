@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credhelpers import config
-from credhelpers.sources.gcr import SETTINGS
+from credhelpers.sources._gcr import SETTINGS
 from tests.forms import EXECUTABLES, ROOT
 from tests.harness import BIN, NOT_FOUND, Result, call, document, environment
 

@@ -1426,4 +1426,4 @@ def test_the_manual_names_what_is_read(env: dict[str, str]) -> None:
     assert "usage: docker-credential-ecr" in shown
     for word in ("CONFIGURATION", "HOSTS", "IDENTITY", "ENVIRONMENT", "CACHE", "ERRORS", "CREDHELPERS_CACHE_DIR"):
         assert word in shown
-    assert max(map(len, Ecr.manual.splitlines())) <= 80
+    assert max(map(len, Ecr().manual.splitlines())) <= 80

@@ -18,7 +18,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from credhelpers.hosts import Authority
-from credhelpers.sources.ecr import _VARIABLES, SETTINGS, Ecr
+from credhelpers.sources._ecr import SETTINGS
+from credhelpers.sources.ecr import _VARIABLES, Ecr
 from tests.fakes.aws import HOSTS, KEY_ID, SECRET, FakeAws, Key, signer
 from tests.fakes.tls import Request, Response, Site
 from tests.harness import BIN, NOT_FOUND, Result, document, environment, need, patience

@@ -28,6 +28,7 @@ from credhelpers.errors import HelperError, NotFound, Unavailable
 from credhelpers.exchanges.google import is_service
 from credhelpers.hosts import Authority, endpoint, is_local, read
 from credhelpers.sources import gcr
+from credhelpers.sources._gcr import SETTINGS
 from tests import test_contract_gcr
 from tests.fakes import google as fakes
 from tests.fakes.google import (
@@ -616,7 +617,7 @@ CHANGES: dict[str, tuple[list[str], list[str]]] = {
 
 def test_the_table_of_changes_is_whole() -> None:
     """Every setting of the source is in it."""
-    assert set(CHANGES) - {"another account"} == set(gcr.SETTINGS)
+    assert set(CHANGES) - {"another account"} == set(SETTINGS)
 
 
 @pytest.mark.parametrize("change", CHANGES)

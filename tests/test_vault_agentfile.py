@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from credhelpers.errors import Unavailable
-from credhelpers.sources import vault as source
+from credhelpers.sources._vault import SETTINGS
+from credhelpers.sources.vault import VAULT_LOGIN
 from credhelpers.vault import agentfile
 from tests.forms import ROOT
 from tests.harness import NOT_FOUND, Result, document, environment, patience
@@ -239,7 +240,7 @@ def found(file: Path, text: str, **environ: str) -> dict[str, object] | None:
     """What is understood, in our own settings."""
     write(file, text)
     variables = {name.encode(): value.encode() for name, value in environ.items()}
-    return agentfile.find(variables | {b"DCVL_CONFIG_FILE": bytes(file), b"HOME": b"/home"}, source.SETTINGS, HOST)
+    return agentfile.find(variables | {b"DCVL_CONFIG_FILE": bytes(file), b"HOME": b"/home"}, SETTINGS, HOST)
 
 
 @pytest.mark.parametrize(("name", "lines", "expected"), TRANSLATED)
@@ -511,8 +512,8 @@ def test_a_relative_name(env: dict[str, str]) -> None:
 
 def test_without_the_variable_it_may_be_missing(env: dict[str, str]) -> None:
     """Where it usually is there is none on most machines, and an empty variable names no other."""
-    assert agentfile.FILE == source.VAULT_LOGIN
-    assert not Path(os.fsdecode(source.VAULT_LOGIN)).exists()  # no test may have one
+    assert agentfile.FILE == VAULT_LOGIN
+    assert not Path(os.fsdecode(VAULT_LOGIN)).exists()  # no test may have one
     for more in ({}, {"DCVL_CONFIG_FILE": ""}):
         bare = {name: value for name, value in env.items() if name != "DCVL_CONFIG_FILE"} | more
         assert call("vault", "get", HOST, bare) == Result(1, NOT_FOUND, b"")

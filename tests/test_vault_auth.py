@@ -20,7 +20,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from credhelpers.sources.vault import SETTINGS
+from credhelpers.sources._vault import SETTINGS
 from credhelpers.vault import login as logins
 from tests.fakes import google
 from tests.fakes.azure import CLIENT, ENTRA_TOKEN, FakeAzure

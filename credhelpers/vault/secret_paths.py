@@ -33,7 +33,7 @@ _OF_ENVIRONMENT = b"DOCKER_CREDENTIAL_VAULT_KV_PATH"
 
 
 class SecretPath(NamedTuple):
-    """A path in Vault: the engine there (one of `sources.vault.ENGINES`), its mount, and the path below that.
+    """A path in Vault: the engine there (one of `sources._vault.ENGINES`), its mount, and the path below that.
 
     version:  of KV v2 the one that is meant, whatever is newer; "" for the newest
     is_asked: whether Vault has said that this engine is there

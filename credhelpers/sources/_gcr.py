@@ -1,0 +1,66 @@
+"""Google's registries for who uses it: the settings of an entry and what `--help` prints. No hit loads it."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from credhelpers.config import Settings
+
+_ACCOUNT = r"[A-Za-z0-9][A-Za-z0-9._+%-]{0,127}@[A-Za-z0-9][A-Za-z0-9.-]{0,127}"
+
+SETTINGS: "Settings" = {
+    "credentials_file": (
+        "a path that begins with `/` or `~/`, without quotes and backslashes",
+        r"~?/[^\"'\\\x00-\x1f\x7f]+",
+        "a credential file of Google's (service account key, workload identity federation, user), before all others",
+    ),
+    "credential": (
+        '"gcloud", "metadata" or "application-default"',
+        "gcloud|metadata|application-default",
+        "where the identity comes from: gcloud's own login, the metadata server, or the usual order",
+    ),
+    "account": ("the name of an account", _ACCOUNT, 'with `credential = "gcloud"`: which of gcloud\'s accounts'),
+    "configuration": (
+        "the name of a gcloud configuration",
+        "[a-z][a-z0-9-]{0,63}",
+        'with `credential = "gcloud"`: which of gcloud\'s named configurations',
+    ),
+    "impersonate": (
+        "the e-mail address of a service account",
+        _ACCOUNT,
+        "the service account whose token is asked for, by the identity found otherwise",
+    ),
+    "delegates": (
+        "a list of e-mail addresses of service accounts",
+        (_ACCOUNT,),
+        "with `impersonate`: the chain of service accounts in between",
+    ),
+    "universe": (
+        "a domain",
+        r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+",
+        "the API domain of the Google cloud that a host stands for which is none of Google's own names",
+    ),
+}
+
+MANUAL = """\
+docker-credential-gcr answers with OAuth tokens for Google Artifact Registry and gcr.io:
+LOCATION-docker.pkg.dev, docker.LOCATION.rep.pkg.dev, gcr.io, *.gcr.io. One token serves all of
+them and is kept until it is due. In docker's config.json:
+
+  {"credHelpers": {"europe-docker.pkg.dev": "gcr", "gcr.io": "gcr"}}
+
+The identity is the first of these:
+
+  what ~/.config/credhelpers/config.toml (or CREDHELPERS_CONFIG) says for the registry
+  the file that GOOGLE_APPLICATION_CREDENTIALS names
+  what `gcloud auth application-default login` left in CLOUDSDK_CONFIG or ~/.config/gcloud
+  the metadata server of Google's machines, or of GCE_METADATA_HOST; not with NO_GCE_CHECK=true
+
+With none of them the answer is not-found, and public images are pulled anonymously. A browser
+is never opened.
+
+store and erase never fail: a password is not kept, and erase drops the cached token. list names
+the hosts whose token is cached.
+
+HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE and SSL_CERT_FILE are honoured. CREDHELPERS_CACHE_DIR
+moves the cache, XDG_RUNTIME_DIR and XDG_CACHE_HOME are its usual places; CREDHELPERS_DEBUG=1
+says on standard error what it did. More in docs/gcr.md.
+"""
