@@ -20,7 +20,7 @@ from credhelpers.errors import Unavailable, reason, remedy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _HOSTS = 64
 _TOKENS = 256
@@ -304,24 +304,12 @@ class TokenCache:
 
     def _replace(self, folder: int, name: bytes, body: bytes, began: float | None = None) -> None:
         """Put a file in the place of what is there, in one step, unless there was an erase since `began`."""
-        temporary = b".%s.%d" % (name, posix.getpid())
-        held = _signal.pthread_sigmask(_signal.SIG_BLOCK, _STOPPING)  # whoever is told to stop cleans up first
-        try:
-            private.unlink(folder, temporary)  # left by a killed process that had this number
-            descriptor = private.create(folder, temporary)
-            try:
-                try:
-                    if began is not None and self._was_erased_after(folder, began):
-                        raise FileNotFoundError(2, "erased meanwhile")
-                    private.fill(descriptor, head_of(name, body) + b"\n" + body)
-                finally:
-                    posix.close(descriptor)
-                posix.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-            except OSError:
-                private.unlink(folder, temporary)
-                raise
-        finally:
-            _signal.pthread_sigmask(_signal.SIG_SETMASK, held)
+
+        def check() -> None:
+            if began is not None and self._was_erased_after(folder, began):
+                raise FileNotFoundError(2, "erased meanwhile")
+
+        _replace(folder, name, head_of(name, body) + b"\n" + body, check)
 
     def _names(self, folder: int) -> list[bytes]:
         """The cached tokens of this kind."""
@@ -362,6 +350,41 @@ class TokenCache:
         for _, name_bytes in found[_TOKENS:]:
             if not self._is_newer_format(folder, name_bytes):
                 private.unlink(folder, name_bytes)
+
+
+def keep(path: bytes, name: bytes, content: bytes) -> None:
+    """Keep a private file beside the tokens, in the place of what is there. What goes wrong is noted, not raised."""
+    try:
+        try:
+            opened = private.open_directory(path)
+        except FileNotFoundError:
+            private.make_directory(path)
+            opened = private.open_directory(path)
+        with _Directory(opened) as folder:
+            _replace(folder, name, content, lambda: None)
+    except (OSError, ValueError) as error:
+        _note("not written", error)
+
+
+def _replace(folder: int, name: bytes, content: bytes, check: "Callable[[], None]") -> None:
+    """Put a file in the place of what is there, in one step. Raises OSError, also what `check` raises before."""
+    temporary = b".%s.%d" % (name, posix.getpid())
+    held = _signal.pthread_sigmask(_signal.SIG_BLOCK, _STOPPING)  # whoever is told to stop cleans up first
+    try:
+        private.unlink(folder, temporary)  # left by a killed process that had this number
+        descriptor = private.create(folder, temporary)
+        try:
+            try:
+                check()
+                private.fill(descriptor, content)
+            finally:
+                posix.close(descriptor)
+            posix.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError:
+            private.unlink(folder, temporary)
+            raise
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, held)
 
 
 class _Directory:

@@ -186,6 +186,34 @@ def fields(pattern: str, host: str) -> dict[str, str] | None:
     return found
 
 
+def fits(pattern: str, name: str) -> bool:
+    """Whether the name of a registry, with its port behind a colon if it has one, fits what a person wrote.
+
+    In the pattern `*` stands for any part of one label, and `:*` behind it for any port and none.
+    """
+    wanted, _, wanted_port = pattern.partition(":")
+    host, _, port = name.partition(":")
+    if wanted_port not in (port, "*"):
+        return False
+    labels, patterns = host.split("."), wanted.split(".")
+    return len(labels) == len(patterns) and all(map(label_fits, patterns, labels))
+
+
+def label_fits(pattern: str, label: str) -> bool:
+    """Whether the label is what the pattern says, in which `*` stands for anything, also for nothing."""
+    if "*" not in pattern:
+        return pattern == label
+    first, *between, last = pattern.split("*")
+    if len(label) < len(first) + len(last) or not (label.startswith(first) and label.endswith(last)):
+        return False
+    rest = label[len(first) : len(label) - len(last)]
+    for part in between:  # the earliest place of each leaves most room for the others
+        _, found, rest = rest.partition(part) if part else ("", True, rest)
+        if not found:
+            return False
+    return True
+
+
 def endpoint(url: str) -> tuple[str, str, int, str]:
     """Scheme, host, port and target (path and query) of a URL that a credential file names.
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     Environment = Mapping[bytes, bytes]
 
-_CONFIGURATION_BYTES = 1 << 20  # `config` refuses a longer one
-
 
 def fingerprint(scope: str, environ: "Environment", variables: "Iterable[bytes]", files: "Iterable[bytes]" = ()) -> str:
     """40 hexadecimal digits for one token: `scope` (what it opens) and the identity that would mint it.
@@ -58,30 +56,6 @@ def configuration(environ: "Environment") -> bytes:
             base = folder + b"/.config" if folder else b""
         chosen = base + b"/credhelpers/config.toml" if base else b""
     return chosen if chosen.startswith(b"/") else b""
-
-
-def configured(environ: "Environment") -> bytes:
-    """The bytes of the configuration file, empty if there is none. Whether it is to be trusted, `config` says."""
-    return content(configuration(environ))
-
-
-def content(path: bytes) -> bytes:
-    """The bytes of a configuration file, empty if there is none that can be read."""
-    try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
-    except (OSError, ValueError):
-        return b""
-    try:
-        return posix.read(descriptor, _CONFIGURATION_BYTES)
-    except OSError:
-        return b""
-    finally:
-        posix.close(descriptor)
-
-
-def is_configured(environ: "Environment") -> bool:
-    """Whether there is a configuration file, or should be: else no host is a source's but by the rules of `hosts`."""
-    return bool(environ.get(b"CREDHELPERS_CONFIG")) or _stamp(configuration(environ)) is not None
 
 
 def _stamp(path: bytes) -> bytes | None:

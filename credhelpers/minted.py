@@ -2,17 +2,19 @@
 
 import posix
 
-from credhelpers import hosts
-from credhelpers.errors import NotMine, Unsupported
+from credhelpers import hosts, plan
+from credhelpers.errors import HelperError, NotMine, Unsupported
 from credhelpers.hosts import DOCKER_HUB, HUB, Authority
 from credhelpers.tokens import Tokens, Wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from credhelpers.credential import Credential
     from credhelpers.identity import Environment
+    from credhelpers.plan import Route
     from credhelpers.tokens import Minter
 
     class Source(Protocol):
@@ -28,27 +30,33 @@ if TYPE_CHECKING:
         uncached: bytes
         """The variable by which people switch off the cache of the helper that this one stands in for; b"" for none."""
 
-        def host_key(self, authority: Authority) -> str:
-            """The fingerprint of the host and of everything that selects the identity which would mint for it.
+        def host_key(self, route: Route) -> str:
+            """The fingerprint of the route and of everything that selects the identity which would mint for it.
 
-            Cheap: no SDK, no network, no child, no parsing of a configuration file (its stamp is in the fingerprint).
-            Raises NotMine if this is certainly not a registry of this source.
+            Cheap: no SDK, no network, no child.
             """
 
-        def minter(self, authority: Authority) -> Minter:
-            """What to mint for the host, its configuration applied.
-
-            Raises NotMine if this is not a registry of this source, Unavailable if the configuration is broken.
-            """
+        def minter(self, route: Route) -> Minter:
+            """What to mint for the route. Raises Unavailable for settings that do not go with its host."""
 
 
 class Minted:
-    """The helper that answers with tokens of `source`, through a cache in `cached_token.directory`."""
+    """The helper that answers with tokens of `source`, through a cache in `cached_token.directory`.
 
-    __slots__ = ("_source", "_tokens")
+    `route` says who owns an authority, as `plan.route` does.
+    """
 
-    def __init__(self, source: "Source", environ: "Environment" = posix.environ) -> None:
+    __slots__ = ("_environ", "_route_of", "_source", "_tokens")
+
+    def __init__(
+        self,
+        source: "Source",
+        environ: "Environment" = posix.environ,
+        route: "Callable[[Authority, Environment, str], Route]" = plan.route,
+    ) -> None:
         self._source = source
+        self._environ = environ
+        self._route_of = route
         self._tokens = Tokens(source.kind, environ, source.uncached)
 
     @property
@@ -61,7 +69,7 @@ class Minted:
 
         Raises NotMine if this is not a registry of the source, and again what a failed mint raised just now.
         """
-        return self._tokens.ready(self._source.host_key(authority))
+        return self._tokens.ready(self._source.host_key(self._route(authority)))
 
     def get(self, authority: Authority) -> "Credential":
         """A token that is not due for renewal in the foreground: another process's, or a new one."""
@@ -74,8 +82,7 @@ class Minted:
     def store(self, authority: Authority, credential: "Credential") -> None:  # noqa: ARG002 - the helpers' common signature
         """Accept what `docker login` typed for a registry of the source and keep nothing: its tokens are minted."""
         try:
-            # Not `host_key`, which takes any host for an alias where there is a configuration.
-            self._source.minter(authority)
+            self._source.minter(self._route(authority))
         except NotMine:
             raise Unsupported(
                 f"docker-credential-{self._source.kind} keeps no passwords, and this is not one of its registries",
@@ -93,9 +100,9 @@ class Minted:
         for name, cached in cache.tokens():
             for host in cached.hosts:
                 try:
-                    is_ours = cache.is_for(name, self._source.host_key(hosts.registry(host)))
-                except NotMine:
-                    continue  # a host that an older configuration owned
+                    is_ours = cache.is_for(name, self._source.host_key(self._route(hosts.registry(host))))
+                except HelperError:
+                    continue  # a host that an older configuration owned, or a configuration that is broken now
                 if is_ours:
                     found[DOCKER_HUB if host == HUB else host] = cached.credential.username
         return found
@@ -103,10 +110,15 @@ class Minted:
     def _forget(self, authority: Authority, *keys: str) -> None:
         """Let the cache have nothing for the host, nor anything under further keys."""
         try:
-            key = self._source.host_key(authority)
+            keys = (*keys, self._source.host_key(self._route(authority)))
         except NotMine:
             return
-        self._tokens.cache.erase(authority.name, key, *keys)
+        except HelperError:
+            pass  # a broken configuration keeps nobody's token
+        self._tokens.cache.erase(authority.name, *keys)
+
+    def _route(self, authority: Authority) -> "Route":
+        return self._route_of(authority, self._environ, self._source.kind)
 
     def _wanted(self, authority: Authority) -> Wanted:
         """The token for the host.
@@ -114,12 +126,13 @@ class Minted:
         The key is read first: if it is the same later on, so was the identity meanwhile.
         """
         source = self._source
-        key = source.host_key(authority)
+        route = self._route(authority)
+        key = source.host_key(route)
 
         def is_still() -> bool:
             try:
-                return source.host_key(authority) == key
-            except NotMine:
-                return False  # the configuration that owned the host has gone
+                return source.host_key(self._route(authority)) == key
+            except HelperError:
+                return False  # the configuration that owned the host has gone, or is broken
 
-        return Wanted(source.minter(authority), authority.name, key, is_still)
+        return Wanted(source.minter(route), authority.name, key, is_still)

@@ -48,12 +48,22 @@ def make_directory(path: bytes) -> None:
 
 def read(folder: int, name: bytes, limit: int) -> bytes:
     """The first `limit` bytes of the file. Raises OSError, PermissionError if it is no private regular file."""
-    descriptor = posix.open(name, _READ, dir_fd=folder)
+    descriptor = open_file(folder, name)
     try:
-        _require_file(descriptor)
         return posix.read(descriptor, limit)
     finally:
         posix.close(descriptor)
+
+
+def open_file(folder: int, name: bytes) -> int:
+    """A descriptor of the file, to be read. Raises OSError, PermissionError if it is no private regular file."""
+    descriptor = posix.open(name, _READ, dir_fd=folder)
+    try:
+        _require_file(descriptor)
+    except OSError:
+        posix.close(descriptor)
+        raise
+    return descriptor
 
 
 def create(folder: int, name: bytes) -> int:

@@ -2,17 +2,20 @@
 
 import posix
 
+from credhelpers import plan
 from credhelpers.errors import NotFound, NotMine, Unsupported
 from credhelpers.minted import Minted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from credhelpers.credential import Credential
     from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
     from credhelpers.minted import Source
+    from credhelpers.plan import Route
     from credhelpers.tokens import Minter
 
     class WritableMinter(Minter, Protocol):
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     class WritableSource(Source, Protocol):
         """A source whose tokens can be written."""
 
-        def minter(self, authority: Authority) -> WritableMinter:
+        def minter(self, route: Route) -> WritableMinter:
             """As that of any source."""
 
         def list(self) -> dict[str, str]:
@@ -39,8 +42,13 @@ class Writable(Minted):
 
     __slots__ = ("_writable",)
 
-    def __init__(self, source: "WritableSource", environ: "Environment" = posix.environ) -> None:
-        super().__init__(source, environ)
+    def __init__(
+        self,
+        source: "WritableSource",
+        environ: "Environment" = posix.environ,
+        route: "Callable[[Authority, Environment, str], Route]" = plan.route,
+    ) -> None:
+        super().__init__(source, environ, route)
         self._writable = source
 
     def store(self, authority: "Authority", credential: "Credential") -> None:
@@ -52,7 +60,7 @@ class Writable(Minted):
         if authority.is_hub_token:
             return
         try:
-            minter = self._writable.minter(authority)
+            minter = self._writable.minter(self._route(authority))
         except NotMine:
             raise Unsupported(
                 f"docker-credential-{self._writable.kind}: the configuration names no place for this registry",
@@ -69,7 +77,7 @@ class Writable(Minted):
         """Forget the credential at the source and in the cache. Nothing to forget is success."""
         keys = []
         try:
-            minter = self._writable.minter(authority)
+            minter = self._writable.minter(self._route(authority))
             keys.append(minter.token_key)
             old = self._tokens.cached(minter.token_key)
             self._forget(authority, *keys)

@@ -30,11 +30,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from credhelpers import hosts
 from credhelpers.cache import TokenCache
 from credhelpers.cached_token import CachedToken
 from credhelpers.errors import HelperError, NotFound, Unavailable
-from credhelpers.hosts import Authority
 from credhelpers.sources._acr import MANUAL, SETTINGS
 from credhelpers.sources.acr import _VARIABLES, Acr
 from tests.fakes.azure import (
@@ -55,6 +53,7 @@ from tests.fakes.azure import (
 from tests.fakes.tls import Request, Response, Site
 from tests.harness import NOT_FOUND, NOWHERE, Result, environment, lacking, need, patience
 from tests.harness import loaded_call as call
+from tests.routes import host_key_of, minter_of
 from tests.test_hosts import _LOOK_ALIKES
 
 if TYPE_CHECKING:
@@ -108,7 +107,8 @@ def minter(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AcrMint
             monkeypatch.delenv(name)
         for name, value in environment(home, **env).items():
             monkeypatch.setenv(name, value)
-        return Acr(dict(os.environb)).minter(Authority(server))
+        found: AcrMinter = minter_of(Acr(dict(os.environb)), server)
+        return found
 
     return minter
 
@@ -628,9 +628,9 @@ def test_another_login_of_az_is_another_key_even_beside_a_secret(narrowed: str, 
         b"AZURE_TOKEN_CREDENTIALS": narrowed.encode(),
     }
     (folder / "azureProfile.json").write_text("alice")
-    alice = Acr(environ).host_key(Authority(HOST))
+    alice = host_key_of(Acr(environ), HOST)
     (folder / "azureProfile.json").write_text("bob")
-    assert Acr(environ).host_key(Authority(HOST)) != alice
+    assert host_key_of(Acr(environ), HOST) != alice
 
 
 def test_a_hanging_az_is_ended_with_its_children(azure: FakeAzure, get: Callable[..., Result], tmp_path: Path) -> None:
@@ -888,8 +888,10 @@ def test_the_sdk_is_missing(azure: FakeAzure, home: Path, tmp_path: Path) -> Non
     code = (
         "import sys; sys.modules['azure.identity'] = None\n"
         "from credhelpers.sources.acr import Acr\n"
+        "import posix\n"
+        "from credhelpers import hosts, plan\n"
         "from credhelpers.errors import Unavailable\n"
-        f"try: Acr().minter({HOST!r}).mint()\n"
+        f"try: Acr().minter(plan.route(hosts.Authority({HOST!r}), posix.environ, 'acr')).mint()\n"
         "except Unavailable as error: print(error.message, error.hint)\n"
     )
     done = subprocess.run(
@@ -1139,9 +1141,9 @@ def test_ht1_look_alikes_are_not_ours(azure: FakeAzure, monkeypatch: pytest.Monk
     source = Acr({b"HOME": os.fsencode(NOWHERE)})
     for host in hosts:
         with pytest.raises(NotFound):
-            source.host_key(Authority(host))
+            host_key_of(source, host)
         with pytest.raises(NotFound):
-            source.minter(Authority(host))
+            minter_of(source, host)
     assert azure.requests == []
 
 
@@ -1167,7 +1169,7 @@ def test_ht1_look_alikes_are_not_ours_with_a_configuration_either(
     assert len(strangers) > 400
     for host in strangers:
         with pytest.raises(HelperError):
-            source.minter(hosts.read(host.encode()))
+            minter_of(source, host)
     assert azure.proxy.asked == []
     assert azure.requests == []
 
@@ -1222,7 +1224,7 @@ def test_ht1_a_foreign_host_loads_no_sdk(azure: FakeAzure, get: Callable[..., Re
 )
 def test_ht2_genuine_hosts_are_ours(host: str) -> None:
     """Every documented form of a login server is accepted."""
-    assert Acr({b"HOME": os.fsencode(NOWHERE)}).host_key(Authority(host))
+    assert host_key_of(Acr({b"HOME": os.fsencode(NOWHERE)}), host)
 
 
 def test_ht7_netrc_is_not_read(azure: FakeAzure, mint: Mint, home: Path) -> None:
@@ -1496,10 +1498,10 @@ def test_ci7_every_setting_that_selects_an_identity_is_a_miss(tmp_path: Path) ->
     (tmp_path / "azd").mkdir()
     base = {b"HOME": str(home).encode()} | {name: str(path).encode() for name, path in files.items()}
     del base[b"AZURE_CLIENT_CERTIFICATE_PATH"]
-    keys = {"base": (Acr(base).host_key(Authority(HOST)), Acr(base).minter(Authority(HOST)).token_key)}
+    keys = {"base": (host_key_of(Acr(base), HOST), minter_of(Acr(base), HOST).token_key)}
 
     def note(name: str, environ: dict[bytes, bytes]) -> None:
-        keys[name] = (Acr(environ).host_key(Authority(HOST)), Acr(environ).minter(Authority(HOST)).token_key)
+        keys[name] = (host_key_of(Acr(environ), HOST), minter_of(Acr(environ), HOST).token_key)
 
     own_files = {"AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CONFIG_DIR", "AZD_CONFIG_DIR"}
     names = (
@@ -1551,8 +1553,8 @@ def test_an_alias_of_another_registry_is_another_key(tmp_path: Path) -> None:
         write_config(tmp_path, f'registry = "{registry}"', match="mirror.acme.example")
         source = Acr({b"HOME": str(tmp_path).encode()})
         keys |= {
-            source.host_key(Authority("mirror.acme.example")),
-            source.minter(Authority("mirror.acme.example")).token_key,
+            host_key_of(source, "mirror.acme.example"),
+            minter_of(source, "mirror.acme.example").token_key,
         }
     assert len(keys) == 4
 
@@ -1591,10 +1593,10 @@ def test_a_renewed_token_file_is_the_same_identity(tmp_path: Path) -> None:
     path = tmp_path / "token"
     environ = {b"HOME": os.fsencode(NOWHERE), b"AZURE_FEDERATED_TOKEN_FILE": str(path).encode()}
     path.write_text("one")
-    keys = (Acr(environ).host_key(Authority(HOST)), Acr(environ).minter(Authority(HOST)).token_key)
+    keys = (host_key_of(Acr(environ), HOST), minter_of(Acr(environ), HOST).token_key)
     path.write_text("another")
 
-    assert keys == (Acr(environ).host_key(Authority(HOST)), Acr(environ).minter(Authority(HOST)).token_key)
+    assert keys == (host_key_of(Acr(environ), HOST), minter_of(Acr(environ), HOST).token_key)
 
 
 def slow_exchange(azure: FakeAzure) -> None:
@@ -1627,7 +1629,7 @@ def test_twelve_calls_past_the_soft_expiry_renew_once(azure: FakeAzure, get: Cal
     first = {get(env, cached=True).credential["Secret"]}
     source = Acr({name.encode(): value.encode() for name, value in environment(home, **env).items()})
     cache = TokenCache("acr", bytes(home / ".cache/credhelpers"))
-    for key in (source.host_key(Authority(HOST)), source.minter(Authority(HOST)).token_key):
+    for key in (host_key_of(source, HOST), minter_of(source, HOST).token_key):
         entry = cache.load(key)
         assert isinstance(entry, CachedToken)
         entry.credential.soft = time.time() - 60

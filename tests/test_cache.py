@@ -1077,7 +1077,7 @@ class Renewal:
             now = time.time()
             cache = TokenCache("fake", os.fsencode(self.cache))
             cache.erase("other.one.fake.example", _KEY)
-            key = fakes.FakeSource({}).host_key(Authority(_HOST))
+            key = fakes.FakeSource({}).host_key(fakes.owned(Authority(_HOST), {}, "fake"))
             cache.save(key, _HOST, Credential("nobody", "old", soft=1, hard=1, expires=now + 60), now)
             cache.save_failure(key, Failure(Unavailable("x"), now - 60, 1))
 
@@ -1133,7 +1133,7 @@ class Renewal:
     def helper(self) -> Minted:
         """What answers next, in this process: all that a call leaves behind is files."""
         environ = {os.fsencode(name): os.fsencode(value) for name, value in self.env.items()}
-        return Minted(fakes.FakeSource(environ), environ)
+        return Minted(fakes.FakeSource(environ), environ, fakes.owned)
 
     def ask(self) -> bytes:
         """The answer of the next `get`, found or minted as `protocols.docker` does it."""

@@ -25,29 +25,23 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parent.parent
 
-# 1. The module, with the rule of its hosts.
+# 1. The module, with the rules of its hosts.
 SOURCE = '''\
 """Toy Cloud: tokens from its API."""
 
 import posix
 
 from credhelpers.credential import Credential
-from credhelpers.errors import NotMine, Unavailable
-from credhelpers.hosts import cloud_host, fields
+from credhelpers.errors import Unavailable
 from credhelpers.identity import fingerprint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
+    from credhelpers.plan import Route
 
 
-def zone(authority: "Authority") -> str:
-    """The zone of Toy Cloud whose registry this is. Raises NotMine for any other."""
-    found = fields("<zone:word>.registry.toycloud.example", cloud_host(authority))
-    if not found:
-        raise NotMine
-    return found["zone"]
+RULES = (("<zone:word>.registry.toycloud.example", {}, ""),)  # see `config.schema.Announced`
 
 
 class Toy:
@@ -60,14 +54,14 @@ class Toy:
     def __init__(self, environ: "Environment" = posix.environ) -> None:
         self._environ = environ
 
-    def host_key(self, authority: "Authority") -> str:
+    def host_key(self, route: "Route") -> str:
         """See `minted.Source`."""
-        return fingerprint(f"toy {zone(authority)}", self._environ, (b"TOY_USER",))
+        return fingerprint(f"toy {route.scope}", self._environ, (b"TOY_USER",))
 
-    def minter(self, authority: "Authority") -> "ToyMinter":
+    def minter(self, route: "Route") -> "ToyMinter":
         """See `minted.Source`."""
-        own = zone(authority)
-        return ToyMinter(own, fingerprint(f"toy token {own}", self._environ, (b"TOY_USER",)))
+        zone = route.fields["zone"]
+        return ToyMinter(zone, fingerprint(f"toy token {zone}", self._environ, (b"TOY_USER",)))
 
 
 class ToyMinter:

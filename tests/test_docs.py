@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credhelpers import config
+from credhelpers import plan
 from credhelpers.errors import NotFound, Unavailable
 from credhelpers.hosts import Authority
 from credhelpers.tokens import Tokens
 from tests.harness import BIN, NOT_FOUND, call, document, environment
+from tests.routes import minter_of
 from tests.services import Vault
 
 if TYPE_CHECKING:
-    from credhelpers.config import Settings
+    from credhelpers.config.schema import Settings
     from credhelpers.minted import Source
 
 ROOT = Path(__file__).parent.parent
@@ -160,9 +161,8 @@ def settings(name: str) -> Settings:
     return declared
 
 
-def source(name: str, home: Path) -> Source:
-    """A source as its helper has it, of a user without any variables."""
-    environ = {b"HOME": os.fsencode(home)}
+def source(name: str, environ: dict[bytes, bytes]) -> Source:
+    """A source as its helper has it."""
     own = (Tokens("vaulttoken", environ),) if name == "vault" else ()
     made: Source = getattr(importlib.import_module(f"credhelpers.sources.{name}"), name.capitalize())(*own, environ)
     return made
@@ -193,7 +193,7 @@ def test_the_configuration_page_has_every_setting(name: str, home: Path) -> None
     for key, example in ((row[0].strip("`"), row[3].strip("`")) for row in rows):
         assert list(tomllib.loads(example)) == [key]
         configure(home, f'[[registry]]\nmatch = "x.example"\nsource = "{name}"\n{example}\n')
-        (entry,) = config.load({b"HOME": os.fsencode(home)}, name, declared)
+        (entry,) = plan.owners({b"HOME": os.fsencode(home)}).entries
         assert list(entry.settings) == [key]
 
 
@@ -211,20 +211,17 @@ def test_examples_of_the_configuration_file_are_right(text: str, home: Path) -> 
     """Each entry is one that its source takes for a host of its pattern, and it is the one that counts there."""
     configure(home, text)
     environ = {b"HOME": os.fsencode(home)}
-    entries = [
-        (name, entry)
-        for name in SOURCES
-        for entry in config.load(environ, name, settings(name), has_ports=name == "vault")
-    ]
+    entries = plan.owners(environ).entries
 
     assert len(entries) == len(tomllib.loads(text)["registry"]) > 0
-    for name, entry in entries:
+    for entry in entries:
+        assert entry.mistake is None
+        environ[b"CREDHELPERS_IDENTITY"] = entry.identity.encode()
         chosen = [
             host
             for host in hosts_of(entry.pattern)
-            if is_ordered(source(name, home), host)
-            and (found := config.find(environ, name, settings(name), host, has_ports=name == "vault"))
-            and found.pattern == entry.pattern
+            if is_ordered(source(entry.source, environ), host)
+            and plan.route(Authority(host), environ, entry.source).line == entry.line
         ]
         assert chosen, entry.pattern
 
@@ -232,7 +229,7 @@ def test_examples_of_the_configuration_file_are_right(text: str, home: Path) -> 
 def is_ordered(made: Source, host: str) -> bool:
     """Whether the source mints for this host, by an entry in which nothing contradicts."""
     try:
-        return bool(made.minter(Authority(host)).token_key)
+        return bool(minter_of(made, host).token_key)
     except (NotFound, Unavailable):
         return False
 
@@ -253,20 +250,22 @@ def test_there_are_examples_of_every_source() -> None:
 
 def faults(path: Path) -> set[str]:
     """What a module finds wrong with the configuration file: the parts of its sentences that never vary."""
-    found = set()
-    for call_node in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
-        function = call_node.func
-        method = getattr(function, "attr", "") or getattr(function, "id", "")
-        if method in ("fault", "contradiction"):
-            parts = ast.walk(call_node.args[method == "contradiction"])
-            found |= {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
-    return {part.strip(": ") for part in found if part.count(" ") > 1 and part.strip(": `")}
+    said: list[ast.AST] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            method = getattr(node.func, "attr", "") or getattr(node.func, "id", "")
+            said += node.args[:1] if method == "fault" else node.args if method == "contradiction" else []
+        elif isinstance(node, ast.FunctionDef) and node.name == "contradiction":
+            said += [inner.value for inner in ast.walk(node) if isinstance(inner, ast.Return) and inner.value]
+    parts = (inner for node in said for inner in ast.walk(node))
+    found = {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
+    return {part.strip(": `") for part in found if part.strip(": `").count(" ") > 1}
 
 
 def test_the_configuration_page_has_every_mistake() -> None:
     """Each sentence is in the table."""
     _, _, table = CONFIGURATION.read_text().partition("\n## Mistakes\n")
-    modules = [path for path in CODE if path.stem == "config" or path.parent.name == "sources"]
+    modules = [path for path in CODE if path.parent.name in ("config", "sources")]
     sentences = set().union(*map(faults, modules))
 
     assert len(sentences) > len(SOURCES)

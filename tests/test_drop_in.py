@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credhelpers import config
-from credhelpers.sources._gcr import SETTINGS
+from credhelpers import hosts, plan
 from tests.forms import EXECUTABLES, ROOT
 from tests.harness import BIN, NOT_FOUND, Result, call, document, environment
 
@@ -96,11 +95,11 @@ def test_the_example_is_right(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(example)
     environ = {b"CREDHELPERS_CONFIG": bytes(tmp_path / "config.toml")}
 
-    entries = config.load(environ, "gcr", SETTINGS)
+    entries = plan.owners(environ).entries
 
     assert len(entries) == len(tomllib.loads(example)["registry"])
     for host in ("europe-docker.pkg.dev", "gcr.io"):
-        assert any(entry.matches(host) for entry in entries)
+        assert any(hosts.fits(entry.pattern, host) for entry in entries)
 
 
 @pytest.mark.parametrize("value", [None, "", "false", "true"])

@@ -28,12 +28,12 @@ from credhelpers.cache import TokenCache
 from credhelpers.cached_token import CachedToken
 from credhelpers.clouds import aws as source
 from credhelpers.clouds import aws_errors
-from credhelpers.hosts import Authority
 from credhelpers.sources.ecr import _VARIABLES, Ecr
 from tests.fakes.aws import HOSTS, KEY_ID, SECRET, SECRET_IN_ERRORS, FakeAws
 from tests.fakes.tls import CertificateAuthority, Request, Response, Site
 from tests.harness import BIN, NOT_FOUND, NOWHERE, Result, environment, need, patience
 from tests.harness import loaded_call as call
+from tests.routes import host_key_of, minter_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -372,7 +372,7 @@ FILES = {
 def keys(environ: dict[bytes, bytes], server: str = PRIVATE) -> tuple[str, str]:
     """What finds the answer for a host, and what finds the token that it shares with others."""
     source = Ecr(environ)
-    return source.host_key(Authority(server)), source.minter(Authority(server)).token_key
+    return host_key_of(source, server), minter_of(source, server).token_key
 
 
 def are_apart(found: list[tuple[str, str]]) -> bool:
@@ -489,8 +489,8 @@ def test_the_key_tells_endpoints_apart(one: str, other: str) -> None:
     """Two hosts with different endpoints have different tokens, two accounts the same under a key of their own."""
     assert are_apart([keys({}, one), keys({}, other)])
     account = one.replace("1111", "9999")
-    assert Ecr({}).minter(Authority(one)).token_key == Ecr({}).minter(Authority(account)).token_key
-    assert (Ecr({}).host_key(Authority(one)) == Ecr({}).host_key(Authority(account))) == (one == account)
+    assert minter_of(Ecr({}), one).token_key == minter_of(Ecr({}), account).token_key
+    assert (host_key_of(Ecr({}), one) == host_key_of(Ecr({}), account)) == (one == account)
 
 
 def test_the_key_holds_nothing_in_clear(home: Path) -> None:

@@ -17,13 +17,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from credhelpers.hosts import Authority
 from credhelpers.sources._ecr import SETTINGS
 from credhelpers.sources.ecr import _VARIABLES, Ecr
 from tests.fakes.aws import HOSTS, KEY_ID, SECRET, FakeAws, Key, signer
 from tests.fakes.tls import Request, Response, Site
 from tests.harness import BIN, NOT_FOUND, Result, document, environment, need, patience
 from tests.harness import loaded_call as call
+from tests.routes import host_key_of, minter_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -542,8 +542,8 @@ def test_every_setting_is_part_of_the_key(setting: str, user: User) -> None:
         if "role_arn" not in table:
             table["profile"] = "base"
         user.configure(table)
-        hosts.append(source.host_key(Authority(ALIAS)))
-        tokens.append(source.minter(Authority(ALIAS)).token_key)
+        hosts.append(host_key_of(source, ALIAS))
+        tokens.append(minter_of(source, ALIAS).token_key)
     assert len(set(hosts)) == len(hosts)
     assert len(set(tokens)) == (1 if setting == "account" else len(tokens))
 
@@ -554,8 +554,8 @@ def test_every_variable_is_part_of_the_key_of_an_entry(variable: str, user: User
     user.configure({"match": PRIVATE, "profile": "prod", "role_arn": ROLE})
     base = {b"HOME": os.fsencode(user.home)}
     sources = [Ecr(base | more) for more in ({}, {variable.encode(): b""}, {variable.encode(): b"/one"})]
-    assert len({source.host_key(Authority(PRIVATE)) for source in sources}) == len(sources)
-    assert len({source.minter(Authority(PRIVATE)).token_key for source in sources}) == len(sources)
+    assert len({host_key_of(source, PRIVATE) for source in sources}) == len(sources)
+    assert len({minter_of(source, PRIVATE).token_key for source in sources}) == len(sources)
 
 
 @pytest.mark.parametrize("variable", ["CREDHELPERS_CONFIG", "XDG_CONFIG_HOME"])

@@ -26,13 +26,13 @@ import pytest
 
 from credhelpers.cache import TokenCache
 from credhelpers.cached_token import CachedToken
-from credhelpers.hosts import Authority
 from credhelpers.sources.ecr import Ecr
 from tests.fakes import azure as fake_azure
 from tests.fakes.aws import FakeAws
 from tests.fakes.azure import FakeAzure
 from tests.fakes.google import FakeGoogle, service_account, write
 from tests.harness import BIN, NOT_FOUND, Result, call, document, environment, lacking, need
+from tests.routes import host_key_of, minter_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -306,7 +306,7 @@ def _ecr(env: dict[str, str], base: Path, library: Path) -> Iterator[tuple[str, 
     shutil.copytree(home, full)
     environ = {name.encode(): value.encode() for name, value in env.items()}
     cache = TokenCache("ecr", bytes(home / ".cache/credhelpers"))
-    for key in (Ecr(environ).host_key(Authority(ECR)), Ecr(environ).minter(Authority(ECR)).token_key):
+    for key in (host_key_of(Ecr(environ), ECR), minter_of(Ecr(environ), ECR).token_key):
         entry = cache.load(key)
         assert isinstance(entry, CachedToken)
         entry.credential.soft = time.time() - 60

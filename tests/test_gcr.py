@@ -26,7 +26,7 @@ from credhelpers.clouds import google as clouds
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable
 from credhelpers.exchanges.google import is_service
-from credhelpers.hosts import Authority, endpoint, is_local, read
+from credhelpers.hosts import endpoint, is_local
 from credhelpers.sources import gcr
 from credhelpers.sources._gcr import SETTINGS
 from tests import test_contract_gcr
@@ -45,6 +45,7 @@ from tests.fakes.google import (
 from tests.fakes.tls import Response, Site
 from tests.harness import NOT_FOUND, NOWHERE, Result, environment, need, patience
 from tests.harness import loaded_call as call
+from tests.routes import host_key_of, minter_of
 from tests.test_hosts import _LOOK_ALIKES
 
 if TYPE_CHECKING:
@@ -363,7 +364,7 @@ def test_look_alikes_are_refused_whatever_is_configured(pattern: str, machine: M
 
     for server in _LOOK_ALIKES["google"]:
         with contextlib.suppress(HelperError):
-            source.minter(read(server.encode()))
+            minter_of(source, server)
             assert said.fullmatch(server)
 
 
@@ -507,7 +508,7 @@ def test_no_identity_to_impersonate_with(machine: Machine) -> None:
 def keys(environ: dict[str, str], server: str = HOST) -> tuple[str, str]:
     """The keys of the host and of the token."""
     source = gcr.Gcr({name.encode(): value.encode() for name, value in environ.items()})
-    return source.host_key(Authority(server)), source.minter(Authority(server)).token_key
+    return host_key_of(source, server), minter_of(source, server).token_key
 
 
 VARIABLES = (
@@ -629,7 +630,7 @@ def test_a_changed_setting_is_a_miss(change: str, machine: Machine) -> None:
         machine.config(*lines, match="mirror.acme.example")
         found |= set(keys(machine.environment(), "mirror.acme.example"))
         environ = {name.encode(): value.encode() for name, value in machine.environment().items()}
-        minters.append(gcr.Gcr(environ).minter(Authority("mirror.acme.example")))
+        minters.append(minter_of(gcr.Gcr(environ), "mirror.acme.example"))
 
     assert len(found) == 4
     assert minters[0].token_key != minters[1].token_key  # both read now, with one and the same file there
@@ -855,9 +856,7 @@ def test_a_token_in_hand_outlasts_a_metadata_server(kind: str, machine: Machine)
 
 def test_no_identity_any_more_is_an_error(machine: Machine) -> None:
     """Where there is a token in hand there was an identity, and to go on anonymously is the wrong pull."""
-    minter = gcr.Gcr({name.encode(): value.encode() for name, value in machine.environment().items()}).minter(
-        Authority(HOST)
-    )
+    minter = minter_of(gcr.Gcr({name.encode(): value.encode() for name, value in machine.environment().items()}), HOST)
     later = time.time() + 60
     with pytest.raises(NotFound):
         minter.mint()
@@ -1569,7 +1568,7 @@ def test_without_the_sdk(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "google.auth", None)
 
     with pytest.raises(Unavailable) as caught:
-        gcr.Gcr(environ).minter(Authority(HOST)).mint()
+        minter_of(gcr.Gcr(environ), HOST).mint()
 
     assert caught.value.message == "google-auth is not installed"
     assert "credhelpers[gcr]" in caught.value.hint

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from credhelpers.identity import configured, fingerprint, home
+from credhelpers.identity import fingerprint, home
 from tests.harness import NOWHERE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pathlib import Path
 
 _NOWHERE = os.fsencode(NOWHERE)
 _VARIABLES = (b"FAKE_KEY", b"FAKE_SECRET", b"FAKE_PROFILE")
@@ -147,53 +146,3 @@ def test_a_home_that_is_not_utf_8_is_kept(monkeypatch: pytest.MonkeyPatch) -> No
     entry = pwd.struct_passwd(("u", "x", 1, 1, "", os.fsdecode(b"/home/\xff"), "/bin/sh"))
     monkeypatch.setattr("pwd.getpwuid", lambda _uid: entry)
     assert home({}) == b"/home/\xff"
-
-
-def test_the_configuration_is_read_as_it_is(tmp_path: Path) -> None:
-    """Its bytes, up to the length that `config` takes, whatever they are and whoever may write them."""
-    path = tmp_path / "config.toml"
-    environ = {b"CREDHELPERS_CONFIG": os.fsencode(path)}
-    for content in (b"", b"\xff\0 x", b"#" * (1 << 20)):
-        path.write_bytes(content)
-        path.chmod(0o666)
-        assert configured(environ) == content
-    path.write_bytes(b"#" * ((1 << 20) + 1))
-    assert configured(environ) == b"#" * (1 << 20), "which `config` refuses for its length"
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(lambda path: None, id="nothing"),
-        pytest.param(lambda path: path.mkdir(), id="directory"),
-        pytest.param(os.mkfifo, id="pipe without a writer"),
-        pytest.param(lambda path: path.symlink_to(path), id="circle of links"),
-        pytest.param(lambda path: path.symlink_to("gone"), id="dangling link"),
-    ],
-)
-def test_what_is_no_configuration_is_empty(make: Callable[[Path], object], tmp_path: Path) -> None:
-    """No error, no wait, no descriptor left: whoever parses it says what is wrong."""
-    path = tmp_path / "config.toml"
-    make(path)
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    assert configured({b"CREDHELPERS_CONFIG": os.fsencode(path)}) == b""
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
-
-
-def test_a_pipe_that_says_nothing_is_an_empty_configuration(tmp_path: Path) -> None:
-    """Where somebody has it open for writing, too."""
-    path = tmp_path / "config.toml"
-    os.mkfifo(path)
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        assert configured({b"CREDHELPERS_CONFIG": os.fsencode(path)}) == b""
-    finally:
-        os.close(descriptor)
-
-
-@pytest.mark.parametrize(
-    "environ", [{}, {b"CREDHELPERS_CONFIG": b""}, {b"CREDHELPERS_CONFIG": b"c.toml"}, {b"CREDHELPERS_CONFIG": b"/a\0b"}]
-)
-def test_nowhere_is_an_empty_configuration(environ: dict[bytes, bytes]) -> None:
-    """No home, a variable that says none, a relative path, a path that is none."""
-    assert configured(environ) == b""

@@ -19,11 +19,11 @@ import pytest
 from credhelpers import cached_token
 from credhelpers.cache import TokenCache
 from credhelpers.credential import Credential
-from credhelpers.hosts import Authority
 from credhelpers.sources.ecr import Ecr
 from tests import forms
 from tests.forms import EXECUTABLES, ROOT, SYSTEM
 from tests.harness import BIN, NOT_FOUND, Result, document, lacking, need
+from tests.routes import host_key_of
 from tests.services import until
 
 if TYPE_CHECKING:
@@ -1100,9 +1100,7 @@ def hit(folder: Path) -> dict[str, str]:
     environ = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
     now = time.time()
     credential = Credential("AWS", "made-up" * 300, soft=now + 3600, hard=now + 7200, expires=now + 9000)
-    TokenCache("ecr", cached_token.directory(environ)).save(
-        Ecr(environ).host_key(Authority(HOST)), HOST, credential, now
-    )
+    TokenCache("ecr", cached_token.directory(environ)).save(host_key_of(Ecr(environ), HOST), HOST, credential, now)
     return env
 
 

@@ -30,6 +30,8 @@ from tests.harness import environment, patience
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from credhelpers.plan import Route
+
 _HELPER = [sys.executable, "-I", fakes.__file__]
 _HOST = "a.one.fake.example"
 _SISTER = "b.one.fake.example"
@@ -73,7 +75,7 @@ def environ(tmp_path: Path) -> dict[bytes, bytes]:
 @pytest.fixture
 def helper(source: Source, environ: dict[bytes, bytes]) -> Minted:
     """The helper under test."""
-    return Minted(source, environ)
+    return Minted(source, environ, fakes.owned)
 
 
 @pytest.fixture
@@ -92,7 +94,7 @@ def _secret(credential: Credential | None) -> str | None:
 def test_the_cache_is_off_where_the_original_s_variable_says_so(source: Source, environ: dict[bytes, bytes]) -> None:
     """Who switched off the cache of the helper that this one replaces wants no token on disk here either."""
     for value, minted in ((b"1", 2), (b"", 3)):
-        helper = Minted(source, environ | {b"FAKE_UNCACHED": value})
+        helper = Minted(source, environ | {b"FAKE_UNCACHED": value}, fakes.owned)
         helper.get(Authority(_HOST))
         helper.get(Authority(_HOST))
         assert source.minted == minted
@@ -251,7 +253,7 @@ def test_a_failure_ends_for_all_hosts_of_an_order(end: str, helper: Minted, sour
     if end == "an erase":
         helper.erase(Authority(_SISTER))
     else:
-        mint = source.minter(Authority(_HOST if "first" in end else _SISTER))
+        mint = source.minter(fakes.owned(Authority(_HOST if "first" in end else _SISTER), {}, "fake"))
         cache.save(mint.token_key, _HOST if "first" in end else _SISTER, mint.mint(), source.clock.now)
     assert helper.ready(Authority(_HOST)) is None
     assert helper.ready(Authority(_SISTER)) is None
@@ -343,7 +345,7 @@ def test_a_renewal_is_left_to_the_one_who_does_it(
     """Single flight: whoever does not get the lock does nothing."""
     helper.get(Authority(_HOST))
     clock.now += 120
-    lock = cache.lock(source.minter(Authority(_HOST)).token_key)
+    lock = cache.lock(source.minter(fakes.owned(Authority(_HOST), {}, "fake")).token_key)
     assert lock is not None
     helper.refresh(Authority(_HOST))
     assert source.minted == 1
@@ -356,7 +358,7 @@ def test_a_call_waits_for_another_and_takes_its_token(
     helper: Minted, source: Source, cache: TokenCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the other host is not yet among those of the token: it holds no lock, so it changes nothing."""
-    key = source.minter(Authority(_HOST)).token_key
+    key = source.minter(fakes.owned(Authority(_HOST), {}, "fake")).token_key
     lock = cache.lock(key)
     assert lock is not None
     polls = []
@@ -384,7 +386,7 @@ def test_a_call_hears_the_failure_of_another(
     helper: Minted, source: Source, cache: TokenCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not try by itself what has just failed."""
-    key = source.minter(Authority(_HOST)).token_key
+    key = source.minter(fakes.owned(Authority(_HOST), {}, "fake")).token_key
     lock = cache.lock(key)
     assert lock is not None
     monkeypatch.setattr(
@@ -400,7 +402,7 @@ def test_a_call_hears_the_failure_of_another(
 
 def test_a_call_does_not_wait_for_ever(helper: Minted, source: Source, cache: TokenCache, clock: Clock) -> None:
     """CO-5: after four seconds it mints for itself."""
-    lock = cache.lock(source.minter(Authority(_HOST)).token_key)
+    lock = cache.lock(source.minter(fakes.owned(Authority(_HOST), {}, "fake")).token_key)
     assert lock is not None
     started = clock.now
     assert _secret(helper.get(Authority(_HOST))) == "token-1"
@@ -412,7 +414,7 @@ def test_one_of_those_who_have_waited_goes_before_the_others(
     helper: Minted, source: Source, cache: TokenCache, clock: Clock
 ) -> None:
     """CO-5: a stopped holder costs one mint, not one for each who waits; two of them hold nobody for ever."""
-    key = source.minter(Authority(_HOST)).token_key
+    key = source.minter(fakes.owned(Authority(_HOST), {}, "fake")).token_key
     locks = [cache.lock(key), cache.lock(key, is_second=True)]
     assert all(locks)
     started = clock.now
@@ -434,7 +436,7 @@ def test_what_another_process_got_meanwhile_answers(
     def meanwhile() -> None:
         life = clock.now + 9
         cache.save(
-            source.minter(Authority(_HOST)).token_key,
+            source.minter(fakes.owned(Authority(_HOST), {}, "fake")).token_key,
             _SISTER,
             Credential("u", "theirs", soft=life, hard=life, expires=life),
             clock.now,
@@ -443,7 +445,7 @@ def test_what_another_process_got_meanwhile_answers(
 
     source.meanwhile = meanwhile
     assert _secret(helper.get(Authority(_HOST))) == "theirs"
-    assert cache.failure(source.minter(Authority(_HOST)).token_key) is None
+    assert cache.failure(source.minter(fakes.owned(Authority(_HOST), {}, "fake")).token_key) is None
 
 
 def test_a_reason_is_not_replaced_by_the_clocks_word(
@@ -453,7 +455,10 @@ def test_a_reason_is_not_replaced_by_the_clocks_word(
 
     def meanwhile() -> None:
         clock.now += 8
-        cache.save_failure(source.minter(Authority(_HOST)).token_key, Failure(Unavailable("theirs"), clock.now, 7))
+        cache.save_failure(
+            source.minter(fakes.owned(Authority(_HOST), {}, "fake")).token_key,
+            Failure(Unavailable("theirs"), clock.now, 7),
+        )
         raise DeadlinePassed
 
     source.meanwhile = meanwhile
@@ -486,7 +491,7 @@ def test_an_identity_that_changed_while_waiting_is_not_mixed_up(
     """CI-7: a profile switched, by a link, between the first look and the lock, and switched back later."""
     one, other = {b"FAKE_IDENTITY": b"one"}, {b"FAKE_IDENTITY": b"other"}
     source.environ = one
-    minter = source.minter(Authority(_HOST))
+    minter = source.minter(fakes.owned(Authority(_HOST), {}, "fake"))
     lock = cache.lock(minter.token_key)
     assert lock is not None
 
@@ -512,7 +517,7 @@ def test_an_identity_that_changed_while_waiting_is_not_mixed_up(
         source.environ = environ
         assert helper.ready(Authority(_HOST)) is None, "no copy of either under the key of the other"
     assert isinstance(
-        cache.load(source.minter(Authority(_HOST)).token_key),
+        cache.load(source.minter(fakes.owned(Authority(_HOST), {}, "fake")).token_key),
         {"cold": type(None), "kept": CachedToken, "failed": Failure}[state],
     )
 
@@ -523,7 +528,7 @@ def test_a_host_that_lost_its_owner_during_the_mint_is_answered_once(
     """The configuration that made an alias ours was removed meanwhile: the answer goes out and is not kept."""
 
     def disown() -> None:
-        def host_key(authority: Authority) -> str:
+        def host_key(route: Route) -> str:
             raise NotMine
 
         monkeypatch.setattr(source, "host_key", host_key)
@@ -554,10 +559,10 @@ def test_list_leaves_out_what_is_not_owned_any_more(
     helper.get(Authority(_OTHER))
     true_key = source.host_key
 
-    def host_key(authority: Authority) -> str:
-        if authority.host == _OTHER:
+    def host_key(route: Route) -> str:
+        if route.authority.host == _OTHER:
             raise NotMine
-        return true_key(authority)
+        return true_key(route)
 
     monkeypatch.setattr(source, "host_key", host_key)
     assert helper.list() == {_HOST: "user"}
@@ -651,7 +656,7 @@ def test_erase_wins_over_a_mint_in_flight(erased: str, helper: Minted, source: S
     assert _secret(helper.get(Authority(_HOST))) == "token-1"
     source.meanwhile = lambda: None
     assert helper.ready(Authority(_HOST)) is None
-    assert cache.load(source.minter(Authority(_HOST)).token_key) is None
+    assert cache.load(source.minter(fakes.owned(Authority(_HOST), {}, "fake")).token_key) is None
     assert helper.list() == {}
     source.clock.now += 0.01
     assert _secret(helper.get(Authority(_HOST))) == "token-2"
@@ -680,7 +685,7 @@ def test_store_keeps_nothing(helper: Minted, tmp_path: Path) -> None:
 
 def test_without_a_cache_every_call_mints(source: Source) -> None:
     """No home: slower, and the same answers."""
-    helper = Minted(source, {})
+    helper = Minted(source, {}, fakes.owned)
     assert [_secret(helper.get(Authority(_HOST))) for _ in range(2)] == ["token-1", "token-2"]
     assert helper.ready(Authority(_HOST)) is None
     helper.refresh(Authority(_HOST))
@@ -753,8 +758,8 @@ class Configured(Ecr):
         super().__init__(environ)
         self.minted = 0
 
-    def minter(self, authority: Authority) -> fakes.FakeMinter:  # type: ignore[override] # the part of it that `Minted` uses
-        return fakes.FakeMinter(super().minter(authority).token_key, self.mint)
+    def minter(self, route: Route) -> fakes.FakeMinter:  # type: ignore[override] # the part of it that `Minted` uses
+        return fakes.FakeMinter(super().minter(route).token_key, self.mint)
 
     def mint(self, old: Credential | None = None) -> Credential:
         self.minted += 1
@@ -789,15 +794,14 @@ def user(home: Path) -> User:
 
 
 def test_a_configuration_file_that_appears_is_a_miss(user: User) -> None:
-    """A profile that was chosen after the first pull counts from the next one on; without effect it mints nothing."""
+    """A profile chosen after the first pull counts from the next one on; an entry for others changes nothing."""
     user.helper.get(Authority(_ACCOUNT_HOST))
     user.write("*.dkr.ecr.us-east-1.amazonaws.com profile=other")
-    assert user.helper.ready(Authority(_ACCOUNT_HOST)) is None
-    assert user.helper.list() == {}, "what `get` cannot answer by itself"
-    assert _secret(user.helper.get(Authority(_ACCOUNT_HOST))) == "token-1", "the identity is the same"
     assert _secret(user.helper.ready(Authority(_ACCOUNT_HOST))) == "token-1"
+    assert user.helper.list() == {_ACCOUNT_HOST: "AWS"}
     user.write(f"{_ACCOUNT_HOST} profile=prod")
     assert user.helper.ready(Authority(_ACCOUNT_HOST)) is None
+    assert user.helper.list() == {}, "what `get` cannot answer by itself"
     assert _secret(user.helper.get(Authority(_ACCOUNT_HOST))) == "token-2"
     user.file.unlink()
     assert _secret(user.helper.ready(Authority(_ACCOUNT_HOST))) == "token-1", "as before"
@@ -820,8 +824,7 @@ def test_a_configuration_that_breaks_is_an_error_and_not_the_old_token(user: Use
     user.write(f"{_ACCOUNT_HOST} profile=prod")
     user.helper.get(Authority(_ACCOUNT_HOST))
     user.write(f"{_ACCOUNT_HOST} profle=prod")
-    assert user.helper.ready(Authority(_ACCOUNT_HOST)) is None
-    for verb in (user.helper.get, user.helper.refresh):
+    for verb in (user.helper.ready, user.helper.get, user.helper.refresh):
         with pytest.raises(Unavailable, match=r"^config\.toml: line 4: unknown key `profle`$") as raised:
             verb(Authority(_ACCOUNT_HOST))
         assert "`profile`" in raised.value.hint
@@ -1054,7 +1057,7 @@ def test_no_process_of_a_mint_holds_lock_or_cache(
         "import posix\n"
         "from credhelpers.minted import Minted\n"
         "from credhelpers.protocols.docker import serve\n"
-        "serve(Minted(Source(posix.environ)))\n"
+        "serve(Minted(Source(posix.environ), route=names['owned']))\n"
     )
     parent = subprocess.Popen(
         [sys.executable, "-I", str(script), "get"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env

@@ -21,12 +21,12 @@ from credhelpers.clouds import aws as source
 from credhelpers.clouds import google
 from credhelpers.errors import Unavailable
 from credhelpers.exchanges.ecr import ecr
-from credhelpers.hosts import Authority
 from credhelpers.sources.ecr import Ecr
 from tests import commands
 from tests.fakes import google as fakes
 from tests.fakes.aws import KEY_ID, SECRET, FakeAws
 from tests.harness import Result, call, environment, need
+from tests.routes import host_key_of, minter_of
 from tests.services import need_root
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def test_a_renewal_behind_the_answer_loads_nothing_either(
     assert get_in(evil, "ecr", PRIVATE, env).credential["Secret"] == "made-up-password-1"
     asker = Ecr({name.encode(): value.encode() for name, value in env.items()})
     cache = TokenCache("ecr", bytes(home / "cache"))
-    for key in (asker.host_key(Authority(PRIVATE)), asker.minter(Authority(PRIVATE)).token_key):
+    for key in (host_key_of(asker, PRIVATE), minter_of(asker, PRIVATE).token_key):
         entry = cache.load(key)
         assert isinstance(entry, CachedToken)
         entry.credential.soft = time.time() - 60

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from credhelpers.errors import Unavailable
-from credhelpers.sources._vault import SETTINGS
-from credhelpers.sources.vault import VAULT_LOGIN
+from credhelpers.receipt import Recorder
+from credhelpers.sources import _vault as source
 from credhelpers.vault import agentfile
 from tests.forms import ROOT
 from tests.harness import NOT_FOUND, Result, document, environment, patience
@@ -240,7 +240,14 @@ def found(file: Path, text: str, **environ: str) -> dict[str, object] | None:
     """What is understood, in our own settings."""
     write(file, text)
     variables = {name.encode(): value.encode() for name, value in environ.items()}
-    return agentfile.find(variables | {b"DCVL_CONFIG_FILE": bytes(file), b"HOME": b"/home"}, SETTINGS, HOST)
+    recorder = Recorder(variables | {b"DCVL_CONFIG_FILE": bytes(file), b"HOME": b"/home"})
+    fitting = [entry for entry in source.others(recorder) if entry.pattern in ("*", HOST)]
+    if not fitting:
+        return None
+    (entry,) = fitting
+    if entry.mistake:
+        raise entry.mistake
+    return entry.settings
 
 
 @pytest.mark.parametrize(("name", "lines", "expected"), TRANSLATED)
@@ -426,7 +433,7 @@ def test_what_would_not_be_followed_is_told(env: dict[str, str], file: Path, tex
         pytest.param("\n\n\x00", b"line 3: not HCL", id="zero"),
         pytest.param("# é\n\n" + 'x = "\\q"', b"line 3: not HCL", id="no-escape"),
         pytest.param(b"\xff\xfe", b"not UTF-8", id="no-utf8"),
-        pytest.param(b"#" * ((1 << 20) + 1), b"longer than", id="huge"),
+        pytest.param(b"#" * ((1 << 22) + 1), b"longer than", id="huge"),
     ],
 )
 def test_what_is_no_such_file(env: dict[str, str], file: Path, text: str | bytes, words: bytes) -> None:
@@ -512,8 +519,7 @@ def test_a_relative_name(env: dict[str, str]) -> None:
 
 def test_without_the_variable_it_may_be_missing(env: dict[str, str]) -> None:
     """Where it usually is there is none on most machines, and an empty variable names no other."""
-    assert agentfile.FILE == VAULT_LOGIN
-    assert not Path(os.fsdecode(VAULT_LOGIN)).exists()  # no test may have one
+    assert not Path(os.fsdecode(source.VAULT_LOGIN)).exists()  # no test may have one
     for more in ({}, {"DCVL_CONFIG_FILE": ""}):
         bare = {name: value for name, value in env.items() if name != "DCVL_CONFIG_FILE"} | more
         assert call("vault", "get", HOST, bare) == Result(1, NOT_FOUND, b"")

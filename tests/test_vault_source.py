@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from credhelpers.errors import NotFound
+from credhelpers.errors import NotMine, Unavailable
 from credhelpers.hosts import Authority
 from credhelpers.sources.vault import Vault
 from credhelpers.tokens import Tokens
 from tests.harness import BIN, NOT_FOUND, Result, environment, need
 from tests.harness import loaded_call as call
+from tests.routes import host_key_of, routed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from tests.services import Vault as Server
 
 HOST = "registry.acme.example"
+ANY = {"DOCKER_CREDENTIAL_VAULT_KV_PATH": "kv/any"}  # Vault owns every registry then
 ENTRY = '[[registry]]\nmatch = "*.acme.example"\nsource = "vault"\npath = "kv/{host}"\n'
 
 
@@ -61,10 +64,10 @@ def config(home: Path) -> Path:
 )
 def test_one_registry_has_one_name(home: Path, server: str, expected: str) -> None:
     """Spellings of one registry share what is cached, and the key does not tell them apart."""
-    vault = source(home)
+    vault = source(home, **ANY)
 
     assert Authority(server).name == expected
-    assert vault.host_key(Authority(server)) == vault.host_key(Authority(expected))
+    assert host_key_of(vault, server) == host_key_of(vault, expected)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +99,8 @@ def test_one_registry_has_one_name(home: Path, server: str, expected: str) -> No
 )
 def test_what_is_nobodys(home: Path, config: Path, server: str) -> None:
     """A string that could be read as two hosts, or as a path in Vault, is no registry of anybody's."""
-    for ask in (source(home).host_key, source(home).minter):
-        with pytest.raises(NotFound):
-            ask(Authority(server))
+    with pytest.raises(NotMine):
+        routed(source(home), server)
 
 
 # What selects a server, a path or an identity.
@@ -109,14 +111,14 @@ CHANGES: dict[str, Callable[[Path], dict[str, str]]] = {
             *("VAULT_ADDR", "VAULT_AGENT_ADDR", "VAULT_NAMESPACE", "VAULT_TOKEN", "VAULT_CACERT", "VAULT_CLIENT_CERT"),
             *("VAULT_TLS_SERVER_NAME", "VAULT_HEADERS", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_JWT"),
             *("VAULT_USERNAME", "VAULT_PASSWORD", "BAO_ADDR", "BAO_TOKEN", "BAO_NAMESPACE", "VAULT_OF_A_LATER_RELEASE"),
-            *("DCVL_CONFIG_FILE", "DOCKER_CREDENTIAL_VAULT_KV_PATH", "CREDHELPERS_CONFIG", "HOME"),
+            *("DCVL_CONFIG_FILE", "DOCKER_CREDENTIAL_VAULT_KV_PATH"),
         )
     },
     "an empty BAO_TOKEN, which hides VAULT_TOKEN": lambda _: {"BAO_TOKEN": ""},
     "the file of a login": lambda home: write(home / ".vault-token"),
     "vault's own configuration": lambda home: write(home / ".vault"),
     "bao's own configuration": lambda home: write(home / ".bao"),
-    "the configuration": lambda home: write(home / ".config/credhelpers/config.toml", ENTRY + "#"),
+    "the configuration": lambda home: write(home / ".config/credhelpers/config.toml", ENTRY + 'namespace = "x"'),
 }  # fmt: skip
 
 
@@ -125,39 +127,69 @@ def test_whatever_selects_an_identity_is_in_the_key(
     home: Path, config: Path, change: Callable[[Path], dict[str, str]]
 ) -> None:
     """Who changes it does not get what was cached before."""
-    before = source(home).host_key(Authority(HOST))
+    before = host_key_of(source(home), HOST)
 
-    assert source(home, **change(home)).host_key(Authority(HOST)) != before
+    assert host_key_of(source(home, **change(home)), HOST) != before
+
+
+@pytest.mark.parametrize("variable", ["VAULT_TOKEN_PATH", "BAO_TOKEN_PATH", "VAULT_CONFIG_PATH", "BAO_CONFIG_PATH"])
+def test_a_file_that_is_named_is_in_the_key(home: Path, config: Path, tmp_path: Path, variable: str) -> None:
+    """A file elsewhere counts by its content's stamp, as the usual one does."""
+    file = tmp_path / "file"
+    before = host_key_of(source(home, **{variable: str(file)}), HOST)
+    write(file)
+    between = host_key_of(source(home, **{variable: str(file)}), HOST)
+    write(file, "made-up, too")
+
+    assert len({before, between, host_key_of(source(home, **{variable: str(file)}), HOST)}) == 3
+
+
+def _agent(lines: str = "", method: str = "token") -> str:
+    """A file of vault-login's."""
+    return f'auto_auth {{ method "{method}" {{ config {{ secret = "kv/x"\n{lines} }} }} }}\n'
 
 
 @pytest.mark.parametrize(
-    "variable",
+    ("variable", "texts"),
     [
-        *("VAULT_TOKEN_PATH", "BAO_TOKEN_PATH", "VAULT_CONFIG_PATH", "BAO_CONFIG_PATH", "DCVL_CONFIG_FILE"),
-        "CREDHELPERS_CONFIG",
+        (
+            "DCVL_CONFIG_FILE",
+            [_agent(), _agent() + 'vault { address = "https://v.example" }', _agent().replace("/x", "/y")],
+        ),
+        ("CREDHELPERS_CONFIG", [ENTRY, ENTRY + "read_only = true\n", ENTRY.replace("kv/", "other/")]),
     ],
 )
-def test_a_file_that_is_named_is_in_the_key(home: Path, tmp_path: Path, variable: str) -> None:
-    """A file elsewhere counts by its content's stamp, as the usual one does."""
+def test_what_a_file_says_is_in_the_key(home: Path, tmp_path: Path, variable: str, texts: list[str]) -> None:
+    """What it says of this registry, and nothing else that stands in it."""
     file = tmp_path / "file"
-    before = source(home, **{variable: str(file)}).host_key(Authority(HOST))
-    write(file)
-    between = source(home, **{variable: str(file)}).host_key(Authority(HOST))
-    write(file, "made-up, too")
+    keys = []
+    for text in (*texts, texts[0], texts[0] + "# and nothing else\n"):
+        write(file, text)
+        keys.append(host_key_of(source(home, **{variable: str(file)}), HOST))
 
-    assert len({before, between, source(home, **{variable: str(file)}).host_key(Authority(HOST))}) == 3
+    assert len(set(keys)) == len(texts)
+    assert keys[0] == keys[-1] == keys[-2]
+
+
+@pytest.mark.parametrize("variable", ["CREDHELPERS_CONFIG", "HOME", "DCVL_CONFIG_FILE"])
+def test_a_file_that_is_not_there_any_more(home: Path, config: Path, variable: str) -> None:
+    """What was cached by its leave is not answered."""
+    if variable == "DCVL_CONFIG_FILE":
+        config.unlink()
+    with pytest.raises((NotMine, Unavailable)):
+        host_key_of(source(home, **{variable: "/made-up"}), HOST)
 
 
 @pytest.mark.parametrize(
     ("variable", "usual"),
     [("BAO_TOKEN_PATH", ".vault-token"), ("BAO_CONFIG_PATH", ".vault"), ("VAULT_CONFIG_PATH", ".bao")],
 )
-def test_an_empty_variable_leaves_the_usual_file(home: Path, variable: str, usual: str) -> None:
+def test_an_empty_variable_leaves_the_usual_file(home: Path, config: Path, variable: str, usual: str) -> None:
     """Somebody else's login counts at once, whatever is exported to nothing."""
-    before = source(home, **{variable: ""}).host_key(Authority(HOST))
+    before = host_key_of(source(home, **{variable: ""}), HOST)
     write(home / usual)
 
-    assert source(home, **{variable: ""}).host_key(Authority(HOST)) != before
+    assert host_key_of(source(home, **{variable: ""}), HOST) != before
 
 
 @pytest.mark.parametrize(
@@ -171,17 +203,15 @@ def test_variables_of_a_cloud_count_where_it_is_configured(
     home: Path, config: Path, tmp_path: Path, cloud: str, variable: str
 ) -> None:
     """Who logs in by a cloud's identity has it in the key, whether our file or vault-login's says so."""
-    assert source(home).host_key(Authority(HOST)) == source(home, **{variable: "x"}).host_key(Authority(HOST))
+    assert host_key_of(source(home), HOST) == host_key_of(source(home, **{variable: "x"}), HOST)
 
-    write(config, ENTRY + f'auth = "{cloud}"\n')
-    assert source(home).host_key(Authority(HOST)) != source(home, **{variable: "x"}).host_key(Authority(HOST))
+    write(config, ENTRY + f'auth = "{cloud}"\nrole = "r"\n')
+    assert host_key_of(source(home), HOST) != host_key_of(source(home, **{variable: "x"}), HOST)
 
     config.unlink()
-    write(tmp_path / "agent.hcl", f'auto_auth {{ method "{cloud}" {{ }} }}')
+    write(tmp_path / "agent.hcl", _agent('role = "r"', cloud))
     theirs = {"DCVL_CONFIG_FILE": str(tmp_path / "agent.hcl")}
-    assert source(home, **theirs).host_key(Authority(HOST)) != source(home, **theirs, **{variable: "x"}).host_key(
-        Authority(HOST)
-    )
+    assert host_key_of(source(home, **theirs), HOST) != host_key_of(source(home, **theirs, **{variable: "x"}), HOST)
 
 
 @pytest.mark.parametrize("named", [None, "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
@@ -189,13 +219,13 @@ def test_the_profiles_of_aws_count_where_they_log_in(
     home: Path, config: Path, tmp_path: Path, named: str | None
 ) -> None:
     """They are edited in place, so their stamps are in the key."""
-    write(config, ENTRY + 'auth = "aws"\n')
+    write(config, ENTRY + 'auth = "aws"\nrole = "r"\n')
     file = tmp_path / "profiles" if named else home / ".aws/credentials"
     more = {named: str(file)} if named else {}
-    before = source(home, **more).host_key(Authority(HOST))
+    before = host_key_of(source(home, **more), HOST)
     write(file)
 
-    assert source(home, **more).host_key(Authority(HOST)) != before
+    assert host_key_of(source(home, **more), HOST) != before
 
 
 @pytest.mark.parametrize(
@@ -208,20 +238,21 @@ def test_the_profiles_of_aws_count_where_they_log_in(
 )
 def test_what_selects_nobody_is_not_in_the_key(home: Path, config: Path, more: dict[str, str]) -> None:
     """Else a new terminal would be another identity."""
-    assert source(home, **more).host_key(Authority(HOST)) == source(home).host_key(Authority(HOST))
+    assert host_key_of(source(home, **more), HOST) == host_key_of(source(home), HOST)
 
 
-def test_registries_and_values_do_not_run_together(home: Path) -> None:
+def test_registries_and_values_do_not_run_together(home: Path, config: Path) -> None:
     """Two settings never give one key because one ends where the other begins."""
     keys = [
-        source(home, VAULT_ADDR="a", VAULT_TOKEN="b").host_key(Authority(HOST)),
-        source(home, VAULT_ADDR="ab", VAULT_TOKEN="").host_key(Authority(HOST)),
-        source(home, VAULT_ADDR="", VAULT_TOKEN="ab").host_key(Authority(HOST)),
-        source(home, VAULT_ADDR="a", BAO_TOKEN="b").host_key(Authority(HOST)),
-        source(home, VAULT_ADDR="a").host_key(Authority(HOST)),
-        source(home).host_key(Authority(HOST)),
-        source(home).host_key(Authority(f"{HOST}:5000")),
-        source(home).host_key(Authority(f"a.{HOST}")),
+        host_key_of(source(home, VAULT_ADDR="a", VAULT_TOKEN="b"), HOST),
+        host_key_of(source(home, VAULT_ADDR="ab", VAULT_TOKEN=""), HOST),
+        host_key_of(source(home, VAULT_ADDR="", VAULT_TOKEN="ab"), HOST),
+        host_key_of(source(home, VAULT_ADDR="a", BAO_TOKEN="b"), HOST),
+        host_key_of(source(home, VAULT_ADDR="a"), HOST),
+        host_key_of(source(home), HOST),
+        host_key_of(source(home), f"a.{HOST.partition('.')[2]}"),
+        host_key_of(source(home, **ANY), f"{HOST}:5000"),
+        host_key_of(source(home, **ANY), f"a.{HOST}"),
     ]
 
     assert len(set(keys)) == len(keys)
@@ -236,7 +267,7 @@ def test_nothing_is_configured(home: Path) -> None:
     assert call("vault", "list", "", env).listing == {}
 
 
-def test_a_hit_reads_the_configuration_and_its_own_entry_only(home: Path, config: Path, vault: Server) -> None:
+def test_a_hit_reads_the_plan_and_its_own_answer_only(home: Path, config: Path, vault: Server) -> None:
     """No SDK, no token, no certificate; the files that select an identity are looked at, and not opened."""
     strace = need("strace", "strace")
     vault.call("POST", "sys/mounts/hot", {"type": "kv", "options": {"version": "1"}})
@@ -247,6 +278,7 @@ def test_a_hit_reads_the_configuration_and_its_own_entry_only(home: Path, config
     (home / ".vault-token").chmod(0o600)
     env = environment(home, VAULT_ADDR=vault.address)
     try:
+        time.sleep(2)  # a younger configuration is read again
         for _ in range(2):
             assert call("vault", "get", HOST, env).credential["Username"] == "someone"
         log = home.parent / "log"
@@ -271,6 +303,6 @@ def test_a_hit_reads_the_configuration_and_its_own_entry_only(home: Path, config
         line.split('"')[1] for line in lines if '"' in line and " ENOENT " not in line and "O_DIRECTORY" not in line
     ]
     own = [path for path in opened if path.startswith(str(home)) or not path.startswith("/")]
-    assert str(config) in own
-    assert len(own) == 2, own  # and the entry
+    assert len(own) == 2, own  # the plan and the cached answer
+    assert any(path.startswith("plan-") for path in own)
     assert not [path for path in opened if "hvac" in path or "requests" in path or "/ssl" in path or "/json" in path]

@@ -19,7 +19,7 @@ from credhelpers.errors import DeadlinePassed, NotFound, Unavailable, Unsupporte
 from credhelpers.hosts import DOCKER_HUB, Authority
 from credhelpers.writable import Writable
 from tests.fakes import keeper as fakes
-from tests.fakes.keeper import FakeKeeper
+from tests.fakes.keeper import FakeKeeper, owned
 from tests.harness import NOT_FOUND, document, environment
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def keeper(environ: dict[bytes, bytes], clock: Clock) -> FakeKeeper:
 @pytest.fixture
 def helper(keeper: FakeKeeper, environ: dict[bytes, bytes]) -> Writable:
     """The helper under test."""
-    return Writable(keeper, environ)
+    return Writable(keeper, environ, owned)
 
 
 def _secret(credential: Credential | None) -> str | None:
@@ -204,11 +204,11 @@ def test_who_reads_while_it_is_written_does_not_keep_it(
     """The cache is emptied before the change, so somebody may fill it with what was before, or half of it."""
     (kept / "one").write_text("old")
     cache = TokenCache("fake", keeper.environ[b"CREDHELPERS_CACHE_DIR"])
-    minter = keeper.minter(Authority(_HOST))
+    minter = keeper.minter(owned(Authority(_HOST), {}, "fake"))
 
     def put_back() -> None:
         now = keeper.time()
-        for key in (minter.token_key, keeper.host_key(Authority(_HOST))):
+        for key in (minter.token_key, keeper.host_key(owned(Authority(_HOST), {}, "fake"))):
             cache.save(key, _HOST, Credential("user", "old", soft=now + 9, hard=now + 9, expires=now + 9), now)
         assert _secret(helper.ready(Authority(_HOST))) == "old"
 

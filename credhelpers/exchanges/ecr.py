@@ -1,11 +1,15 @@
 """The registries of Amazon ECR, private and public, by their hosts.
 
 Forms as in amazon-ecr-credential-helper 0.12 and the kubelet's provider: partition, FIPS, dual-stack. Domains as in
-botocore's partitions.json. This module is on the way of a cache hit.
+botocore's partitions.json.
 """
 
 from credhelpers.errors import NotMine
 from credhelpers.hosts import fields
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # What a region of each partition begins with, from `regionRegex` of partitions.json, where the first partition is left
 # open for geographies to come: any two letters but those of others. What follows is always a word and a number. So a
@@ -40,45 +44,50 @@ _FORMS = (
     ("<account:12digits>.dkr.ecr.<region>.cloud.adc-e.uk", "aws-iso-e", False, False),
     ("<account:12digits>.dkr.ecr.<region>.csp.hci.ic.gov", "aws-iso-f", False, False),
 )
-_PUBLIC = ("public.ecr.aws", "ecr-public.aws.com")
+# As `config.schema.Rule` has them. The public registry's API answers in us-east-1 only, to credentials of the
+# commercial partition only.
+_PUBLIC = {"partition": "aws", "region": "us-east-1", "account": "", "is_public": "yes"}
+RULES = (
+    *(
+        (
+            form.replace("<region>", f"<region:region {_REGIONS[partition]}>"),
+            {"partition": partition} | ({"is_fips": "yes"} if fips else {}) | ({"is_dual": "yes"} if dual else {}),
+            "",
+        )
+        for form, partition, fips, dual in _FORMS
+    ),
+    ("public.ecr.aws", _PUBLIC, ""),
+    ("ecr-public.aws.com", _PUBLIC | {"is_dual": "yes"}, ""),
+)
 
 
 class EcrHost:
-    """What the name of an ECR registry says: everything that selects an API endpoint."""
+    """What the name of an ECR registry says, `said` as its rule has it: everything that selects an API endpoint."""
 
     __slots__ = ("account", "dual_stack", "fips", "partition", "public", "region")
 
-    def __init__(  # noqa: PLR0913 - one argument a fact
-        self, partition: str, region: str, account: str, *, fips: bool, dual_stack: bool, public: bool
-    ) -> None:
-        self.partition = partition
-        self.region = region
-        self.account = account
-        self.fips = fips
-        self.dual_stack = dual_stack
-        self.public = public
+    def __init__(self, said: "Mapping[str, str]") -> None:
+        self.partition = said["partition"]
+        self.region = said["region"]
+        self.account = said["account"]
+        self.fips = "is_fips" in said
+        self.dual_stack = "is_dual" in said
+        self.public = "is_public" in said
 
 
 def ecr(host: str) -> EcrHost:
     """Read the host of a private or public ECR registry. Raises NotMine for any other."""
-    if host in _PUBLIC:
-        # The public registry's API answers in us-east-1 only, to credentials of the commercial partition only.
-        return EcrHost("aws", "us-east-1", "", fips=False, dual_stack=host == "ecr-public.aws.com", public=True)
-    for form, partition, fips, dual_stack in _FORMS:
-        found = fields(_pattern(form, partition), host)
-        if found:
-            return EcrHost(partition, found["region"], found["account"], fips=fips, dual_stack=dual_stack, public=False)
+    for pattern, static, _ in RULES:
+        found = fields(pattern, host)
+        if found is not None:
+            return EcrHost(static | found)
     raise NotMine
 
 
 def ecr_of(account: str, region: str) -> EcrHost:
     """What the plain host of this account and region would say. Raises NotMine if no partition has such a region."""
-    for form, partition, fips, dual_stack in _FORMS:
+    for (form, _, fips, dual), (pattern, static, _) in zip(_FORMS, RULES, strict=False):
         host = form.replace("<account:12digits>", account).replace("<region>", region)
-        if not fips and not dual_stack and fields(_pattern(form, partition), host):
-            return EcrHost(partition, region, account, fips=False, dual_stack=False, public=False)
+        if not fips and not dual and (found := fields(pattern, host)):
+            return EcrHost(static | found)
     raise NotMine
-
-
-def _pattern(form: str, partition: str) -> str:
-    return form.replace("<region>", f"<region:region {_REGIONS[partition]}>")

@@ -1,4 +1,4 @@
-"""The registries of Google by their hosts. This module is on the way of a cache hit."""
+"""The registries of Google, and its token services, by their hosts."""
 
 from credhelpers.errors import NotMine
 from credhelpers.hosts import fields
@@ -7,19 +7,22 @@ UNIVERSE = "googleapis.com"  # the API domain of the cloud that everybody knows
 
 # Artifact Registry by location or by regional endpoint, the gcr.io names it serves too, the sovereign host.
 _BY_LOCATION = ("<location:place>-docker.pkg.dev", "docker.<location:place>.rep.pkg.dev")
-_RULES = (
-    ("gcr.io", UNIVERSE),
-    ("<word:word>.gcr.io", UNIVERSE),
-    *((pattern, UNIVERSE) for pattern in _BY_LOCATION),
-    ("docker.s3nsregistry.fr", "s3nsapis.fr"),
+RULES = tuple(  # as `config.schema.Rule` has them
+    (pattern, {"universe": universe}, "")
+    for pattern, universe in (
+        ("gcr.io", UNIVERSE),
+        ("<word:word>.gcr.io", UNIVERSE),
+        *((pattern, UNIVERSE) for pattern in _BY_LOCATION),
+        ("docker.s3nsregistry.fr", "s3nsapis.fr"),
+    )
 )
 
 
 def google(host: str) -> str:
     """The API domain of the universe whose registry `host` is. Raises NotMine for any other."""
-    for pattern, universe in _RULES:
+    for pattern, static, _ in RULES:
         if fields(pattern, host) is not None:
-            return universe
+            return static["universe"]
     raise NotMine
 
 

@@ -1,8 +1,13 @@
-"""Azure Container Registry for who uses it: the settings of an entry and what `--help` prints. No hit loads it."""
+"""Azure's registries, announced: their hosts, the settings of an entry, and what `--help` prints. No hit loads it."""
+
+from credhelpers.exchanges.azure import RULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from credhelpers.config import Settings
+    from collections.abc import Mapping
+    from typing import Any
+
+    from credhelpers.config.schema import Settings
 
 _GUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _KINDS = ("environment", "client-secret", "certificate", "workload-identity", "managed-identity", "azure-cli", "azd")
@@ -19,6 +24,18 @@ SETTINGS: "Settings" = {
     "authority_host": ("a host", "[a-z0-9-]+([.][a-z0-9-]+)+", "the login service, where the cloud's is not meant"),
     "audience": ("`acr` or `arm`", "acr|arm", "for whom the Entra token is: `arm` for registries that know no other"),
     "registry": ("a login server", "[a-z0-9-]+([.][a-z0-9-]+)+", "for an alias: the registry that it stands for"),
+}
+
+# The settings of each kind of credential, besides those of all.
+_OF_ALL = ("credential", "tenant_id", "audience", "registry")
+_OF_KIND: "dict[str, tuple[str, ...]]" = {
+    "environment": ("client_id", "authority_host"),
+    "client-secret": ("client_id", "client_secret_file", "authority_host"),
+    "certificate": ("client_id", "certificate_file", "authority_host"),
+    "workload-identity": ("client_id", "token_file", "authority_host"),
+    "managed-identity": ("client_id", "object_id", "resource_id"),
+    "azure-cli": (),
+    "azd": (),
 }
 
 MANUAL = """\
@@ -45,3 +62,15 @@ nothing; erase forgets the cached token. list names the hosts whose token is cac
   CREDHELPERS_CONFIG     the configuration file, else ~/.config/credhelpers/config.toml
   CREDHELPERS_CACHE_DIR  where tokens are cached, empty for nowhere
 """
+__all__ = ["MANUAL", "RULES", "SETTINGS", "contradiction"]
+
+
+def contradiction(settings: "Mapping[str, Any]") -> str:
+    """What is wrong with the settings together, or ""."""
+    kind = settings.get("credential")
+    for name in settings:
+        if name not in _OF_ALL and name not in _OF_KIND.get(kind or "", ()):
+            return f"`{name}` is not for `{kind}`" if kind else f"`{name}` needs `credential`"
+    if len([name for name in ("client_id", "object_id", "resource_id") if name in settings]) > 1:
+        return "one of `client_id`, `object_id` and `resource_id` says which identity, not two"
+    return ""

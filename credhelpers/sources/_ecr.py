@@ -1,8 +1,13 @@
-"""Amazon ECR for who uses it: the settings of an entry and what `--help` prints. No hit loads it."""
+"""Amazon ECR, announced: its hosts, the settings of an entry, and what `--help` prints. No hit loads it."""
+
+from credhelpers.exchanges.ecr import RULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from credhelpers.config import Settings
+    from collections.abc import Mapping
+    from typing import Any
+
+    from credhelpers.config.schema import Settings
 
 # What an entry of the configuration file may say. ARNs, names and ids as in the IAM and STS API references.
 SETTINGS: "Settings" = {
@@ -127,3 +132,11 @@ ERRORS
 SEE ALSO
   docs/ecr.md, docs/configuration.md, `aws sts get-caller-identity`
 """
+__all__ = ["MANUAL", "RULES", "SETTINGS", "contradiction"]
+
+
+def contradiction(settings: "Mapping[str, Any]") -> str:
+    """What is wrong with the settings together, or ""."""
+    if "role_arn" not in settings and not settings.keys().isdisjoint(("external_id", "session_name")):
+        return "`external_id` and `session_name` are for a `role_arn`"
+    return ""

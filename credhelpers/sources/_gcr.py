@@ -1,15 +1,20 @@
-"""Google's registries for who uses it: the settings of an entry and what `--help` prints. No hit loads it."""
+"""Google's registries, announced: its hosts, the settings of an entry, and what `--help` prints. No hit loads it."""
+
+from credhelpers.exchanges.google import RULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from credhelpers.config import Settings
+    from collections.abc import Mapping
+    from typing import Any
+
+    from credhelpers.config.schema import Settings
 
 _ACCOUNT = r"[A-Za-z0-9][A-Za-z0-9._+%-]{0,127}@[A-Za-z0-9][A-Za-z0-9.-]{0,127}"
 
 SETTINGS: "Settings" = {
     "credentials_file": (
-        "a path that begins with `/` or `~/`, without quotes and backslashes",
-        r"~?/[^\"'\\\x00-\x1f\x7f]+",
+        "a path that begins with `/` or `~/`",
+        r"~?/[^\x00]+",
         "a credential file of Google's (service account key, workload identity federation, user), before all others",
     ),
     "credential": (
@@ -64,3 +69,14 @@ HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE and SSL_CERT_FILE are honoured. CREDHE
 moves the cache, XDG_RUNTIME_DIR and XDG_CACHE_HOME are its usual places; CREDHELPERS_DEBUG=1
 says on standard error what it did. More in docs/gcr.md.
 """
+__all__ = ["MANUAL", "RULES", "SETTINGS", "contradiction"]
+
+
+def contradiction(settings: "Mapping[str, Any]") -> str:
+    """What is wrong with the settings together, or ""."""
+    if "credentials_file" in settings and "credential" in settings:
+        return "`credentials_file` and `credential` exclude each other"
+    for name in ("account", "configuration"):
+        if name in settings and settings.get("credential") != "gcloud":
+            return f'`{name}` needs `credential = "gcloud"`'
+    return "`delegates` needs `impersonate`" if "delegates" in settings and "impersonate" not in settings else ""

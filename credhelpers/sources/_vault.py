@@ -1,9 +1,16 @@
-"""Vault for who uses it: the settings of an entry and what `--help` prints. No hit loads it."""
+"""Vault, announced: its hosts, the settings of an entry, and what `--help` prints. No hit loads it."""
+
+from credhelpers import receipt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from credhelpers.config import Settings
+    from collections.abc import Mapping
+    from typing import Any
 
+    from credhelpers.config.schema import Entry, Rule, Settings
+    from credhelpers.receipt import Recorder
+
+VAULT_LOGIN = b"/etc/docker-credential-vault-login/config.hcl"
 AUTH = ("token", "agent", "approle", "kubernetes", "jwt", "aws", "gcp", "azure", "cert", "userpass", "ldap")
 ENGINES = ("kv-v1", "kv-v2", "leased", "aws", "gcp", "azure")
 
@@ -168,3 +175,27 @@ ERRORS
 SEE ALSO
   docs/vault.md, docs/configuration.md, docs/drop-in.md, `vault status`
 """
+
+
+HAS_PORTS = True
+# Any registry, where the variable of an older helper says below which path in Vault its secret is.
+RULES: "tuple[Rule, ...]" = (("*", {}, "DOCKER_CREDENTIAL_VAULT_KV_PATH"),)
+
+
+def contradiction(settings: "Mapping[str, Any]") -> str:
+    """What is wrong with the settings together, or ""."""
+    from credhelpers.vault.secret_paths import contradiction as found
+
+    return found(settings)
+
+
+def others(recorder: "Recorder") -> "list[Entry]":
+    """What the configuration file of `docker-credential-vault-login` says, if there is one."""
+    named = recorder.environ.get(b"DCVL_CONFIG_FILE")  # an empty one names no file to the original either
+    name = named or VAULT_LOGIN
+    recorder.file(name)
+    if not named and receipt.is_absent(name):
+        return []
+    from credhelpers.vault import agentfile  # longer than all else that is compiled
+
+    return agentfile.entries(name, recorder, SETTINGS, is_named=bool(named))

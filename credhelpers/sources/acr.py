@@ -7,28 +7,15 @@ the way of a cache hit: which token is wanted. How it is made is in `clouds.azur
 import posix
 
 from credhelpers.errors import NotMine
-from credhelpers.exchanges.azure import azure
-from credhelpers.hosts import cloud_host
-from credhelpers.identity import configuration, fingerprint, home, is_configured
+from credhelpers.identity import fingerprint, home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from credhelpers.credential import Credential
-    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
+    from credhelpers.plan import Route
 
-# The settings of each kind of credential, besides those of all.
-_OF_ALL = ("credential", "tenant_id", "audience", "registry")
 _FILES = ("client_secret_file", "certificate_file")
-_OF_KIND: "dict[str, tuple[str, ...]]" = {
-    "environment": ("client_id", "authority_host"),
-    "client-secret": ("client_id", "client_secret_file", "authority_host"),
-    "certificate": ("client_id", "certificate_file", "authority_host"),
-    "workload-identity": ("client_id", "token_file", "authority_host"),
-    "managed-identity": ("client_id", "object_id", "resource_id"),
-    "azure-cli": (),
-    "azd": (),
-}
 
 # What the environment says plainly, in azidentity's order: the kind of credential and the variables that mean it.
 SAID = (
@@ -78,53 +65,23 @@ class Acr:
 
         return MANUAL
 
-    def host_key(self, authority: "Authority") -> str:
+    def host_key(self, route: "Route") -> str:
         """The fingerprint of the registry and of whatever selects an identity for it."""
-        host = cloud_host(authority)
-        has_file = is_configured(self._environ)
-        try:
-            azure(host)
-        except NotMine:
-            if not has_file:
-                raise
-        files = [configuration(self._environ), *_files(self._environ)]
-        is_narrowed = bool(self._environ.get(b"AZURE_TOKEN_CREDENTIALS"))  # may pass over what the environment says
-        if has_file or is_narrowed or not any(self._environ.get(name) for _, names in SAID for name in names):
-            files += _personal_files(self._environ)
-        return fingerprint(f"acr {host}", self._environ, _VARIABLES, files)
+        environ = self._environ
+        files = _files(environ)
+        is_narrowed = bool(environ.get(b"AZURE_TOKEN_CREDENTIALS"))  # may pass over what the environment says
+        if route.settings or is_narrowed or not any(environ.get(name) for _, names in SAID for name in names):
+            files += _personal_files(environ)
+        return fingerprint(f"acr {route.scope}", environ, _VARIABLES, files)
 
-    def minter(self, authority: "Authority") -> "AcrMinter":
+    def minter(self, route: "Route") -> "AcrMinter":
         """What to mint for the host: an ACR refresh token is good for one registry, so the host is in its key.
 
         The Entra token behind it would serve several registries. It is not kept: it opens more than what docker asked
         for, and one request every one and a half hours per registry is what not having it on disk costs.
         """
-        from credhelpers import config  # parsed where a token is minted, not on a hit
-        from credhelpers.sources._acr import SETTINGS
-
-        host = cloud_host(authority)
-        entry = config.find(self._environ, self.kind, SETTINGS, host)
-        settings: dict[str, str] = entry.settings if entry else {}
-        try:
-            cloud = azure(host)
-        except NotMine:
-            if entry is None:
-                raise
-            if "registry" not in settings:
-                message = "an alias of a registry needs `registry`, the login server that it stands for"
-                raise config.contradiction(entry, message) from None
-            host = settings["registry"]
-            try:
-                cloud = azure(host)
-            except NotMine:
-                message = "`registry` is not a login server of Azure Container Registry"
-                raise config.contradiction(entry, message) from None
-        else:
-            if entry and "registry" in settings:
-                raise config.contradiction(entry, "`registry` is for aliases, and this host is none")
-        if entry and (message := _contradiction(settings)):
-            raise config.contradiction(entry, message)
-        return AcrMinter(host, cloud, settings, self._environ)
+        host, cloud = _registry(route)
+        return AcrMinter(host, cloud, route.settings, self._environ)
 
 
 class AcrMinter:
@@ -157,15 +114,21 @@ class AcrMinter:
         return AcrExchange(self._host, self._cloud, self._settings, self._environ, SAID).credential(old)
 
 
-def _contradiction(settings: dict[str, str]) -> str:
-    """What is wrong with the settings together, or ""."""
-    kind = settings.get("credential")
-    for name in settings:
-        if name not in _OF_ALL and name not in _OF_KIND.get(kind or "", ()):
-            return f"`{name}` is not for `{kind}`" if kind else f"`{name}` needs `credential`"
-    if len([name for name in ("client_id", "object_id", "resource_id") if name in settings]) > 1:
-        return "one of `client_id`, `object_id` and `resource_id` says which identity, not two"
-    return ""
+def _registry(route: "Route") -> tuple[str, str]:
+    """The login server and its cloud; for an alias that for which it stands. Raises Unavailable."""
+    settings = route.settings
+    if route.fields:
+        if "registry" in settings:
+            raise route.contradiction("`registry` is for aliases, and this host is none")
+        return route.authority.host, route.fields["cloud"]
+    if "registry" not in settings:
+        raise route.contradiction("an alias of a registry needs `registry`, the login server that it stands for")
+    from credhelpers.exchanges.azure import azure
+
+    try:
+        return settings["registry"], azure(settings["registry"])
+    except NotMine:
+        raise route.contradiction("`registry` is not a login server of Azure Container Registry") from None
 
 
 def _files(environ: "Environment") -> list[bytes]:

@@ -3,17 +3,14 @@
 import posix
 
 from credhelpers.errors import NotFound, NotMine, Unavailable
-from credhelpers.exchanges.ecr import ecr, ecr_of
-from credhelpers.hosts import cloud_host
-from credhelpers.identity import configuration, fingerprint, home, is_configured
+from credhelpers.identity import fingerprint, home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from credhelpers.config import Entry
     from credhelpers.credential import Credential
     from credhelpers.exchanges.ecr import EcrHost
-    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
+    from credhelpers.plan import Route
 
 # What botocore 1.44 reads to choose an identity or an endpoint (botocore/configprovider.py, credentials.py, utils.py).
 # Left out: the region variables, since the host says the region; AWS_DATA_PATH and the plugins, which `aws` switches
@@ -70,44 +67,22 @@ class Ecr:
 
         return MANUAL
 
-    def host_key(self, authority: "Authority") -> str:
-        """The fingerprint of the host and of the identity. Raises NotMine if it cannot be ECR's.
+    def host_key(self, route: "Route") -> str:
+        """The fingerprint of the host and of the identity.
 
         Two files are left out on purpose. The web identity token is renewed every hour and stands for the same role,
         whose name is in. The SSO sign-in is renewed as often, and the profile names the account and role that it gives.
         """
-        host = cloud_host(authority)
-        try:
-            ecr(host)
-        except NotMine:
-            if not is_configured(self._environ):
-                raise
-        return fingerprint(f"ecr {host}", self._environ, _VARIABLES, [*self._files(), configuration(self._environ)])
+        return fingerprint(f"ecr {route.scope}", self._environ, _VARIABLES, self._files())
 
-    def minter(self, authority: "Authority") -> "EcrMinter":
-        """The token of the region for the identity that is configured.
-
-        Raises NotMine if it is not ECR's, Unavailable if the configuration is broken.
-        """
-        from credhelpers import config  # parsed where a token is minted, not on a hit
-        from credhelpers.sources._ecr import SETTINGS
-
-        host = cloud_host(authority)
-        entry = config.find(self._environ, self.kind, SETTINGS, host)
-        if entry is None:
-            return self._minter(ecr(host), {})
-        settings = entry.settings
-        try:
-            ecr_host = ecr(host)
-        except NotMine:
-            ecr_host = _alias(entry)
-        else:
-            if not settings.keys().isdisjoint(("account", "region")):
-                raise config.contradiction(entry, "this host says its account and region itself")
-        if "role_arn" not in settings and not settings.keys().isdisjoint(("external_id", "session_name")):
-            raise config.contradiction(entry, "`external_id` and `session_name` are for a `role_arn`")
+    def minter(self, route: "Route") -> "EcrMinter":
+        """The token of the region for the identity that is configured. Raises Unavailable for a contradiction."""
+        settings = route.settings
+        ecr_host = _ecr_host(route)
+        if route.fields and not settings.keys().isdisjoint(("account", "region")):
+            raise route.contradiction("this host says its account and region itself")
         if "role_arn" in settings and settings["role_arn"].split(":")[1] != ecr_host.partition:
-            raise config.contradiction(entry, "`role_arn` is of another partition of AWS than this host")
+            raise route.contradiction("`role_arn` is of another partition of AWS than this host")
         return self._minter(ecr_host, settings)
 
     def _minter(self, ecr_host: "EcrHost", settings: "dict[str, str]") -> "EcrMinter":
@@ -160,16 +135,19 @@ class EcrMinter:
             raise Unavailable(*NO_IDENTITY_ANY_MORE) from None
 
 
-def _alias(entry: "Entry") -> "EcrHost":
-    """The registry that a host stands for because the user wrote so. Raises Unavailable if that is not said."""
-    from credhelpers import config
+def _ecr_host(route: "Route") -> "EcrHost":
+    """The registry; for an alias the one for which it stands because the user wrote so. Raises Unavailable."""
+    from credhelpers.exchanges.ecr import EcrHost, ecr_of
 
-    if not {"account", "region"} <= entry.settings.keys():
-        raise config.contradiction(entry, "this host needs `account` and `region`")
+    if route.fields:
+        return EcrHost(route.fields)
+    settings = route.settings
+    if not {"account", "region"} <= settings.keys():
+        raise route.contradiction("this host needs `account` and `region`")
     try:
-        return ecr_of(entry.settings["account"], entry.settings["region"])
+        return ecr_of(settings["account"], settings["region"])
     except NotMine:
-        raise config.contradiction(entry, "`region` is in no partition of AWS") from None
+        raise route.contradiction("`region` is in no partition of AWS") from None
 
 
 def _expanded(path: bytes) -> bytes:

@@ -6,19 +6,16 @@ This half is on the way of a cache hit: which token is wanted. How it is made is
 
 import posix
 
-from credhelpers.errors import NotFound, NotMine, Unavailable
-from credhelpers.exchanges.google import UNIVERSE, google
-from credhelpers.hosts import cloud_host
-from credhelpers.identity import configuration, configured, fingerprint, home, is_configured
+from credhelpers.errors import NotFound, Unavailable
+from credhelpers.identity import fingerprint, home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from credhelpers.config import Entry
     from credhelpers.credential import Credential
-    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
+    from credhelpers.plan import Route
 
 # What selects an identity, or where to ask for one: google/auth/environment_vars.py of google-auth 2.62, without what
 # only chooses a project, and with what a file of the type `external_account` reads from AWS's variables.
@@ -36,6 +33,8 @@ _VARIABLES = (
     b"AWS_REGION",
     b"AWS_DEFAULT_REGION",
 )
+
+_ACCOUNT = r"[A-Za-z0-9][A-Za-z0-9._+%-]{0,127}@[A-Za-z0-9][A-Za-z0-9.-]{0,127}"
 
 
 class Gcr:
@@ -56,34 +55,21 @@ class Gcr:
 
         return MANUAL
 
-    def host_key(self, authority: "Authority") -> str:
+    def host_key(self, route: "Route") -> str:
         """The fingerprint of the host and of all that selects an identity, see `minted.Source`."""
-        host = cloud_host(authority)
-        try:
-            google(host)
-        except NotMine:
-            if not is_configured(self._environ):  # with one, any host may stand for a registry of Google's
-                raise
-        text = configured(self._environ)
-        files = [configuration(self._environ), *_named_files(self._environ, text)]
-        return _fingerprint(self._environ, host, files, has_gcloud=b"gcloud" in text)
+        return _fingerprint(self._environ, route.scope, route.settings)
 
-    def minter(self, authority: "Authority") -> "GcrMinter":
+    def minter(self, route: "Route") -> "GcrMinter":
         """The token for the host, see `minted.Source`."""
-        from credhelpers import config  # parsed where a token is minted, not on a hit
-        from credhelpers.sources._gcr import SETTINGS
+        settings = route.settings
+        if route.fields:
+            universe = route.fields["universe"]
+            if settings.get("universe", universe) != universe:
+                raise route.contradiction("`universe` is not the one of this host")
+        else:
+            from credhelpers.exchanges.google import UNIVERSE
 
-        host = cloud_host(authority)
-        entry = config.find(self._environ, self.kind, SETTINGS, host)
-        settings = dict(entry.settings) if entry else {}
-        try:
-            universe = google(host)
-        except NotMine:
-            if entry is None:
-                raise
             universe = settings.get("universe", UNIVERSE)
-        if entry:
-            _check(self._environ, entry, universe)
         return GcrMinter(self._environ, universe, settings)
 
 
@@ -100,16 +86,8 @@ class GcrMinter:
     @property
     def token_key(self) -> str:
         """The same for all hosts of the universe that get the same identity, wherever the configuration says it."""
-        return _fingerprint(
-            self._environ,
-            f"token {self._universe} {sorted(self._settings.items())}",
-            [self._file],
-            has_gcloud=self._settings.get("credential") == "gcloud",
-        )
-
-    @property
-    def _file(self) -> bytes:
-        return _expanded(self._environ, self._settings.get("credentials_file", "").encode())
+        scope = f"token {self._universe} {sorted(self._settings.items())}"
+        return _fingerprint(self._environ, scope, self._settings)
 
     def mint(self, old: "Credential | None" = None) -> "Credential":
         """A new token. NotFound if nobody told us who we are, and no metadata server does.
@@ -120,7 +98,9 @@ class GcrMinter:
 
         default = _gcloud_directory(self._environ) + b"/application_default_credentials.json"
         try:
-            return GoogleExchange(self._environ, self._universe, self._settings, self._file, default).credential()
+            return GoogleExchange(
+                self._environ, self._universe, self._settings, _file(self._environ, self._settings), default
+            ).credential()
         except NotFound:
             if old is None:
                 raise
@@ -130,31 +110,27 @@ class GcrMinter:
             ) from None
 
 
-def _fingerprint(environ: "Environment", scope: str, files: list[bytes], *, has_gcloud: bool) -> str:
-    """What the environment, these files and Google's own, and `scope` select."""
+def _file(environ: "Environment", settings: "dict[str, Any]") -> bytes:
+    """The credential file that the settings name, empty if they name none."""
+    return _expanded(environ, settings.get("credentials_file", "").encode())
+
+
+def _fingerprint(environ: "Environment", scope: str, settings: "dict[str, Any]") -> str:
+    """What the environment, the settings' file and Google's own, and `scope` select."""
     folder = _gcloud_directory(environ)
     files = [
-        *files,
+        _file(environ, settings),
         environ.get(b"GOOGLE_APPLICATION_CREDENTIALS", b""),
         folder + b"/application_default_credentials.json",
     ]
     variables: tuple[bytes, ...] = _VARIABLES
-    if has_gcloud:  # only a configuration makes gcloud a source
+    if settings.get("credential") == "gcloud":
         names = tuple(sorted(name for name in environ if name.startswith(b"CLOUDSDK_")))
         variables += names
         scope += b" ".join(names).decode("ascii", "replace")
         files += [folder + b"/active_config", folder + b"/credentials.db"]
         files += [folder + b"/configurations/" + name for name in _listed(folder + b"/configurations")]
     return fingerprint(f"gcr {scope}", environ, variables, files)
-
-
-def _named_files(environ: "Environment", text: bytes) -> list[bytes]:
-    """The credential files that a configuration names, found without parsing it: a changed one is a miss."""
-    found = []
-    for after in text.split(b"credentials_file")[1:]:
-        value = after.lstrip(b"\"' \t").removeprefix(b"=").lstrip(b" \t")
-        found.append(_expanded(environ, value[1:].partition(value[:1])[0] if value else b""))
-    return found
 
 
 def _expanded(environ: "Environment", path: bytes) -> bytes:
@@ -173,25 +149,3 @@ def _listed(folder: bytes) -> list[bytes]:
         return sorted(posix.listdir(folder))
     except (OSError, ValueError):
         return []
-
-
-def _check(environ: "Environment", entry: "Entry", universe: str) -> None:
-    """Raise for settings that exclude each other."""
-    from credhelpers import config  # as above
-
-    have = entry.settings
-    if have.get("universe", universe) != universe:
-        raise config.contradiction(entry, "`universe` is not the one of this host")
-    if "credentials_file" in have:
-        if "credential" in have:
-            raise config.contradiction(entry, "`credentials_file` and `credential` exclude each other")
-        path = _expanded(environ, have["credentials_file"].encode())
-        if path not in _named_files(environ, configured(environ)):
-            raise config.contradiction(entry, "`credentials_file` must be a text in plain quotes")
-    if have.get("credential") == "gcloud" and b"gcloud" not in configured(environ):
-        raise config.contradiction(entry, "`credential` must be a text in plain quotes")
-    for name in ("account", "configuration"):
-        if name in have and have.get("credential") != "gcloud":
-            raise config.contradiction(entry, f'`{name}` needs `credential = "gcloud"`')
-    if "delegates" in have and "impersonate" not in have:
-        raise config.contradiction(entry, "`delegates` needs `impersonate`")

@@ -5,25 +5,23 @@ This half is on the way of a cache hit: which credential is wanted. How it is re
 
 import posix
 
-from credhelpers.errors import NotMine
-from credhelpers.identity import configuration, content, fingerprint, home
+from credhelpers.identity import fingerprint, home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
+    from credhelpers.plan import Route
     from credhelpers.tokens import Tokens
     from credhelpers.vault.minter import VaultMinter
 
 # What of the environment selects a server, an identity or a path, by how it begins.
 _PREFIXES = (b"VAULT_", b"BAO_", b"DCVL_", b"DOCKER_CREDENTIAL_VAULT_")
-# And for an auth method or engine of a cloud, where the configuration names that cloud.
-_CLOUD_PREFIXES = {
-    b"aws": (b"AWS_",),
-    b"gcp": (b"GOOGLE_", b"GCE_"),
-    b"azure": (b"AZURE_", b"IDENTITY_", b"IMDS_", b"MSI_"),
+# And for the auth method of a cloud.
+_CLOUD_PREFIXES: "dict[str | None, tuple[bytes, ...]]" = {
+    "aws": (b"AWS_",),
+    "gcp": (b"GOOGLE_", b"GCE_"),
+    "azure": (b"AZURE_", b"IDENTITY_", b"IMDS_", b"MSI_"),
 }
-VAULT_LOGIN = b"/etc/docker-credential-vault-login/config.hcl"  # as in `vault.agentfile`
 
 
 def _named(environ: "Environment", name: bytes) -> bytes:
@@ -51,46 +49,36 @@ class Vault:
 
         return MANUAL
 
-    def host_key(self, authority: "Authority") -> str:
+    def host_key(self, route: "Route") -> str:
         """The fingerprint of the registry and of whatever selects server, identity and path.
 
         Files with a token or key that a login uses are in it by their names, which the configuration has: they are
         written anew every hour and stand for the same identity. The user's own token file is in it by its stamp.
         """
-        host = authority.name
-        if not host:
-            raise NotMine
         environ = self._environ
-        # An empty variable names no file to the original either.
-        files = [configuration(environ), environ.get(b"DCVL_CONFIG_FILE") or VAULT_LOGIN]
         base = home(environ)
-        files.append(_named(environ, b"TOKEN_PATH") or base + b"/.vault-token")
+        files = [_named(environ, b"TOKEN_PATH") or base + b"/.vault-token"]
         helper = _named(environ, b"CONFIG_PATH")
         if helper.startswith(b"~/"):
             helper = base + helper[1:]
         files += [helper] if helper else [base + b"/.bao", base + b"/.vault"]
-        prefixes: tuple[bytes, ...] = _PREFIXES
-        text = content(files[0]) + content(files[1])
-        for cloud, more in _CLOUD_PREFIXES.items():
-            if cloud in text:
-                prefixes += more
-        if b"aws" in text:
+        method = route.settings.get("auth")
+        prefixes = _PREFIXES + _CLOUD_PREFIXES.get(method, ())
+        if method == "aws":
             files.append(environ.get(b"AWS_CONFIG_FILE") or base + b"/.aws/config")
             files.append(environ.get(b"AWS_SHARED_CREDENTIALS_FILE") or base + b"/.aws/credentials")
         variables = sorted(name for name in environ if name.startswith(prefixes))
         names = b" ".join(variables).decode("ascii", "replace")
-        return fingerprint(f"vault {host} {names}", environ, variables, files)
+        return fingerprint(f"vault {route.scope} {names}", environ, variables, files)
 
-    def minter(self, authority: "Authority") -> "VaultMinter":
-        """The credential for the registry. Raises NotMine if nothing says where it would be in Vault."""
+    def minter(self, route: "Route") -> "VaultMinter":
+        """The credential for the registry."""
         from credhelpers.sources._vault import SETTINGS
         from credhelpers.vault.minter import VaultMinter
         from credhelpers.vault.secret_paths import registry_of
 
-        found = registry_of(self._environ, SETTINGS, authority) if authority.host else None
-        if found is None:
-            raise NotMine
-        return VaultMinter(self._environ, self._tokens, found, is_whole=authority.is_whole)
+        registry = registry_of(self._environ, SETTINGS, route)
+        return VaultMinter(self._environ, self._tokens, registry, is_whole=route.authority.is_whole)
 
     def list(self) -> dict[str, str]:
         """Server to user name of all that lies where the configuration says and the token may read."""

@@ -4,7 +4,9 @@ What the keys mean is on developer.hashicorp.com, "Vault Agent auto-auth", a pag
 `secrets` are in github.com/morningconsult/docker-credential-vault-login, README.md. `docs/drop-in.md` has the table.
 """
 
-from credhelpers import config, hosts
+from credhelpers import hosts
+from credhelpers.config.file import trusted
+from credhelpers.config.schema import Entry, fits
 from credhelpers.errors import NotMine, Unavailable
 from credhelpers.vault import hcl, login
 from credhelpers.vault.ambient_token import token_file
@@ -14,10 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from credhelpers.config import Settings
+    from credhelpers.config.schema import Settings
     from credhelpers.identity import Environment
-
-FILE = b"/etc/docker-credential-vault-login/config.hcl"  # `sources.vault` has it too, where a hit needs it
+    from credhelpers.receipt import Recorder
 
 # By method: from its keys to our settings; a key without one changes nothing here.
 _METHODS = {
@@ -68,30 +69,53 @@ _SHOWN = 40  # letters of a key
 _SEE = "see `vault-login` in `docs/drop-in.md`"
 
 
-def find(environ: "Environment", settings: "Settings", server: str) -> "dict[str, Any] | None":
-    """What the file says for the server (host, and port if it has one), in `settings`; None if it says nothing.
+def entries(name: bytes, recorder: "Recorder", settings: "Settings", *, is_named: bool) -> list[Entry]:
+    """What the file says, in `settings`: an entry for each host that it names, or one for any registry.
 
-    Raises Unavailable for a file that cannot be understood, or that says what would not be done.
+    Who asks for a file that cannot be understood, or that says what would not be done, hears of it; it must be there if
+    DCVL_CONFIG_FILE has named it. Whatever is looked at is noted with `recorder`.
     """
-    file = _File(environ.get(b"DCVL_CONFIG_FILE") or FILE)
-    document = _read(file)
-    if document is None:
-        return None
+    environ = recorder.environ
+    file = _File(name)
+    try:
+        document = _read(file, recorder, is_named=is_named)
+        said = _said(environ, file, document, settings) if document is not None else {}
+    except Unavailable as mistake:
+        entry = _entry(0, "*")
+        entry.mistake = mistake
+        return [entry]
+    found = []
+    for order, (pattern, of_pattern) in enumerate(said.items()):
+        entry = _entry(order, pattern)
+        entry.settings = of_pattern
+        found.append(entry)
+    return found
+
+
+def _entry(order: int, pattern: str) -> Entry:
+    entry = Entry(order, pattern, "", "vault", 0)
+    entry.is_last = True
+    return entry
+
+
+def _said(
+    environ: "Environment", file: "_File", document: hcl.Body, settings: "Settings"
+) -> "dict[str, dict[str, Any]]":
+    """Our settings by host and port, or by `*` for any registry."""
     auto_auth = file.block(document, "auto_auth")[1]
     label, block = file.block(auto_auth, "method")
     of_method = file.values(block, "method")
     said = file.values(of_method.pop("config", hcl.Body()), "config")
-    path = _path(file, said, server)
-    if path is None:
-        return None
+    paths = _paths(file, said)
     for _, sink in file.blocks(auto_auth, "sink"):
         file.only(file.values(sink, "sink"), ("type", "config"), "sink")
 
     method = (label or file.text(of_method, "type")).replace("-", "_")
-    found = {"path": path, "read_only": True} | _login(environ, file, method, said)  # the original only reads
+    found = {"read_only": True} | _login(environ, file, method, said)  # the original only reads
     namespace = file.text(of_method, "namespace").strip("/")
     if namespace and not variable(environ, "NAMESPACE"):
-        found |= {"namespace": namespace, "path": path.removeprefix(namespace + "/")}
+        found["namespace"] = namespace
+        paths = {pattern: path.removeprefix(namespace + "/") for pattern, path in paths.items()}
     mount = file.text(of_method, "mount_path").strip("/")
     if mount and not mount.startswith("auth/"):
         raise file.fault("`mount_path` does not begin with `auth/`", "`vault auth list` shows what comes after that")
@@ -99,23 +123,23 @@ def find(environ: "Environment", settings: "Settings", server: str) -> "dict[str
         found["auth_mount"] = mount.removeprefix("auth/")
     file.only(of_method, ("type", "mount_path", "namespace", *_ABOUT_TRIES), "method")
     found |= _server(environ, file, found, file.values(file.block(document, "vault")[1], "vault"))
-    for key, value in found.items():
+    for key, value in (*found.items(), *(("path", path) for path in paths.values())):
         words, pattern, _ = settings[key]
-        if not config.fits(value, pattern) or not str(value).isprintable():
+        if not fits(value, pattern) or not str(value).isprintable():
             raise file.fault(f"what it has for our `{key}` is not {words}")
     message = login.contradiction(found)
     if message:
         raise file.fault(message)
-    return found
+    return {pattern: found | {"path": path} for pattern, path in paths.items()}
 
 
-def _read(file: "_File") -> hcl.Body | None:
+def _read(file: "_File", recorder: "Recorder", *, is_named: bool) -> hcl.Body | None:
     """What is in the file; None if nobody has made one."""
     if not file.name.startswith(b"/"):
         raise file.fault("DCVL_CONFIG_FILE is not an absolute path", "give the absolute path of a file, or unset it")
-    text = config.trusted(file.name, file.fault)
+    text = trusted(file.name, file.fault, recorder)
     if text is None:
-        if file.name != FILE:
+        if is_named:
             raise file.fault("DCVL_CONFIG_FILE names no file", "give the absolute path of one, or unset it")
         return None
     try:
@@ -124,8 +148,8 @@ def _read(file: "_File") -> hcl.Body | None:
         raise file.fault(f"line {malformed.line}: not HCL", "mend the line") from None
 
 
-def _path(file: "_File", said: "dict[str, Any]", server: str) -> str | None:
-    """Where the secret of the server is, taken out of what is said; None if that names others only."""
+def _paths(file: "_File", said: "dict[str, Any]") -> dict[str, str]:
+    """Where the secrets are, by host and port or by `*`, taken out of what is said."""
     if ("secret" in said) == ("secrets" in said):
         raise file.fault("`config` has neither `secret` nor `secrets`, or both")
     paths: dict[str, str] = {}
@@ -138,11 +162,12 @@ def _path(file: "_File", said: "dict[str, Any]", server: str) -> str | None:
                 raise file.fault("a key of `secrets` is not a host", "write host, or host:port in quotes") from None
             if paths.setdefault(registry.name, file.text(table, name)) != table[name]:
                 raise file.fault("`secrets` has two paths for one registry", "keep the one that is meant")
-    path = paths.get(server) if paths else file.text(said, "secret")
+    else:
+        paths["*"] = file.text(said, "secret")
     said.pop("secret", None)
-    if path is not None and "{" in path:
+    if any("{" in path for path in paths.values()):
         raise file.fault("a path in Vault has a brace in it", "patterns can be had in config.toml")
-    return path and path.strip("/")
+    return {pattern: path.strip("/") for pattern, path in paths.items()}
 
 
 def _login(environ: "Environment", file: "_File", method: str, said: "dict[str, Any]") -> "dict[str, Any]":

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from threading import local
 from time import monotonic
 
-from credhelpers import hosts, notes
+from credhelpers import hosts, notes, plan
 from credhelpers.errors import NotFound, NotMine, Unavailable
 from credhelpers.vault import fields, kv, secret_paths
 from credhelpers.vault.login import Identity
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from credhelpers.config import Settings
+    from credhelpers.config.schema import Entry, Settings
     from credhelpers.identity import Environment
     from credhelpers.tokens import Tokens
 
@@ -84,14 +84,14 @@ class _Walk:
         found: dict[str, Registry] = {}
         for server in self._candidates():
             try:
-                registry = secret_paths.registry_of(self._environ, self._settings, hosts.registry(server))
+                route = plan.route(hosts.registry(server), self._environ, "vault")
+                registry = secret_paths.registry_of(self._environ, self._settings, route)
             except NotMine:
                 continue  # a name below the path that is no registry's
             except Unavailable as error:  # its name does not fit the path, say
                 self._leave_out(server, error)
                 continue
-            if registry:
-                found[registry.server] = registry
+            found[registry.server] = registry
             if len(found) == _AT_MOST or monotonic() > self._until - _READING / 2:
                 notes.take(f"not all is listed, but {len(found)} secrets")
                 break
@@ -101,10 +101,10 @@ class _Walk:
         """The servers that have a path of their own, and those whose names are found below a path."""
         named = []
         paths = []
-        for entry in secret_paths.entries(self._environ, self._settings):
+        for entry in self._entries():
             name, _, port = entry.pattern.partition(":")
             if "*" not in name and port != "*":
-                named.append(entry.pattern.removesuffix(":443"))
+                named.append(entry.pattern)
             elif entry.settings.get("engine", "kv").startswith("kv"):
                 paths.append(entry.settings)
         template = secret_paths.of_environment(self._environ, self._settings)
@@ -117,6 +117,16 @@ class _Walk:
             with ThreadPoolExecutor(len(paths)) as walkers:
                 for servers_below in walkers.map(self._walked, paths):
                     yield from servers_below
+
+    def _entries(self) -> "list[Entry]":
+        """Those of the configuration file. Raises Unavailable if there are only such as have a mistake in them."""
+        own = [entry for entry in plan.owners(self._environ).entries if entry.source == "vault" and not entry.is_last]
+        found = [entry for entry in own if entry.mistake is None]
+        for mistake in (entry.mistake for entry in own if entry.mistake):
+            if not found:
+                raise mistake
+            notes.take(f"left out of the list: {mistake.message}")
+        return found
 
     def _walked(self, settings: "Mapping[str, Any]") -> list[str]:
         """The servers below one path; those that were found in time."""

@@ -7,7 +7,6 @@ which an older helper kept a secret for each host; the configuration file of `do
 from contextlib import suppress
 from typing import NamedTuple
 
-from credhelpers import config, notes
 from credhelpers.errors import NotFound, NotMine, Unavailable
 from credhelpers.hosts import DOCKER_HUB, HUB
 from credhelpers.vault import login
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, TypeVar
 
-    from credhelpers.config import Entry, Settings
-    from credhelpers.hosts import Authority
+    from credhelpers.config.schema import Settings
     from credhelpers.identity import Environment
+    from credhelpers.plan import Route
     from credhelpers.vault.session import Session
 
     Result = TypeVar("Result")
@@ -126,31 +125,13 @@ class Registry:
         return SecretPath(mount, path, engine, self.settings.get("version", ""), is_asked=is_asked)
 
 
-def registry_of(environ: "Environment", settings: "Settings", authority: "Authority") -> Registry | None:
-    """The registry with what is said of it, None if nothing names a path. Raises Unavailable if that is broken."""
-    host, port = authority.host, authority.port
-    entry = config.find(environ, "vault", settings, authority.name, has_ports=True)
-    if entry:
-        _check(entry)
-        return Registry(host, port, dict(entry.settings))
+def registry_of(environ: "Environment", settings: "Settings", route: "Route") -> Registry:
+    """The registry with what is said of it. Raises Unavailable if that is broken."""
+    host, port = route.authority.host, route.authority.port
+    if route.settings:
+        return Registry(host, port, route.settings)
     template = of_environment(environ, settings)
-    if template:
-        return Registry(host, port, {"path": f"{template}:{{port}}" if port else template}, is_shared_with_jsok=True)
-    from credhelpers.vault import agentfile
-
-    found = agentfile.find(environ, settings, authority.name)
-    if found is None:
-        notes.take("vault: no entry of config.toml matches this registry, and nothing else names it")
-        return None
-    return Registry(host, port, found)
-
-
-def entries(environ: "Environment", settings: "Settings") -> "list[Entry]":
-    """All entries of the configuration file. Raises Unavailable if one is broken."""
-    found = config.load(environ, "vault", settings, has_ports=True)
-    for entry in found:
-        _check(entry)
-    return found
+    return Registry(host, port, {"path": f"{template}:{{port}}" if port else template}, is_shared_with_jsok=True)
 
 
 def of_environment(environ: "Environment", settings: "Settings") -> str:
@@ -170,18 +151,15 @@ def of_environment(environ: "Environment", settings: "Settings") -> str:
     return prefix + "/{host}"
 
 
-def _check(entry: "Entry") -> None:
-    """Raise for settings that exclude each other or lack each other."""
-    message = _contradiction(entry.settings) or login.contradiction(entry.settings)
-    if message:
-        raise config.contradiction(entry, message)
-
-
-def _contradiction(have: "Mapping[str, Any]") -> str:
-    """What is wrong with the settings that say where the credential is; "" if nothing is."""
+def contradiction(have: "Mapping[str, Any]") -> str:
+    """What is wrong with settings that exclude each other or lack each other; "" if nothing is."""
     if "path" not in have:
         return "no `path`"
-    return _wrong_in_path(have["path"], have.get("mount")) or next((text for is_so, text in _rules(have) if is_so), "")
+    return (
+        _wrong_in_path(have["path"], have.get("mount"))
+        or next((text for is_so, text in _rules(have) if is_so), "")
+        or login.contradiction(have)
+    )
 
 
 def _rules(have: "Mapping[str, Any]") -> "tuple[tuple[bool, str], ...]":

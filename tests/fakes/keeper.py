@@ -15,11 +15,19 @@ from typing import TYPE_CHECKING
 
 from credhelpers.credential import Credential
 from credhelpers.errors import NotFound, NotMine
-from credhelpers.hosts import Authority, cloud_host
+from credhelpers.hosts import cloud_host
 from credhelpers.identity import fingerprint
+from credhelpers.plan import Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from credhelpers.hosts import Authority
+
+
+def owned(authority: Authority, _environ: object, source: str) -> Route:
+    """A route for what is in no plan, since only tests have it: the source says itself what is its own."""
+    return Route(authority, source)
 
 
 class FakeKeeper:
@@ -36,11 +44,11 @@ class FakeKeeper:
         self.meanwhile: Callable[[], None] = lambda: time.sleep(float(environ.get(b"FAKE_SECONDS", b"0")))
         self.olds: list[Credential | None] = []
 
-    def host_key(self, authority: Authority) -> str:
-        return fingerprint("fake " + cloud_host(authority), {}, ())
+    def host_key(self, route: Route) -> str:
+        return fingerprint("fake " + cloud_host(route.authority), {}, ())
 
-    def minter(self, authority: Authority) -> FakeKeeping:
-        host = cloud_host(authority)
+    def minter(self, route: Route) -> FakeKeeping:
+        host = cloud_host(route.authority)
         if host != "index.docker.io" and not host.endswith(".fake.example"):
             raise NotMine
         return FakeKeeping(self, host.split(".")[1])
@@ -88,4 +96,4 @@ if __name__ == "__main__":
     from credhelpers.writable import Writable
 
     sys.argv[0] = "docker-credential-fake"
-    serve(Writable(FakeKeeper(posix.environ)))
+    serve(Writable(FakeKeeper(posix.environ), route=owned))

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING
 
 from credhelpers.credential import Credential
 from credhelpers.errors import NotFound, NotMine, Unavailable
-from credhelpers.hosts import Authority, cloud_host
+from credhelpers.hosts import cloud_host
 from credhelpers.identity import fingerprint
+from credhelpers.plan import Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from credhelpers.hosts import Authority
 
 
 class Clock:
@@ -41,6 +44,11 @@ class FakeMinter:
     mint: Callable[..., Credential]
 
 
+def owned(authority: Authority, _environ: object, source: str) -> Route:
+    """A route for what is in no plan, since only tests have it: the source says itself what is its own."""
+    return Route(authority, source)
+
+
 class FakeSource:
     """A source that counts its mints."""
 
@@ -52,18 +60,19 @@ class FakeSource:
         self.environ = environ
         self.minted = 0
 
-    def host_key(self, authority: Authority) -> str:
-        host = cloud_host(authority)
+    def host_key(self, route: Route) -> str:
+        host = cloud_host(route.authority)
         if not host.endswith(".fake.example"):
             raise NotMine
         return fingerprint("fake " + host, self.environ, (b"FAKE_IDENTITY",))
 
-    def minter(self, authority: Authority) -> FakeMinter:
-        self.host_key(authority)
-        scope = authority.host.split(".")[1]
+    def minter(self, route: Route) -> FakeMinter:
+        self.host_key(route)
+        host = route.authority.host
+        scope = host.split(".")[1]
         return FakeMinter(
             fingerprint("fake token " + scope, self.environ, (b"FAKE_IDENTITY",)),
-            lambda old=None: self.mint(authority.host, old),
+            lambda old=None: self.mint(host, old),
         )
 
     def mint(self, server: str, old: Credential | None = None) -> Credential:
@@ -92,4 +101,4 @@ if __name__ == "__main__":
     from credhelpers.protocols.docker import serve
 
     sys.argv[0] = "docker-credential-fake"
-    serve(Minted(FakeSource(posix.environ)))
+    serve(Minted(FakeSource(posix.environ), route=owned))

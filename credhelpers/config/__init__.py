@@ -1,0 +1,1 @@
+"""The configuration file: read with its lines, held against what each source knows, compiled into the plan."""

@@ -1,0 +1,265 @@
+"""The configuration compiled: all owners of hosts, in the order in which they count.
+
+    [[registry]]
+    match = "111122223333.dkr.ecr.*.amazonaws.com"
+    source = "ecr"
+    profile = "prod"
+
+A pattern is a host in which `*` stands for any part of one label, so it never crosses a dot. For a source whose
+registries may have a port there may be one behind it, or `:*` for any port and none; without that a registry without
+port is meant, or with the 443 of `https`, which is the same. A path behind it means what lies below that path. Docker
+Hub's four names are one. `identity` names for whom the entry is: who did not choose that identity is not served by it.
+Which further keys an entry may have is its source's own `SETTINGS`, see `schema`.
+
+A mistake inside one entry fails the hosts of its `match`, with its line. Only a file that is no TOML, is not trusted,
+or whose `match` or `source` cannot be read fails every host: a mistake must not send docker to a registry with another
+identity than the one that was meant.
+"""
+
+from credhelpers.config.file import SEE, File, trusted
+from credhelpers.config.schema import Announced, Entry, Owners, announced, fits
+from credhelpers.errors import Unavailable
+from credhelpers.hosts import HUB, HUB_HOSTS, label_fits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from credhelpers.receipt import Recorder
+
+_COMMON = ("match", "source", "identity")
+_LABEL = "[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?"
+_HOST = rf"(?=[^:]{{1,253}}(:|$)){_LABEL}(\.{_LABEL})*(:([1-9][0-9]{{0,4}}|\*))?"
+_SEGMENT = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
+_PATH = rf"({_SEGMENT}/)*({_SEGMENT}|\*)"
+IDENTITY = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a name, wherever one is given
+_DEFAULT_PORT = ":443"
+_LAST_PORT = 65535
+_NEAR = 0.75  # how much alike two keys are of which one may be meant by the other, see `difflib`
+_SHOWN = 24
+
+
+def compiled(name: bytes, recorder: "Recorder", *, is_named: bool) -> Owners:
+    """What the configuration file `name` and the sources say. What was looked at is noted with `recorder`."""
+    import credhelpers
+
+    found = Owners()
+    sources = ours()
+    recorder.file(credhelpers.__path__[0].rpartition("/")[0].encode("utf-8", "surrogateescape"))
+    try:
+        if file := read(name, recorder, is_named=is_named):
+            found.entries = entries(file, sources)
+    except Unavailable as error:
+        found.broken = error
+    for word, source in sources.items():
+        found.rules += [(word, rule) for rule in source.rules]
+        found.entries += source.others(recorder)
+    return found
+
+
+def read(name: bytes, recorder: "Recorder", *, is_named: bool) -> File | None:
+    """The configuration file `name`; None if there is none, which it must not be where somebody has named it.
+
+    Raises Unavailable if others may write it, or it is unreadable.
+    """
+    file = File(name)
+    text = trusted(name, file.fault, recorder)
+    if text is None:
+        if is_named:  # who names a file does not mean the identity that is used without one
+            raise file.fault("CREDHELPERS_CONFIG names no file", "give the absolute path of one, or unset it")
+        return None
+    return File(name, text)
+
+
+def entries(file: File, sources: "Mapping[str, Announced]") -> list[Entry]:
+    """All entries, in the order of the file. Raises Unavailable, with line and key, for what fails every host."""
+    tables = _tables(file)
+    found = []
+    reached = _Reached()
+    for number, (line, table) in enumerate(zip(file.starts(len(tables)), tables, strict=True), 1):
+        pattern, path = _common(file, table, number, tuple(sources))
+        entry = Entry(2 * number, pattern, path, table["source"], line)
+        try:
+            _fill(entry, file, table, number, sources[entry.source])
+        except Unavailable as mistake:
+            entry.mistake = mistake
+        if earlier := reached.by(entry):
+            entry.mistake = _never_reached(file, number, entry, earlier)
+            entry.order = earlier.order - 1  # whoever asks for such a host hears of it, and not only in the log
+        found.append(entry)
+    return found
+
+
+def contradiction(name: bytes, line: int, message: str) -> Unavailable:
+    """What is said of settings that exclude each other or lack each other, in the entry that begins in this line."""
+    return File(name).fault(f"line {line}: {message}", SEE)
+
+
+def ours() -> dict[str, Announced]:
+    """The sources of this package, by their words: those of their modules.
+
+    A source that announces much does so in a module beside its own, with `_` before the name, which no hit loads.
+    """
+    import posix
+
+    names = set(posix.listdir(__file__.rpartition("/config/")[0] + "/sources"))
+    words = sorted(name.removesuffix(".py") for name in names if name.endswith(".py") and not name.startswith("_"))
+    modules = {word: f"_{word}" if f"_{word}.py" in names else word for word in words}
+    return {word: announced(word, f"credhelpers.sources.{module}") for word, module in modules.items()}
+
+
+def _tables(file: File) -> "list[dict[str, Any]]":
+    import tomllib
+
+    try:
+        document = tomllib.loads(file.text)
+    except (ValueError, RecursionError) as error:
+        raise file.fault(f"not TOML: {_position(error)}", "mend the line, see `docs/configuration.md`") from None
+    file.only(document, ("registry",), 0)
+    tables = document.get("registry", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise file.fault(
+            f"line {file.line(0, 'registry')}: `registry` is not a list of tables",
+            "write `[[registry]]` with two brackets",
+        )
+    return tables
+
+
+def _common(file: File, table: "dict[str, Any]", number: int, words: tuple[str, ...]) -> tuple[str, str]:
+    """Host with port, and path, of an entry whose `match` and `source` can be read. Raises Unavailable."""
+    import re
+    from difflib import get_close_matches
+
+    for key in _COMMON[:2]:
+        if key not in table:
+            for other in get_close_matches(key, [name[:_SHOWN] for name in table], 1, _NEAR):
+                file.only({other: ""}, (key,), number)
+            raise file.fault(f"line {file.line(number)}: no `{key}`", SEE)
+        if not isinstance(table[key], str):
+            raise file.fault(f"line {file.line(number, key)}: `{key}` is not a text", SEE)
+    pattern, slash, path = table["match"].partition("/")
+    name, _, port = pattern.partition(":")
+    is_host = re.fullmatch(_HOST, pattern) and "*" not in "".join(name.split(".")[-2:])
+    if not is_host or (port.isdigit() and int(port) > _LAST_PORT):
+        raise file.fault(
+            f"line {file.line(number, 'match')}: `match` is not a host in lower case",
+            "`*` stands for any part of one label, but not in the last two; no scheme",
+        )
+    if slash and not re.fullmatch(_PATH, path):
+        raise file.fault(
+            f"line {file.line(number, 'match')}: what is behind the host in `match` is no path of a repository",
+            "whole names between slashes, and at the end perhaps `/*`",
+        )
+    file.one_of(table["source"], words, number, "source")
+    pattern = pattern.removesuffix(_DEFAULT_PORT)
+    return HUB if pattern in HUB_HOSTS else pattern, path.removesuffix("*").removesuffix("/")
+
+
+def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source: Announced) -> None:
+    """Read the other keys. Raises Unavailable."""
+    import re
+
+    identity = table.get("identity", "")
+    if "identity" in table and not (isinstance(identity, str) and re.fullmatch(IDENTITY, identity)):
+        raise file.fault(
+            f"line {file.line(number, 'identity')}: `identity` is not a name",
+            "letters, digits, `.`, `_` and `-`, at most 64, the first a letter or digit",
+        )
+    entry.identity = identity
+    file.only(table, (*_COMMON, *source.settings), number)
+    if ":" in entry.pattern and not source.has_ports:
+        raise file.fault(
+            f"line {file.line(number, 'match')}: `match` has a port, and no registry of this source has one",
+            "take the port out",
+        )
+    for key, value in table.items():
+        if key not in _COMMON:
+            words, allowed, _ = source.settings[key]
+            if not fits(value, allowed):
+                raise file.fault(f"line {file.line(number, key)}: `{key}` is not {words}", SEE)
+            entry.settings[key] = value
+    if message := source.contradiction(entry.settings):
+        raise file.fault(f"line {entry.line}: {message}", SEE)
+
+
+def _never_reached(file: File, number: int, entry: Entry, earlier: Entry) -> Unavailable:
+    place = f"line {file.line(number, 'match')}"
+    first = file.line((earlier.order + 1) // 2, "match")
+    if entry.pattern == earlier.pattern:
+        return file.fault(
+            f"{place}: the same `match` as in line {first}", "keep the one that is meant: the first would win"
+        )
+    return file.fault(
+        f"{place}: never reached, `match` in line {first} has all of its hosts",
+        "put the particular one first: the first that matches counts",
+    )
+
+
+class _Reached:
+    """The patterns so far, by source, identity and path: whether one of them has all hosts of the next one.
+
+    A pattern has all hosts of another one if it fits that one itself, read as a host. Then a `*` of the other is taken
+    by a `*` of this one, which takes whatever it stands for. If not, put for each `*` a letter that this one does not
+    have (no label that people write has all 36 of them), and for `:*` a port that it does not have: the other alone
+    fits that host. Labels are kept as a tree from the right, so that thousands of entries are not each held against
+    each.
+    """
+
+    __slots__ = ("_trees",)
+
+    def __init__(self) -> None:
+        self._trees: dict[tuple[str, str, str], _Labels] = {}
+
+    def by(self, entry: Entry) -> Entry | None:
+        """The first earlier entry that leaves nothing to this one, which is added to them."""
+        tree = self._trees.setdefault((entry.source, entry.identity, entry.path), _Labels())
+        name, _, port = entry.pattern.partition(":")
+        labels = name.split(".")[::-1]
+        found = [
+            other
+            for leaf in tree.fitting(labels)
+            for other in {leaf.entries.get(port), leaf.entries.get("*")}
+            if other is not None
+        ]
+        tree.leaf(labels).entries.setdefault(port, entry)
+        return min(found, key=lambda other: other.order, default=None)
+
+
+class _Labels:
+    """Patterns that end alike."""
+
+    __slots__ = ("_plain", "_starred", "entries")
+
+    def __init__(self) -> None:
+        self._plain: dict[str, _Labels] = {}
+        self._starred: dict[str, _Labels] = {}
+        self.entries: dict[str, Entry] = {}  # by port
+
+    def leaf(self, labels: list[str]) -> "_Labels":
+        """Where the pattern of these labels is kept."""
+        tree = self
+        for label in labels:
+            tree = (tree._starred if "*" in label else tree._plain).setdefault(label, _Labels())
+        return tree
+
+    def fitting(self, labels: list[str]) -> "Iterable[_Labels]":
+        """The leaves of all patterns that fit these labels."""
+        trees = [self]
+        for label in labels:
+            trees = [
+                inner
+                for tree in trees
+                for inner in (
+                    tree._plain.get(label),  # noqa: SLF001 - as above
+                    *(below for pattern, below in tree._starred.items() if label_fits(pattern, label)),  # noqa: SLF001 - as above
+                )
+                if inner
+            ]
+        return trees
+
+
+def _position(error: Exception) -> str:
+    """`line 3, column 7` out of what tomllib says, without the text of the line."""
+    _, found, start = str(error).rpartition("(at ")
+    return start.rstrip(")") if found else "unreadable"

@@ -1,0 +1,388 @@
+"""Who owns a registry: the one place that decides it.
+
+The configuration and the rules of the sources are compiled into one small private file beside the cached tokens when
+one of them has changed. A lookup reads three of its groups: that of the very host, that of the last two labels, and
+that of whoever owns any registry. So a host that nobody owns is known by one look, and it does not matter how many
+entries there are.
+
+The file is lines of words. The head is a line with format, version of ours and a checksum, then what it was compiled
+from (`receipt`), then how many groups there are or, if the configuration fails every host, what is wrong with it:
+
+    credhelpers-plan 1 VERSION CHECKSUM
+    word WORD
+    from RECEIPT LINE
+    broken MESSAGE <tab> HINT
+    groups COUNT
+    (an empty line)
+
+Then comes a line of fixed length for each group (where its lines are, how long they are, their checksum), and then the
+groups: a line for each owner, its words with tabs between them, see `_Owner`.
+
+Nothing of the file is imported, run or used as a path: a source is a word, and `minted` has the code for its own. A
+file that is not private, of another version, damaged or compiled from something else is no plan; a new one is compiled.
+Where it cannot be written that costs time, never the answer.
+
+This module is on the way of a cache hit. It imports built-ins only.
+"""
+
+import posix
+from _blake2 import blake2b
+
+from credhelpers import __version__, cached_token, private, receipt
+from credhelpers.errors import NotMine, Unavailable
+from credhelpers.hosts import Authority, fields, fits
+from credhelpers.identity import configuration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+    from credhelpers.config.schema import Owners
+    from credhelpers.identity import Environment
+
+_MAGIC = f"credhelpers-plan 1 {__version__} ".encode()
+_HEAD_BYTES = 8 * 1024  # a plan without entries, which is all of it, or at least a head
+_ENTRY, _RULE, _ANY, _LAST = "0", "1", "2", "3"  # in the order in which they count
+_SLOT_BYTES = 37  # a place of ten digits, a length of eight, a checksum of 16, two blanks, a line end
+_LEAST = 64  # groups
+_PLAIN = frozenset(range(0x20, 0x7F)) - {0x25}  # printable ASCII but `%`
+
+
+class Route:
+    """Who owns an authority, and by what.
+
+    source:    the word of the source
+    settings:  those of the entry that matched, none where a rule did
+    fields:    what the source's own rule says of the host, none where the host is an alias
+    identity, path: those of the entry
+    line:      the line of the configuration in which the entry begins, 0 for a rule
+    """
+
+    __slots__ = ("authority", "fields", "file", "identity", "line", "path", "settings", "source")
+
+    def __init__(self, authority: Authority, source: str) -> None:
+        self.authority = authority
+        self.source = source
+        self.settings: dict[str, Any] = {}
+        self.fields: dict[str, str] | None = None
+        self.identity = ""
+        self.path = ""
+        self.line = 0
+        self.file = b""
+
+    @property
+    def scope(self) -> str:
+        """All of it that can change who mints, as a text that no two routes of other meaning share."""
+        parts = [self.source, self.identity, self.path, self.authority.name]
+        parts += [f"{name}={value!r}" for name, value in sorted(self.settings.items())]
+        return "".join(f"{len(part)}:{part}" for part in parts)
+
+    def contradiction(self, message: str) -> Unavailable:
+        """What a source raises for settings that do not go with this host."""
+        from credhelpers.config.compile import contradiction  # what a hit does not need
+
+        return contradiction(self.file, self.line, message)
+
+
+def route(authority: Authority, environ: "Environment", source: str = "") -> Route:
+    """Who owns the authority; with `source` only that source's entries and rules count.
+
+    Raises NotMine if nobody does, Unavailable if what says so is broken.
+    """
+    if not authority.host:
+        raise NotMine
+    name, is_named = _configuration(environ)
+    folder = cached_token.directory(environ)
+    file = b"plan-" + blake2b(name, digest_size=16, person=b"named" if is_named else b"").hexdigest().encode()
+    if folder is not None:
+        try:
+            content = _read(folder, file)
+            try:
+                plan = _Plan(name, content)
+                if plan.holds(environ):
+                    return plan.route(authority, environ, source)
+            finally:
+                content.close()
+        except (OSError, ValueError, IndexError):
+            pass  # there is none, or it is damaged
+    return _compile(name, environ, folder, file, is_named=is_named).route(authority, environ, source)
+
+
+def owners(environ: "Environment") -> "Owners":
+    """All owners, compiled anew. Raises Unavailable if the configuration fails every host."""
+    from credhelpers.config.compile import compiled
+
+    name, is_named = _configuration(environ)
+    found = compiled(name, receipt.Recorder(environ), is_named=is_named)
+    if found.broken:
+        raise found.broken
+    return found
+
+
+def _configuration(environ: "Environment") -> tuple[bytes, bool]:
+    """Where it is, and whether somebody has named it."""
+    return configuration(environ), bool(environ.get(b"CREDHELPERS_CONFIG"))
+
+
+def _read(folder: bytes, name: bytes) -> "_Bytes":
+    directory = private.open_directory(folder)
+    try:
+        return _Bytes(private.open_file(directory, name))
+    finally:
+        posix.close(directory)
+
+
+def _compile(name: bytes, environ: "Environment", folder: bytes | None, file: bytes, *, is_named: bool) -> "_Plan":
+    from credhelpers.config.compile import compiled
+
+    recorder = receipt.Recorder(environ)
+    found = compiled(name, recorder, is_named=is_named)
+    content = _encoded(found, recorder)
+    if folder is not None and len(recorder.lines()) <= receipt.LINES:
+        from credhelpers.cache import keep
+
+        keep(folder, file, content)
+    return _Plan(name, _Bytes(-1, content))
+
+
+class _Bytes:
+    """A plan's bytes, of which only those are read that are asked for; of one just compiled they are all there."""
+
+    __slots__ = ("_descriptor", "start")
+
+    def __init__(self, descriptor: int, start: bytes = b"") -> None:
+        self._descriptor = descriptor
+        self.start = start or posix.pread(descriptor, _HEAD_BYTES, 0)
+
+    def at(self, place: int, length: int) -> bytes:
+        """So many bytes from there on. Raises OSError."""
+        if self._descriptor < 0 or place + length <= len(self.start):
+            return self.start[place : place + length]
+        return posix.pread(self._descriptor, length, place)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        posix.close(self._descriptor)
+
+
+class _Plan:
+    """A plan as it was compiled, from bytes. Raises OSError, ValueError or IndexError where it is damaged."""
+
+    __slots__ = ("_broken", "_bytes", "_count", "_file", "_index", "_receipt", "_word")
+
+    def __init__(self, file: bytes, content: _Bytes) -> None:
+        self._file = file
+        self._bytes = content
+        head, found, _ = content.start.partition(b"\n\n")
+        first, _, rest = head.partition(b"\n")
+        if not found or first != _MAGIC + _checksum(rest):
+            raise ValueError("not a plan of this version")
+        self._index = len(head) + 2
+        self._receipt: list[str] = []
+        self._broken = ("", "")
+        self._word = ""
+        self._count = 0
+        for line in rest.decode("ascii").split("\n"):
+            kind, _, text = line.partition(" ")
+            if kind == "from":
+                self._receipt.append(text)
+            elif kind == "word":
+                self._word = text
+            elif kind == "broken":
+                message, _, hint = text.partition("\t")
+                self._broken = (_text(message), _text(hint))
+            else:
+                self._count = int(text)
+
+    def holds(self, environ: "Environment") -> bool:
+        """Whether what it was compiled from is as it was, and is seen to be so by stamps alone once it is not young."""
+        return receipt.is_settled(self._receipt) and receipt.holds(self._receipt, self._word, environ)
+
+    def route(self, authority: Authority, environ: "Environment", source: str) -> Route:
+        """As the function of this name."""
+        if self._broken[0]:
+            raise Unavailable(*self._broken)
+        chosen = environ.get(b"CREDHELPERS_IDENTITY", b"").decode("ascii", "replace")
+        found = list(self._fitting(authority, environ, source))
+        best = min(
+            (owner for owner in found if owner.identity in ("", chosen)), key=lambda owner: owner.rank, default=None
+        )
+        if best is None:
+            raise NotMine
+        if chosen and not best.identity and not any(self._group(f"@{chosen}")):
+            raise Unavailable(
+                "CREDHELPERS_IDENTITY names an identity that no entry of config.toml has",
+                "`printenv CREDHELPERS_IDENTITY` shows it; `identity = NAME` in an entry makes one",
+            )
+        if best.mistake:
+            raise Unavailable(*best.mistake)
+        result = Route(authority, best.source)
+        result.file = self._file
+        result.settings = best.settings if best.kind in (_ENTRY, _LAST) else {}
+        result.identity, result.path, result.line = best.identity, best.path, best.line
+        rules = (owner for owner in found if owner.kind == _RULE and owner.source == best.source)
+        for owner in sorted(rules, key=lambda owner: owner.rank):
+            result.fields = owner.settings | (fields(owner.pattern, authority.host) or {})
+            break
+        return result
+
+    def _fitting(self, authority: Authority, environ: "Environment", source: str) -> "Iterator[_Owner]":
+        """The owners whose pattern, path and variable fit, in no order."""
+        for key in _keys(authority.host):
+            for owner in self._group(key):
+                if source in ("", owner.source) and owner.fits(authority, environ):
+                    yield owner
+
+    def _group(self, key: str) -> "Iterator[_Owner]":
+        """What stands under this key."""
+        if not self._count:
+            return
+        number = _number(key, self._count)
+        place, length, check = self._bytes.at(self._index + number * _SLOT_BYTES, _SLOT_BYTES).split()
+        if not int(length):
+            return
+        text = self._bytes.at(int(place), int(length))
+        if _checksum(b"%d %s" % (number, text)) != check:
+            raise ValueError("a damaged group")
+        for line in text.decode("ascii").split("\n"):
+            words = line.split("\t")
+            if words[0] == key:
+                yield _Owner(words)
+
+
+class _Owner:
+    """A line of a group: the key that it is found by, how it counts, and what it says.
+
+    A kind is one of an entry, a rule of a source, a rule for any registry, an entry that counts last. The words are
+    key, kind, order, source, pattern, path, identity, line, variable, mistake, hint, and then pairs of a key of the
+    settings and its value.
+    """
+
+    __slots__ = ("identity", "kind", "line", "mistake", "path", "pattern", "rank", "settings", "source", "variable")
+
+    def __init__(self, words: list[str]) -> None:
+        _, self.kind, order, self.source, pattern, path, self.identity, line, variable, message, hint = words[:11]
+        self.pattern = pattern
+        self.path = _text(path)
+        self.variable = variable.encode()
+        self.line = int(line)
+        self.mistake = (_text(message), _text(hint)) if message else None
+        self.rank = (self.kind, not self.identity, -path.count("/") if path else 1, int(order))
+        self.settings: dict[str, Any] = {key: _value(value) for key, _, value in (w.partition("=") for w in words[11:])}
+
+    def fits(self, authority: Authority, environ: "Environment") -> bool:
+        """Whether this one owns the authority, leaving the identity aside."""
+        if self.variable and not environ.get(self.variable):
+            return False
+        if self.pattern == "*":
+            return True
+        if self.kind == _RULE:
+            return not authority.port and fields(self.pattern, authority.host) is not None
+        return fits(self.pattern, authority.name) and (not self.path or _is_below(authority.path, self.path))
+
+
+def _is_below(sent: str, path: str) -> bool:
+    """Whether what was sent is the path or below it, by whole segments."""
+    segments = sent.removeprefix("/").removesuffix("/").split("/")
+    wanted = path.split("/")
+    is_clean = "%" not in sent and not {"", ".", ".."} & set(segments)
+    return is_clean and segments[: len(wanted)] == wanted
+
+
+def _keys(host: str) -> tuple[str, ...]:
+    """The keys of the groups in which an owner of the host may stand."""
+    return (f"={host}", "." + ".".join(host.split(".")[-2:]), "*")
+
+
+def _key_of(pattern: str) -> str:
+    """The key under which an entry's or a rule's pattern is kept."""
+    if pattern == "*":
+        return pattern
+    name = pattern if "<" in pattern else pattern.partition(":")[0]
+    return "." + ".".join(name.split(".")[-2:]) if "*" in name or "<" in name else f"={name}"
+
+
+def _number(key: str, count: int) -> int:
+    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") % count
+
+
+def _checksum(content: bytes) -> bytes:
+    return blake2b(content, digest_size=8).hexdigest().encode()
+
+
+def _encoded(found: "Owners", recorder: receipt.Recorder) -> bytes:
+    """The bytes of a plan."""
+    head = [f"word {recorder.word}", *(f"from {line}" for line in recorder.lines())]
+    if found.broken:
+        head.append(f"broken {_word(found.broken.message)}\t{_word(found.broken.hint)}")
+        return _with_head(head)
+    lines: list[tuple[str, str]] = []
+    for entry in found.entries:
+        kind = _LAST if entry.is_last else _ENTRY
+        mistake = (entry.mistake.message, entry.mistake.hint) if entry.mistake else ("", "")
+        key = _key_of(entry.pattern)
+        words = [kind, str(entry.order), entry.source, entry.pattern, _word(entry.path), entry.identity]
+        words += [str(entry.line), "", *map(_word, mistake)]
+        words += [f"{name}={_shown(value)}" for name, value in sorted(entry.settings.items())]
+        lines.append((key, "\t".join((key, *words))))
+    identities = {entry.identity for entry in found.entries if entry.identity}
+    lines += [(f"@{name}", "\t".join((f"@{name}", _ENTRY, "0", *[""] * 4, "0", "", "", ""))) for name in identities]
+    for order, (source, (pattern, static, variable)) in enumerate(found.rules):
+        key = _key_of(pattern)
+        kind = _ANY if pattern == "*" else _RULE
+        words = [kind, str(order), source, pattern, "", "", "0", variable, "", ""]
+        words += [f"{name}={_shown(value)}" for name, value in sorted(static.items())]
+        lines.append((key, "\t".join((key, *words))))
+    count = _LEAST
+    while count < len(lines):
+        count *= 2
+    groups: dict[int, list[str]] = {}
+    for key, line in lines:
+        groups.setdefault(_number(key, count), []).append(line)
+    head.append(f"groups {count}")
+    start = _with_head(head)
+    place = len(start) + count * _SLOT_BYTES
+    slots, bodies = [], []
+    for number in range(count):
+        body = "\n".join(groups.get(number, [])).encode()
+        slots.append(b"%010d %08d %s\n" % (place, len(body), _checksum(b"%d %s" % (number, body))))
+        bodies.append(body)
+        place += len(body)
+    return start + b"".join(slots) + b"".join(bodies)
+
+
+def _with_head(lines: "Iterable[str]") -> bytes:
+    rest = "\n".join(lines).encode()
+    return _MAGIC + _checksum(rest) + b"\n" + rest + b"\n\n"
+
+
+def _word(text: str) -> str:
+    """A text as a word of ASCII without blanks of any kind but spaces."""
+    if text.isascii() and text.isprintable() and "%" not in text:
+        return text
+    encoded = text.encode("utf-8", "surrogatepass")
+    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in encoded)
+
+
+def _text(word: str) -> str:
+    """What `_word` made a word of."""
+    if "%" not in word:
+        return word
+    return receipt.decoded(word).decode("utf-8", "surrogatepass")
+
+
+def _shown(value: object) -> str:
+    """The value of a setting: its kind in a letter, and its text."""
+    if isinstance(value, bool):
+        return f"b{int(value)}"
+    if isinstance(value, list):
+        return "l" + "\x20".join(_word(item).replace(" ", "%20") for item in value)
+    return "s" + _word(str(value))
+
+
+def _value(shown: str) -> "Any":
+    kind, text = shown[:1], shown[1:]
+    if kind == "b":
+        return text == "1"
+    return [_text(item) for item in text.split(" ")] if kind == "l" else _text(text)

@@ -1,0 +1,614 @@
+"""Who owns a registry: the plan against a plain reading of the configuration, and against whatever may happen to it."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import credhelpers
+from credhelpers import hosts, plan
+from credhelpers.errors import NotMine, Unavailable
+from credhelpers.exchanges import azure, ecr, google
+from credhelpers.hosts import Authority
+from tests.harness import NOWHERE, lacking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PRIVATE = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
+GOOGLE = "europe-docker.pkg.dev"
+AZURE = "contoso.azurecr.io"
+ALIAS = "mirror.acme.example"
+
+
+class User:
+    """A home with a configuration file and a cache."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = folder / "config.toml"
+        self.cache = folder / "cache"
+        self.environ = {
+            b"CREDHELPERS_CONFIG": os.fsencode(self.config),
+            b"CREDHELPERS_CACHE_DIR": os.fsencode(self.cache),
+        }
+        self.write("")
+
+    def write(self, text: str) -> None:
+        """Put this configuration in the place of the one before."""
+        self.config.write_text(text)
+        self.config.chmod(0o600)
+
+    def entry(self, match: str, source: str = "ecr", **more: str) -> str:
+        """The text of an entry."""
+        lines = [f'match = "{match}"', f'source = "{source}"', *(f'{key} = "{value}"' for key, value in more.items())]
+        return "[[registry]]\n" + "\n".join(lines) + "\n"
+
+    def route(self, server: str, source: str = "", **environ: str) -> plan.Route:
+        """Who owns it."""
+        more = {name.encode(): value.encode() for name, value in environ.items()}
+        return plan.route(Authority(server), self.environ | more, source)
+
+    def owner(self, server: str, source: str = "", **environ: str) -> str:
+        """The word of the owner's source, or what is wrong; "" if nobody owns it."""
+        try:
+            return self.route(server, source, **environ).source
+        except NotMine:
+            return ""
+        except Unavailable as error:
+            return error.message
+
+    @property
+    def file(self) -> Path:
+        """The compiled plan."""
+        (found,) = self.cache.glob("plan-*")
+        return found
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> User:
+    """The user of the test."""
+    return User(tmp_path)
+
+
+@pytest.fixture
+def compiling(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The configurations that were compiled."""
+    from credhelpers.config import compile as module
+
+    true = module.compiled
+    seen: list[bytes] = []
+
+    def compiled(name: bytes, *args: Any, **named: Any) -> Any:
+        seen.append(name)
+        return true(name, *args, **named)
+
+    monkeypatch.setattr(module, "compiled", compiled)
+    return seen
+
+
+# --- who owns what ---------------------------------------------------------------------------------------------------
+
+
+def test_rules_own_their_hosts_without_any_configuration(user: User) -> None:
+    """By the sources' own rules, with what they say of the host."""
+    environ = {b"CREDHELPERS_CACHE_DIR": os.fsencode(user.cache)}
+
+    def fields(server: str) -> dict[str, str] | None:
+        found = plan.route(Authority(server), environ)
+        assert (found.settings, found.line, found.identity, found.path) == ({}, 0, "", "")
+        return found.fields
+
+    assert fields(PRIVATE) == {"partition": "aws", "account": "111122223333", "region": "eu-west-1"}
+    assert fields("public.ecr.aws") == {"partition": "aws", "account": "", "region": "us-east-1", "is_public": "yes"}
+    assert fields(GOOGLE) == {"universe": "googleapis.com", "location": "europe"}
+    assert fields(AZURE) == {"cloud": "AzureCloud", "registry": "contoso"}
+    for server in ("ghcr.io", "docker.io", f"x{PRIVATE}", f"{PRIVATE}:5000", "", "//h:2376", f"u@{AZURE}", "localhost"):
+        with pytest.raises(NotMine):
+            fields(server)
+
+
+def test_a_source_sees_its_own_only(user: User) -> None:
+    """An executable of one source is that source's."""
+    user.write(user.entry(ALIAS, "gcr") + user.entry(ALIAS, "acr", registry=AZURE) + user.entry(AZURE, "gcr"))
+    assert [user.owner(ALIAS, word) for word in ("ecr", "gcr", "acr", "vault", "")] == ["", "gcr", "acr", "", "gcr"]
+    assert [user.owner(AZURE, word) for word in ("ecr", "gcr", "acr", "")] == ["", "gcr", "acr", "gcr"]
+    assert [user.owner(PRIVATE, word) for word in ("ecr", "gcr", "acr", "")] == ["ecr", "", "", "ecr"]
+
+
+def test_an_entry_before_a_rule(user: User) -> None:
+    """Its settings count, and the rule still says what the host is; an alias has no such rule."""
+    user.write(user.entry(PRIVATE, profile="prod") + user.entry(ALIAS, account="111122223333", region="eu-west-1"))
+    found = user.route(PRIVATE)
+    assert (found.settings, found.line) == ({"profile": "prod"}, 1)
+    assert found.fields == {"partition": "aws", "account": "111122223333", "region": "eu-west-1"}
+    alias = user.route(f"https://{ALIAS.upper()}:443/team/app")
+    assert (alias.fields, alias.line) == (None, 5)
+    assert alias.settings == {"account": "111122223333", "region": "eu-west-1"}
+
+
+def test_the_longer_path_first(user: User) -> None:
+    """Whole segments, as they were sent; else the entry for all of the registry."""
+    user.write(
+        user.entry("gcr.io", "gcr", credential="metadata")
+        + user.entry("gcr.io/team-a", "gcr", credentials_file="/a")
+        + user.entry("gcr.io/team-a/app/*", "gcr", credentials_file="/b")
+    )
+    a, b = {"credentials_file": "/a"}, {"credentials_file": "/b"}
+    rest = {"credential": "metadata"}
+    for path, expected in (
+        *(("", rest), ("/", rest), ("/v2/", rest), ("/team", rest), ("/team-ab", rest), ("/Team-a", rest)),
+        *(("/team-a", a), ("/team-a/", a), ("/team-a/x", a), ("/team-a/apps", a)),
+        *(("/team-a/app", b), ("/team-a/app/x/y", b)),
+        *(
+            ("/./team-a", rest),
+            ("/x/../team-a", rest),
+            ("//team-a", rest),
+            ("/team-a/../x", rest),
+            ("/team-a//x", rest),
+        ),
+    ):
+        assert user.route(f"gcr.io{path}").settings == expected, path
+    user.write(user.entry("gcr.io/team-a", "gcr", credentials_file="/a"))
+    assert (user.route("gcr.io/other").settings, user.route("gcr.io/team-a").settings) == ({}, a)
+    user.write(user.entry(f"{ALIAS}/team-a", "gcr"))
+    assert (user.owner(ALIAS), user.owner(f"{ALIAS}/team-a/x")) == ("", "gcr")
+
+
+def test_an_identity_is_chosen(user: User) -> None:
+    """Its entries first, then those without one; who chose another is never served by it."""
+    text = user.entry(PRIVATE, identity="prod", profile="p") + user.entry(PRIVATE, identity="test", profile="t")
+    user.write(text + user.entry(ALIAS, "gcr", identity="prod"))
+
+    def profile(**environ: str) -> str:
+        return str(user.route(PRIVATE, **environ).settings.get("profile"))
+
+    assert [profile(CREDHELPERS_IDENTITY=name) for name in ("prod", "test", "")] == ["p", "t", "None"]
+    assert (user.owner(ALIAS), user.owner(ALIAS, CREDHELPERS_IDENTITY="prod")) == ("", "gcr")
+    assert user.owner(ALIAS, CREDHELPERS_IDENTITY="test") == ""
+    assert user.route(GOOGLE, CREDHELPERS_IDENTITY="prod").identity == "", "what is open to all"
+
+    user.write(user.entry(PRIVATE, profile="all") + text)
+    assert [profile(CREDHELPERS_IDENTITY=name) for name in ("prod", "test", "")] == ["p", "t", "all"]
+
+
+@pytest.mark.parametrize("name", ["none", "Prod", "prod ", "@prod", "../prod", "x" * 300, "\t", "pr%6fd", "é"])
+def test_an_identity_that_no_entry_has(name: str, user: User) -> None:
+    """An error for hosts that somebody owns, and nothing for those of nobody."""
+    user.write(user.entry(PRIVATE, identity="prod") + user.entry(ALIAS, "gcr"))
+    for server in (PRIVATE, ALIAS, GOOGLE):
+        assert "no entry of config.toml has" in user.owner(server, CREDHELPERS_IDENTITY=name)
+    assert user.owner("ghcr.io", CREDHELPERS_IDENTITY=name) == ""
+
+
+def test_values_come_through(user: User) -> None:
+    """Of each kind, with all that TOML lets into a text."""
+    odd = "/a b\\t%41=\\u00e4\\U0001F600\\u2028/%"
+    user.write(
+        user.entry(GOOGLE, "gcr", credentials_file=odd, impersonate="a@b.example")
+        + 'delegates = ["c@d.example", "e%41+f@g.example"]\n'
+        + user.entry(ALIAS, "vault", path="kv/x")
+        + "read_only = true\n"
+    )
+    found = user.route(GOOGLE)
+    assert found.settings == {
+        "credentials_file": "/a b\t%41=ä😀\u2028/%",
+        "impersonate": "a@b.example",
+        "delegates": ["c@d.example", "e%41+f@g.example"],
+    }
+    assert user.route(ALIAS).settings == {"path": "kv/x", "read_only": True}
+
+
+def test_scopes_are_apart(user: User) -> None:
+    """Whatever can change who mints is in it, and no two run together."""
+    texts = [
+        user.entry(ALIAS, "gcr"),
+        user.entry(ALIAS, "gcr", credentials_file="/a"),
+        user.entry(ALIAS, "gcr", credentials_file="/b"),
+        user.entry(ALIAS, "gcr", credentials_file="/a", impersonate="a@b.example"),
+        user.entry(f"{ALIAS}/team", "gcr"),
+        user.entry(ALIAS, "acr", registry=AZURE),
+    ]
+    scopes = []
+    for text in texts:
+        user.write(text)
+        scopes.append(user.route(f"{ALIAS}/team").scope)
+    user.write(user.entry(ALIAS, "gcr", identity="prod"))
+    scopes.append(user.route(ALIAS, CREDHELPERS_IDENTITY="prod").scope)
+    assert len(set(scopes)) == len(scopes)
+    user.write("\n" + texts[1])
+    assert user.route(f"{ALIAS}/other").scope == scopes[1], "neither line nor path of what was asked"
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+
+def test_a_mistake_fails_its_own_hosts(user: User) -> None:
+    """With its line; all others go on."""
+    user.write(
+        user.entry(PRIVATE, profil="x")
+        + user.entry("*.azurecr.io", "acr", tenant_id="!")
+        + user.entry(GOOGLE, "gcr", account="a@b.example")
+        + user.entry(ALIAS, "gcr")
+        + user.entry(f"other.{ALIAS}:5000", "gcr")
+    )
+    assert user.owner(PRIVATE) == "config.toml: line 4: unknown key `profil`"
+    assert user.owner(AZURE, "acr") == "config.toml: line 8: `tenant_id` is not a tenant's id or domain"
+    assert user.owner(GOOGLE) == 'config.toml: line 9: `account` needs `credential = "gcloud"`'
+    assert user.owner(f"other.{ALIAS}:5000") == (
+        "config.toml: line 17: `match` has a port, and no registry of this source has one"
+    )
+    assert [user.owner(server) for server in (ALIAS, "gcr.io", "public.ecr.aws", "ghcr.io")] == [
+        "gcr",
+        "gcr",
+        "ecr",
+        "",
+    ]
+    assert user.owner(PRIVATE, "gcr") == "", "nor is it of interest to another source"
+    with pytest.raises(Unavailable, match="profil") as raised:
+        user.route(PRIVATE)
+    assert raised.value.hint == f"did you mean `profile`? ({user.config})"
+
+
+def test_an_entry_that_is_never_reached_fails_its_hosts(user: User) -> None:
+    """Neither of the two is known to be the one that is meant, and others are not concerned."""
+    user.write(
+        user.entry("*.azurecr.io", "acr") + user.entry(AZURE, "acr", tenant_id="x") + user.entry("*.azurecr.io", "gcr")
+    )
+    assert "line 5: never reached, `match` in line 2" in user.owner(AZURE)
+    assert user.owner("other.azurecr.io") == "acr"
+    assert user.owner(AZURE, "gcr") == "gcr"
+    user.write(user.entry(AZURE, "acr", tenant_id="x") + user.entry("*.azurecr.io", "acr") + user.entry(AZURE, "acr"))
+    assert "line 9: the same `match` as in line 2" in user.owner(AZURE)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("[[registry]", "not TOML: line 1, column 11", id="no TOML"),
+        pytest.param("x = 1", "line 1: unknown key `x`", id="not a table of ours"),
+        pytest.param('[[registry]]\nsource = "ecr"', "line 1: no `match`", id="no match"),
+        pytest.param('[[registry]]\nmatch = "A.b.c"\nsource = "ecr"', "line 2: `match` is not a host", id="no host"),
+        pytest.param('[[registry]]\nmatch = "a.b.c"\nsource = "x"', "line 3: unknown source `x`", id="no source"),
+    ],
+)
+def test_a_file_that_cannot_be_read_fails_all(text: str, words: str, user: User, compiling: list[bytes]) -> None:
+    """Nobody knows which hosts are meant. It is known without reading the file again until that has changed."""
+    user.write(text)
+    for server in (PRIVATE, "ghcr.io", ALIAS, PRIVATE):
+        assert f"config.toml: {words}" in user.owner(server)
+    assert user.owner("//h") == "", "which is no registry"
+    assert len(compiling) == 1
+    user.write("")
+    assert user.owner(PRIVATE) == "ecr"
+
+
+def test_a_file_that_others_may_write_fails_all(user: User) -> None:
+    """And one that is not there although somebody has named it."""
+    user.config.chmod(0o666)
+    assert "others may write it" in user.owner("ghcr.io")
+    user.config.chmod(0o600)
+    assert user.owner("ghcr.io") == ""
+    user.config.unlink()
+    assert "CREDHELPERS_CONFIG names no file" in user.owner("ghcr.io")
+    user.config.symlink_to(NOWHERE)
+    assert "a link that leads nowhere" in user.owner("ghcr.io")
+    user.config.unlink()
+    user.write("")
+    assert user.owner("ghcr.io") == ""
+
+
+# --- against a plain reading -----------------------------------------------------------------------------------------
+
+_PATTERNS = [
+    "a.example.com",
+    "b.example.com",
+    "*.example.com",
+    "a*.example.com",
+    PRIVATE,
+    "*.azurecr.io",
+    GOOGLE,
+    "docker.io",
+]
+_PATHS = ["", "", "", "/team", "/team/app", "/*"]
+_ENTRIES = st.lists(
+    st.tuples(
+        st.sampled_from(_PATTERNS),
+        st.sampled_from(_PATHS),
+        st.sampled_from(["ecr", "gcr", "acr", "vault"]),
+        st.sampled_from(["", "", "prod", "test"]),
+    ),
+    max_size=8,
+)
+_SERVERS = [
+    *("a.example.com", "ab.example.com", "b.example.com", "x.example.com", "a.example.com:5000", "example.com"),
+    *(PRIVATE, AZURE, GOOGLE, "gcr.io", "docker.io", "https://index.docker.io/v1/", "ghcr.io"),
+]
+_RULES = {"ecr": ecr.RULES, "gcr": google.RULES, "acr": azure.RULES}
+
+
+def plainly(text: str, server: str, identity: str, source: str) -> tuple[str, int] | str:
+    """The owner and the number of its entry, as a person would look it up; "" if nobody is."""
+    authority = Authority(server)
+    best: tuple[tuple[bool, int], str, int] | None = None
+    names = set()
+    for number, entry in enumerate(tomllib.loads(text).get("registry", []), 1):
+        host, _, path = entry["match"].partition("/")
+        host = "index.docker.io" if host == "docker.io" else host
+        wanted = [part for part in path.split("/") if part not in ("", "*")]
+        names.add(entry.get("identity", ""))
+        if source not in ("", entry["source"]) or entry.get("identity", "") not in ("", identity):
+            continue
+        if not hosts.fits(host, authority.name) or authority.path.strip("/").split("/")[: len(wanted)] != wanted:
+            continue
+        rank = (not entry.get("identity"), -len(wanted))
+        if best is None or rank < best[0]:
+            best = (rank, entry["source"], number)
+    if best is None:
+        for word, rules in _RULES.items():
+            if source in ("", word) and any(hosts.fields(rule[0], authority.name) is not None for rule in rules):
+                best = ((True, 0), word, 0)
+    if best and identity and best[0][0] and identity not in names:
+        return "an identity that no entry has"
+    return best[1:] if best else ""
+
+
+@settings(max_examples=400, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    entries=_ENTRIES,
+    asked=st.lists(
+        st.tuples(
+            st.sampled_from(_SERVERS),
+            st.sampled_from(["", "/team", "/team/app/x", "/teams"]),
+            st.sampled_from(["", "prod", "none"]),
+            st.sampled_from(["", "ecr", "gcr", "acr"]),
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+)
+def test_the_plan_agrees_with_a_plain_reading(
+    entries: list[tuple[str, str, str, str]], asked: list[tuple[str, str, str, str]], user: User
+) -> None:
+    """On every configuration of these pieces, asked with every identity for every source."""
+    text = ""
+    reached = set()
+    numbers = {}
+    for pattern, path, source, identity in entries:
+        scope = (pattern, path.removesuffix("*").strip("/"), source, identity)
+        wide = ("*.example.com", *scope[1:]) in reached and pattern.endswith(".example.com")
+        if scope in reached or wide or (("a*.example.com", *scope[1:]) in reached and pattern == "a.example.com"):
+            continue  # a mistake, which has tests of its own
+        reached.add(scope)
+        more = {"identity": identity} if identity else {}
+        more |= {"path": "kv/x"} if source == "vault" else {}
+        numbers[text.count("\n") + 1] = len(reached)
+        text += user.entry(pattern + path, source, **more)
+    user.write(text)
+    for server, path, identity, source in asked:
+        full = server if server.endswith("/v1/") else server + path
+        found: tuple[str, int] | str
+        try:
+            route = user.route(full, source, CREDHELPERS_IDENTITY=identity)
+            found = route.source, numbers.get(route.line, 0)
+        except NotMine:
+            found = ""
+        except Unavailable as error:
+            found = error.message.partition(" names ")[2].replace("of config.toml ", "")
+        assert found == plainly(text, full, identity, source)
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_compiled_once(user: User, compiling: list[bytes]) -> None:
+    """And anew when the configuration or what is installed has changed, and for another configuration."""
+    user.write(user.entry(ALIAS, "gcr"))
+    for server in (ALIAS, PRIVATE, "ghcr.io", "docker.io", ALIAS):
+        user.owner(server)
+    assert len(compiling) == 1
+    assert (user.file.stat().st_mode & 0o777, user.cache.stat().st_mode & 0o777) == (0o600, 0o700)
+    user.write(user.entry(ALIAS, "acr", registry=AZURE))
+    assert (user.owner(ALIAS), len(compiling)) == ("acr", 2)
+    user.environ[b"CREDHELPERS_CONFIG"] = b""
+    assert (user.owner(ALIAS), len(compiling)) == ("", 3)
+    user.environ[b"CREDHELPERS_CONFIG"] = os.fsencode(user.config)
+    assert (user.owner(ALIAS), len(compiling)) == ("acr", 3), "each has a plan of its own"
+
+
+def test_a_young_configuration_is_read_until_it_is_old(
+    user: User, compiling: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After that its stamp says enough, and one more compilation is what it costs."""
+    user.owner(ALIAS)
+    user.owner(ALIAS)
+    assert len(compiling) == 1
+    true = time.time
+    monkeypatch.setattr("credhelpers.receipt.time", lambda: true() + 3)
+    for _ in range(3):
+        user.owner(ALIAS)
+        assert len(compiling) == 2
+
+
+def test_what_is_installed_counts(
+    user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiling: list[bytes]
+) -> None:
+    """The directory in which the package is changes when a package is added to it."""
+    package = tmp_path / "site-packages/credhelpers"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(credhelpers, "__path__", [str(package)])
+    user.owner("ghcr.io")
+    user.owner("ghcr.io")
+    assert len(compiling) == 1
+    time.sleep(0.02)
+    (package.parent / "another").mkdir()
+    user.owner("ghcr.io")
+    assert len(compiling) == 2
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1500])
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[content.index(ALIAS.encode())] ^= 1
+    path.write_bytes(content)
+
+
+def _give_away(path: Path) -> None:
+    if os.geteuid() != 0:
+        lacking("only root can give a file away; run as root, in a container for example")
+    os.chown(path, 54321, -1)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        pytest.param(lambda path: path.write_bytes(b""), id="empty"),
+        pytest.param(lambda path: path.write_bytes(os.urandom(5000)), id="garbage"),
+        pytest.param(lambda path: path.write_bytes(b"credhelpers-plan 1 "), id="a head that ends"),
+        pytest.param(_cut, id="truncated"),
+        pytest.param(_flip, id="a flipped bit"),
+        pytest.param(lambda path: path.chmod(0o640), id="open to a group"),
+        pytest.param(_give_away, id="another owner"),
+        pytest.param(
+            lambda path: path.write_bytes(path.read_bytes().replace(b"plan 1 ", b"plan 2 ")), id="from the future"
+        ),
+        pytest.param(
+            lambda path: path.write_bytes(
+                path.read_bytes().replace(f" {credhelpers.__version__} ".encode(), b" 0.0.0 ")
+            ),
+            id="of another version",
+        ),
+        pytest.param(lambda path: (path.unlink(), path.mkdir()), id="a directory"),
+        pytest.param(lambda path: (path.rename(path.parent / "x"), path.symlink_to("x")), id="a link"),
+    ],
+)
+def test_a_file_that_is_no_plan_is_none(harm: Callable[[Path], object], user: User, compiling: list[bytes]) -> None:
+    """A new one is compiled, and the answer is the same."""
+    user.write(user.entry(ALIAS, "gcr", credentials_file="/a"))
+    assert user.owner(ALIAS) == "gcr"
+    harm(user.file)
+    assert (user.owner(ALIAS), user.route(ALIAS).settings) == ("gcr", {"credentials_file": "/a"})
+    assert len(compiling) >= 2
+
+
+@pytest.mark.parametrize("number", range(60))
+def test_a_damaged_plan_is_never_believed(number: int, user: User) -> None:
+    """Whichever byte is another one: the owner is the same or, never, another."""
+    user.write(user.entry(ALIAS, "gcr", credentials_file="/a") + user.entry(PRIVATE, profile="prod"))
+    expected = user.route(ALIAS).settings, user.route(PRIVATE).settings
+    chance = random.Random(number)
+    content = bytearray(user.file.read_bytes())
+    for _ in range(chance.randint(1, 3)):
+        content[chance.randrange(len(content))] = chance.randrange(256)
+    user.file.write_bytes(content)
+    assert (user.route(ALIAS).settings, user.route(PRIVATE).settings) == expected
+    assert user.owner("ghcr.io") == ""
+
+
+@pytest.mark.parametrize("cache", ["", "relative", "/proc/none", "/dev/null"])
+def test_without_a_directory_it_takes_longer(cache: str, user: User, compiling: list[bytes]) -> None:
+    """And that is all."""
+    user.environ[b"CREDHELPERS_CACHE_DIR"] = cache.encode()
+    user.write(user.entry(ALIAS, "gcr"))
+    assert [user.owner(server) for server in (ALIAS, PRIVATE, "ghcr.io")] == ["gcr", "ecr", ""]
+    assert len(compiling) == 3
+
+
+def test_a_configuration_that_changes_meanwhile(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was compiled is what was read; who asks next sees that it has changed since."""
+    from credhelpers.config import compile as module
+
+    true = module.entries
+
+    def entries(*args: Any) -> Any:
+        found = true(*args)
+        user.write(user.entry(ALIAS, "acr", registry=AZURE))
+        return found
+
+    user.write(user.entry(ALIAS, "gcr"))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "entries", entries)
+        assert user.owner(ALIAS) == "gcr"
+    assert user.owner(ALIAS) == "acr"
+
+
+def test_two_at_once(user: User) -> None:
+    """Both write the whole file, and nobody sees half of one."""
+    text = "".join(user.entry(f"h{number}.example.com", "gcr") for number in range(300))
+    wrong = []
+
+    def ask() -> None:
+        for number in range(30):
+            found = user.owner(f"h{number}.example.com")
+            if found != "gcr":
+                wrong.append(found)
+            if number % 10 == 0:
+                file.unlink(missing_ok=True)
+
+    user.write(text)
+    user.owner(ALIAS)
+    file = user.file
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert [path.name for path in user.cache.iterdir() if path.name.startswith(".")] == []
+
+
+def _counted(user: User, server: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many bytes are read for an answer."""
+    true = os.pread
+    read = 0
+
+    def pread(descriptor: int, length: int, place: int) -> bytes:
+        nonlocal read
+        content = true(descriptor, length, place)
+        read += len(content)
+        return content
+
+    with monkeypatch.context() as patch:
+        patch.setattr("credhelpers.plan.posix.pread", pread)
+        user.owner(server)
+    return read
+
+
+def test_the_number_of_entries_does_not_matter(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read of a plan of thousands of entries is what is read of one of a hundred."""
+    read = {}
+    for count in (1, 1000, 4000):
+        text = "".join(user.entry(f"h{number}.acme.example", "gcr") for number in range(count))
+        user.write(text + "".join(user.entry(f"*.n{number}.example", "gcr") for number in range(count)))
+        assert user.owner("h0.acme.example") == "gcr"
+        assert user.owner("x.n0.example") == "gcr"
+        read[count] = max(_counted(user, server, monkeypatch) for server in ("h0.acme.example", "ghcr.io", PRIVATE))
+    assert read[4000] < read[1000] * 1.2
+
+
+def test_list_knows_the_entries(user: User) -> None:
+    """All of them, with those that are wrong."""
+    user.write(user.entry(ALIAS, "gcr") + user.entry(PRIVATE, profil="x"))
+    found = plan.owners(user.environ)
+    assert [(entry.pattern, entry.mistake is None) for entry in found.entries] == [(ALIAS, True), (PRIVATE, False)]
+    user.write("[")
+    with pytest.raises(Unavailable, match="not TOML"):
+        plan.owners(user.environ)
+
+
+@pytest.fixture(autouse=True)
+def _no_descriptor_is_left() -> Iterator[None]:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    yield
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before

@@ -1,0 +1,288 @@
+"""What a decision was read from: whatever changes is seen, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from credhelpers import receipt
+from credhelpers.receipt import Recorder, holds
+from tests.harness import NOWHERE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CANARY = b"made-up-secret"
+
+
+def old(path: Path) -> Path:
+    """The file, as if nobody had touched it for an hour: its stamp alone tells of changes then."""
+    os.utime(path, (time.time() - 3600, time.time() - 3600))
+    return path
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock an hour from now, since nobody can set back when a file's inode was changed."""
+    true = time.time
+    monkeypatch.setattr("credhelpers.receipt.time", lambda: true() + 3600)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file that is looked at."""
+    path = tmp_path / "looked at"
+    path.write_text("first")
+    return path
+
+
+# --- variables -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_same"),
+    [
+        pytest.param({b"A": b"1", b"P_X": b"2"}, True, id="the same"),
+        pytest.param({b"A": b"1", b"P_X": b"2", b"B": b"3"}, True, id="one that was not asked for"),
+        pytest.param({b"A": b"2", b"P_X": b"2"}, False, id="another value"),
+        pytest.param({b"A": b"", b"P_X": b"2"}, False, id="empty"),
+        pytest.param({b"P_X": b"2"}, False, id="gone"),
+        pytest.param({b"A": b"1", b"N": b"", b"P_X": b"2"}, False, id="one that was not set, empty now"),
+        pytest.param({b"A": b"1", b"P_X": b"3"}, False, id="another value below the prefix"),
+        pytest.param({b"A": b"1", b"P_X": b"2", b"P_": b""}, False, id="one more below the prefix"),
+        pytest.param({b"A": b"1", b"P_Y": b"2"}, False, id="another name below the prefix"),
+        pytest.param({b"A": b"1"}, False, id="none below the prefix"),
+    ],
+)
+def test_variables(environ: dict[bytes, bytes], *, is_same: bool) -> None:
+    """Also those that were not set when somebody looked, and whatever begins like what was asked for."""
+    recorder = Recorder({b"A": b"1", b"P_X": b"2"})
+
+    assert recorder.variable(b"A") == b"1"
+    assert recorder.variable(b"N") is None
+    assert recorder.variables(b"P_") == {b"P_X": b"2"}
+    assert holds(recorder.lines(), recorder.word, environ) == is_same
+
+
+def test_values_do_not_run_together() -> None:
+    """Two variables below a prefix are not one with both of their texts."""
+    one = Recorder({b"P_A": b"1", b"P_B": b"2"}, "00")
+    one.variables(b"P_")
+    for environ in ({b"P_A": b"1P_B2"}, {b"P_A1": b"P_B2"}, {b"P_A": b"", b"1P_B": b"2"}):
+        assert not holds(one.lines(), "00", environ)
+
+
+def test_no_value_is_in_a_receipt() -> None:
+    """A secret is in a variable of some; its digest is keyed with a word that nobody can guess."""
+    first, second = (Recorder({b"A": CANARY}) for _ in range(2))
+    for recorder in (first, second):
+        recorder.variable(b"A")
+        recorder.variables(b"A")
+        assert CANARY.decode() not in repr(recorder.lines())
+    assert first.word != second.word
+    assert set(first.lines()).isdisjoint(second.lines())
+    assert not holds(first.lines(), second.word, {b"A": CANARY})
+
+
+# --- files and directories -------------------------------------------------------------------------------------------
+
+
+def _replaced(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    other.rename(path)
+
+
+def _instead(path: Path, make: Callable[[Path], object]) -> None:
+    path.unlink()
+    make(path)
+
+
+_CHANGES: dict[str, Callable[[Path], object]] = {
+    "content": lambda path: path.write_text("other"),
+    "length": lambda path: path.write_text("first and more"),
+    "touched": lambda path: path.touch(),
+    "gone": lambda path: path.unlink(),
+    "a directory": lambda path: _instead(path, Path.mkdir),
+    "mode": lambda path: path.chmod(0o640),
+    "another file of the same time": _replaced,
+    "a link to nowhere": lambda path: _instead(path, lambda it: it.symlink_to("gone")),
+}
+
+
+@pytest.mark.usefixtures("later")
+@pytest.mark.parametrize("change", list(_CHANGES.values()), ids=list(_CHANGES))
+def test_a_changed_file_is_seen(change: Callable[[Path], object], file: Path) -> None:
+    """By its stamp."""
+    recorder = Recorder({})
+    recorder.file(os.fsencode(file))
+    assert holds(recorder.lines(), recorder.word, {})
+    time.sleep(0.02)  # longer than a tick of the kernel's clock
+    change(file)
+    assert not holds(recorder.lines(), recorder.word, {})
+
+
+def test_a_young_file_is_read_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be written within the same tick, with the same length. This kernel's stamps are finer: they are faked."""
+    stamp = file.stat()
+    monkeypatch.setattr("credhelpers.receipt.posix.stat", lambda _path: stamp)
+    recorder = Recorder({})
+    recorder.file(os.fsencode(file))
+    assert holds(recorder.lines(), recorder.word, {})
+    file.write_text("other")
+    assert not holds(recorder.lines(), recorder.word, {})
+    file.write_text("first")
+    assert holds(recorder.lines(), recorder.word, {})
+    file.unlink()
+    assert not holds(recorder.lines(), recorder.word, {})
+
+
+def test_an_old_file_is_not_read(file: Path, later: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stamp says enough."""
+    recorder = Recorder({})
+    recorder.file(os.fsencode(file))
+    monkeypatch.setattr("credhelpers.receipt.posix.open", lambda *_: pytest.fail("opened"))
+    assert holds(recorder.lines(), recorder.word, {})
+
+
+def test_a_young_file_settles(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it is not young any more a new look needs no content; an old one never did."""
+    recorder = Recorder({})
+    recorder.file(os.fsencode(file))
+    assert receipt.is_settled(recorder.lines())
+    true = time.time
+    monkeypatch.setattr("credhelpers.receipt.time", lambda: true() + 3)
+    assert not receipt.is_settled(recorder.lines())
+    assert holds(recorder.lines(), recorder.word, {}), "it is right, and only dear"
+    recorder = Recorder({})
+    recorder.file(os.fsencode(file))
+    recorder.variable(b"A")
+    recorder.file(b"/none")
+    assert receipt.is_settled(recorder.lines())
+
+
+def test_what_was_read_counts_and_not_what_is_there_now(file: Path) -> None:
+    """A file that was replaced between reading and noting is another one."""
+    with file.open("rb") as stream:
+        seen, content = os.fstat(stream.fileno()), stream.read()
+    recorder = Recorder({})
+    recorder.file(os.fsencode(file), seen, content)
+    assert holds(recorder.lines(), recorder.word, {})
+    _replaced(file)
+    assert not holds(recorder.lines(), recorder.word, {})
+
+    file.write_text("second")
+    seen = file.stat()
+    recorder = Recorder({})
+    recorder.file(os.fsencode(file), seen, b"secon")
+    assert not holds(recorder.lines(), recorder.word, {}), "the very stamp, and another content was read"
+
+
+def test_absent_and_unreadable_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is said of what is not there, the other of what nobody could look at; a link to nowhere is something."""
+    (tmp_path / "link").symlink_to("gone")
+    rows = [
+        (f"{NOWHERE}/x", "-"),
+        (f"{tmp_path}/none", "-"),
+        (f"{tmp_path}/\0", "!"),
+        ("", "-"),
+        (f"{tmp_path}/link", "~"),
+    ]
+    for path, shown in rows:
+        recorder = Recorder({})
+        recorder.file(os.fsencode(path))
+        assert [line.split(" ")[1] for line in recorder.lines()] == [shown]
+        assert holds(recorder.lines(), recorder.word, {})
+        recorder.directory(os.fsencode(path) or b"/nowhere at all")
+        assert [line.split(" ")[1] for line in recorder.lines()] == [shown, shown.replace("~", "-")]
+        assert holds(recorder.lines(), recorder.word, {})
+
+    def deny(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    recorder = Recorder({})
+    recorder.file(os.fsencode(tmp_path))
+    recorder.directory(os.fsencode(tmp_path))
+    for name in ("stat", "listdir"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"credhelpers.receipt.posix.{name}", deny)
+            assert not holds(recorder.lines(), recorder.word, {})
+
+
+def test_names_in_a_directory(tmp_path: Path) -> None:
+    """They count, and not what is in the files."""
+    (tmp_path / "a").write_text("1")
+    recorder = Recorder({})
+    recorder.directory(os.fsencode(tmp_path))
+    (tmp_path / "a").write_text("2")
+    assert holds(recorder.lines(), recorder.word, {})
+    (tmp_path / "b").touch()
+    assert not holds(recorder.lines(), recorder.word, {})
+
+
+def test_a_young_file_that_cannot_be_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a stamp all the same."""
+
+    def deny(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    for name in ("open", "read"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"credhelpers.receipt.posix.{name}", deny)
+            recorder = Recorder({})
+            recorder.file(os.fsencode(file))
+            assert recorder.lines()[0].split(" ")[1].endswith(":!")
+            assert holds(recorder.lines(), recorder.word, {})
+        assert not holds(recorder.lines(), recorder.word, {})
+
+
+# --- the form --------------------------------------------------------------------------------------------------------
+
+
+def test_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then and not after."""
+    recorder = Recorder({})
+    recorder.until(1000.9)
+    for now, is_so in ((999.0, True), (1000.0, False), (2000.0, False)):
+        monkeypatch.setattr("credhelpers.receipt.time", lambda now=now: now)
+        assert holds(recorder.lines(), recorder.word, {}) == is_so
+
+
+def test_each_thing_is_looked_at_once(file: Path) -> None:
+    """What was seen first is what the decision was made from."""
+    recorder = Recorder({b"A": b"1"})
+    recorder.variable(b"A")
+    recorder.file(os.fsencode(file))
+    before = recorder.lines()
+    file.write_text("later")
+    recorder.file(os.fsencode(file))
+    recorder.variable(b"A")
+    assert recorder.lines() == before
+    assert not holds(recorder.lines(), recorder.word, {b"A": b"1"})
+
+
+@pytest.mark.parametrize("line", ["", "env", "what is this", "until x", "file", "env A"])
+def test_a_line_that_nobody_knows_does_not_hold(line: str) -> None:
+    """A newer version may have written it."""
+    try:
+        assert not holds([line], "00", {b"A": b"1"})
+    except ValueError:
+        assert line == "until x"
+
+
+@settings(max_examples=500, deadline=None, database=None)
+@given(st.binary(max_size=40))
+def test_any_bytes_are_one_word(name: bytes) -> None:
+    """Paths may hold blanks, line ends, and what is no text at all."""
+    shown = receipt._shown(name)
+
+    assert shown.isascii()
+    assert len(shown.split()) == (1 if name else 0)
+    assert receipt.decoded(shown) == name
