@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with the sweeps where workers share the tests, lest one of them is left to the end.
 
-    Each worker begins with a part of the list, cut as xdist cuts it, and takes from the ends of others when it is done.
+    A sweep is a test that is marked as slow itself. A module so marked has many, which are short enough. Each worker
+    begins with a part of the list, cut as xdist cuts it, and takes from the ends of others when it is done.
     """
     workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
     if workers == 1:
         return
-    sweeps = [item for item in items if item.get_closest_marker("slow")]
-    others = [item for item in items if not item.get_closest_marker("slow")]
+    sweeps = [item for item in items if any(mark.name == "slow" for mark in item.own_markers)]
+    others = [item for item in items if item not in sweeps]
     total = len(items)
     items.clear()
     for worker in range(workers):

@@ -1167,6 +1167,7 @@ _FAULTS = {  # what may come of a call, from its manual
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 def test_a_failing_system_call_costs_no_answer(error: str, renewal: Renewal) -> None:
     """FA-1, FA-11, the quick part: the first and the last call of each kind on the cache fails."""

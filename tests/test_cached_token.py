@@ -226,6 +226,7 @@ _BODY = st.binary(max_size=80) | st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=_BODY, head=st.sampled_from([b"", _HEAD, b"credhelpers-cache 2 ", None]))
 def test_arbitrary_bytes_are_a_miss(folder: Path, body: bytes, head: bytes | None) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from tests.fakes.tls import CertificateAuthority
 
+pytestmark = pytest.mark.slow
+
 # What the shell and the Python of the executable add by themselves, or the shell of the program that is started.
 _OF_SHELLS = {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}
 _REMOVED = {"PYTHONEXECUTABLE": "/x", "__PYVENV_LAUNCHER__": "/x", "SSLKEYLOGFILE": "/x", "GCONV_PATH": "/x"}

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from tests.fakes.tls import CertificateAuthority
 
+pytestmark = pytest.mark.slow
+
 HOST = "registry.example"
 PASSWORD = "made-up pass'word\"\\"
 ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"

@@ -821,6 +821,7 @@ _LINES = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=_LINES)
 def test_any_text_is_entries_or_one_line(lines: list[str], file: File) -> None:

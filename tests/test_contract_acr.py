@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from tests.fakes.tls import CertificateAuthority
 
+pytestmark = pytest.mark.slow
+
 
 class TestAcr(contract.SourceContract):
     """Against the fake Azure, with an application's secret."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from tests.fakes.tls import CertificateAuthority
 
+pytestmark = pytest.mark.slow
+
 
 class TestEcr(contract.SourceContract):
     """Against the fake Amazon."""

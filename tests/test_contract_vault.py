@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from tests.fakes.tls import CertificateAuthority
 
+pytestmark = pytest.mark.slow
+
 MOUNT = "contract"
 NAME = "vault.acme.example"
 HOSTS = (

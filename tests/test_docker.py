@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from tests.fakes.tls import CertificateAuthority
 
+pytestmark = pytest.mark.slow
+
 HOST = "registry.example:5000"
 IMAGE = f"{HOST}/team/app:1"
 PASSWORD = "made-up pass'word\"\\"

@@ -1303,6 +1303,7 @@ def unending(authority: CertificateAuthority, kind: str) -> Iterator[int]:
             server.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["silent", "dripping", "stalled TLS"])
 def test_an_api_that_does_not_end(
     aws: FakeAws, env: dict[str, str], authority: CertificateAuthority, kind: str

@@ -478,6 +478,7 @@ def ask_as_the_cli_does(user: User) -> str:
     return subprocess.run(command, env=env, cwd="/", capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("settings", "lines"), SHARED)
 @pytest.mark.parametrize("first", ["helper", "cli"])
 def test_a_role_is_shared_with_the_aws_cli(
@@ -668,6 +669,7 @@ class Day:
         return False
 
 
+@pytest.mark.slow
 def test_a_day_of_pulls(aws: FakeAws, user: User) -> None:
     """Two hosts of one identity and one of another, every quarter of an hour: a token for each identity and half life.
 

@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from tests.fakes.tls import CertificateAuthority
     from tests.services import Vault
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a preloaded library and /proc, as Linux has them")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="a preloaded library and /proc, as Linux has them"),
+]
 
 SOURCE = Path(__file__).parent / "fakes/faults.c"
 PATIENCE = 10.0  # seconds; what Bazel gives a helper

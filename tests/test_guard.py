@@ -147,6 +147,7 @@ open(sys.argv[1], "w").write(f"{child.pid}\\n")
 # --- the watch -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hang",
     [
@@ -170,6 +171,7 @@ def test_the_watch_ends_a_process_whatever_it_hangs_in(hang: str) -> None:
     assert 0.4 < time.monotonic() - started < 0.5 + patience(2.4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ignored", [False, True], ids=["as ever", "deaf to signals"])
 def test_the_kernel_ends_what_computes_for_ever(*, ignored: bool) -> None:
     """C code that lets go of nothing leaves no time to the watch: the process ends without its word, but it ends."""

@@ -578,6 +578,7 @@ def _random_server(chance: random.Random) -> str:
     return before + ".".join(labels) + after
 
 
+@pytest.mark.slow
 def test_the_matcher_agrees_with_regular_expressions_sample() -> None:
     """HT-3: on generated hosts an independent implementation says the same, down to each field."""
     assert min(_compared(30_000).values()) > 300, "a generator that makes strangers only would prove nothing"

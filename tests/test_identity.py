@@ -37,6 +37,7 @@ def test_the_key_tells_nothing() -> None:
     assert b"AKIAEXAMPLE".hex() not in key
 
 
+@pytest.mark.slow
 @settings(max_examples=1000, deadline=None, database=None)
 @given(st.text(max_size=5), _VALUES, st.text(max_size=5), _VALUES)
 def test_different_settings_have_different_keys(

@@ -24,6 +24,8 @@ from tests.services import Session, need_root, until
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+pytestmark = pytest.mark.slow
+
 PYTHON = 'exec "$REAL_PYTHON" "$@"'
 # What lies outside of a home that install.sh could change, and what other programs keep in one for themselves.
 OF_OTHERS = re.compile(r"^\.(cache|local/(pipx|share/(pipx|uv)|state/pipx))(/|$)")

@@ -574,6 +574,7 @@ def _tcp(stack: ExitStack, folder: Path) -> dict[str, str]:
     return {"DBUS_SESSION_BUS_ADDRESS": "tcp:host=localhost,port=1"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "reason"),
     [
@@ -668,6 +669,7 @@ def test_a_keyring_that_writes_by_prompts(bare: dict[str, str], work: str, scree
         assert "Prompt" in service.asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", _ASKING)
 def test_leave_that_is_not_given(bare: dict[str, str], home: Path, work: str) -> None:
     """A prompt that is refused or not answered in time is named, within 5 s, and nothing is written elsewhere."""

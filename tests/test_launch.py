@@ -29,6 +29,8 @@ from tests.services import until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.slow
+
 ECR = "docker-credential-ecr"
 KEYRING = "docker-credential-keyring"
 HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"

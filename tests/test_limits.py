@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
     from tests.fakes.tls import CertificateAuthority
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prlimit, setpriv and unshare, as Linux has them")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="prlimit, setpriv and unshare, as Linux has them"),
+]
 
 ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 OTHER_ECR = "444455556666.dkr.ecr.us-east-1.amazonaws.com"

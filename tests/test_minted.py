@@ -968,6 +968,7 @@ def test_a_stopped_holder_delays_nobody_beyond_the_bound(
     assert _get(env) == own, "the youngest token, whole"
 
 
+@pytest.mark.slow
 def test_a_mint_that_outlasts_the_wait_serves_all(env: dict[str, str], tmp_path: Path) -> None:
     """CO-5: of those who have waited for four seconds one mints too, and the others hear whoever is ready first."""
     env["FAKE_SECONDS"] = "5"
@@ -1012,6 +1013,7 @@ def test_not_found_stays_not_found(env: dict[str, str]) -> None:
         assert (process.returncode, out, err) == (1, b"credentials not found in native keychain\n", b"")
 
 
+@pytest.mark.slow
 def test_after_an_erase_nobody_sees_the_old_token(env: dict[str, str], tmp_path: Path) -> None:
     """CI-9: eight read all the time, one erases again and again; what was erased is never answered again."""
     erased: set[str] = set()

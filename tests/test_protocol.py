@@ -889,6 +889,7 @@ def _fall_together(helper: Fake, count: int) -> int:
 _OF_TWO_SPEEDS = pytest.mark.parametrize("helper", [Slow(secret="at hand"), Quick()], ids=["slow", "at hand"])
 
 
+@pytest.mark.slow
 @_OF_TWO_SPEEDS
 def test_the_word_is_taken_once_wherever_the_alarm_falls_sample(helper: Fake) -> None:
     """The outcome is an answer with 0 or a line with 1, never both, never neither, when both are due together."""

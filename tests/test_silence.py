@@ -7,7 +7,11 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from tests.harness import BIN, environment, patience
+
+pytestmark = pytest.mark.slow
 
 ENDLESS = b"standard input did not end within the time limit\n"
 HELPERS = sorted(path.name for path in (Path(__file__).parent.parent / "entrypoints").iterdir())

@@ -33,6 +33,8 @@ from tests.services import need_root
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
+
 HOST = "registry.example:5000"
 CANARY = "made-up-password-of-the-victim"
 

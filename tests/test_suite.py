@@ -161,6 +161,7 @@ def test_sample():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "outcome", "is_told"),
     [
@@ -214,10 +215,7 @@ def test_a_long_proof_has_a_sample() -> None:
 class _Item:
     def __init__(self, name: str, *, is_slow: bool) -> None:
         self.name = name
-        self._is_slow = is_slow
-
-    def get_closest_marker(self, name: str) -> bool:
-        return self._is_slow
+        self.own_markers = [pytest.mark.slow.mark] if is_slow else []
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4, 8])

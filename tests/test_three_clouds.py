@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from tests.fakes.tls import CertificateAuthority
 
+pytestmark = pytest.mark.slow
+
 ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 GCR = "europe-docker.pkg.dev"
 HELPERS = {ECR: "ecr", GCR: "gcr", ACR: "acr"}

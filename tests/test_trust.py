@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from tests.commands import Command
     from tests.fakes.tls import CertificateAuthority
 
+pytestmark = pytest.mark.slow
+
 PRIVATE = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 KEYS = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET}
 NAMING = ("credential_process", "executable", "token_helper")

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from tests.fakes.tls import CertificateAuthority
 
+pytestmark = pytest.mark.slow
+
 HOST = "harbor.acme.example"
 PASSWORD = "made-up-robot-password"
 SECRETS = ("made-up", "hvs.", "hvb.", "s3cret")

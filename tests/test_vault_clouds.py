@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from tests.fakes.tls import CertificateAuthority
 
+pytestmark = pytest.mark.slow
+
 ACCOUNT_ID = "100000000000000000001"
 OTHER = "other@acme.iam.gserviceaccount.com"
 PRINCIPAL = "bbbbbbbb-cccc-dddd-eeee-ffffffffffff"

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 HOST = "harbor.acme.example"
 NAME = "vault.acme.example"
 TOKEN = "made-up-token"

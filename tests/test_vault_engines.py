@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from tests.fakes.tls import CertificateAuthority
 
+pytestmark = pytest.mark.slow
+
 HARBOR = "harbor.acme.example"
 NEXUS = "nexus.acme.example"
 ECR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"

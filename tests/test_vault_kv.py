@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from tests.services import Vault
 
+pytestmark = pytest.mark.slow
+
 HOST = "harbor.acme.example"
 PAIR = {"username": "robot", "password": "made-up"}
 

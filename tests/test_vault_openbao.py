@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from tests.fakes.tls import CertificateAuthority
 
+pytestmark = pytest.mark.slow
+
 NAME = "bao.acme.example"
 HOST = "harbor.acme.example"
 GAR = "europe-docker.pkg.dev"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from tests.services import Vault
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 HOST = "harbor.acme.example"
 # Whatever only some calls need: other methods and engines, other ways to the server, what failed, other verbs.

@@ -380,6 +380,7 @@ def test_a_call_that_is_killed_after_the_change_leaves_no_old_answer(
     assert (_get(env), _get(env, _SISTER)) == (expected, expected)
 
 
+@pytest.mark.slow
 def test_after_a_login_nobody_sees_the_old_password(env: dict[str, str], kept: Path) -> None:
     """Six read and renew all the time, one logs in and out: a call answers what was there as it began, or later."""
     (kept / "one").write_text("0")
