@@ -36,11 +36,20 @@ from moto.server import ThreadedMotoServer
 
 sys.path.append(str(Path(__file__).parent.parent))  # the clouds of the tests
 
+from credhelpers import cached_token
+from credhelpers.cache import TokenCache
+from credhelpers.credential import Credential
+from credhelpers.sources.acr import Acr
+from credhelpers.sources.ecr import Ecr
+from credhelpers.sources.gcr import Gcr
+from credhelpers.sources.vault import Vault as VaultSource
+from credhelpers.tokens import Tokens
 from tests.fakes.azure import HOST as AZURE_HOST
 from tests.fakes.azure import FakeAzure
 from tests.fakes.google import FakeGoogle, service_account
 from tests.fakes.google import write as google_account
 from tests.fakes.tls import CertificateAuthority
+from tests.routes import host_key_of
 from tests.services import Audit, Vault
 
 if TYPE_CHECKING:
@@ -290,13 +299,46 @@ def cold(folder: Path) -> Iterator[Row]:
 
 
 def linked(folder: Path) -> Iterator[Row]:
-    """A cached `get` through a symbolic link, as uv and pipx make it."""
+    """A cached `get` through a symbolic link: where uv and pipx make it, and elsewhere."""
     endpoint = Endpoint()
     env = environment(folder / "linked", **static_keys(endpoint))
-    link = folder / "docker-credential-ecr"
-    link.symlink_to(BIN / "docker-credential-ecr")
-    result = ratio(Command([str(link), "get"], env, HOST.encode()), Command(BARE, env), 200)
-    yield Row("cached ECR `get` through a link of uv or pipx", "`python3 -I -S -c pass`", "shown openly", shown(result))
+    tools = folder / ".local/share/uv/tools"
+    tools.mkdir(parents=True)
+    (tools / "credhelpers").symlink_to(BIN.parent)
+    rows = ((folder / ".local/bin", "of uv or pipx", "≤ 1.18×"), (folder / "elsewhere", "elsewhere", "shown openly"))
+    for place, kind, wanted in rows:
+        place.mkdir()
+        link = place / "docker-credential-ecr"
+        link.symlink_to(tools / "credhelpers/bin/docker-credential-ecr")
+        result = ratio(Command([str(link), "get"], env, HOST.encode()), Command(BARE, env), 200)
+        yield Row(f"cached ECR `get` through a link {kind}", "`python3 -I -S -c pass`", wanted, shown(result))
+
+
+def cached_header(folder: Path) -> Iterator[Row]:
+    """A cached `get` of each source against the lines of the shell alone, with nothing for Python to do behind them."""
+    place = folder / "header/bin"
+    place.mkdir(parents=True)
+    (place / "python3").symlink_to(BIN / "python3")
+    nothing = place / "nothing"
+    launcher, _, _ = (BIN / "docker-credential-ecr").read_text().partition('\n"""\n')
+    nothing.write_text(re.sub("^(boot|slow)='.*?'$", r"\1=pass", launcher, flags=re.DOTALL | re.MULTILINE) + "\n")
+    nothing.chmod(0o755)
+    home = folder / "cached-header"
+    env = environment(home, CREDHELPERS_CACHE_DIR=str(home / "cache"), DOCKER_CREDENTIAL_VAULT_KV_PATH="kv/registries")
+    (home / "cache").mkdir(mode=0o700)
+    environ = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
+    now = time.time()
+    credential = Credential("benchmark", "benchmark-" * 200, soft=now + 3600, hard=now + 7200, expires=now + 9000)
+    for source, host in (
+        (Ecr(environ), HOST),
+        (Gcr(environ), "europe-docker.pkg.dev"),
+        (Acr(environ), AZURE_HOST),
+        (VaultSource(Tokens("vaulttoken", environ), environ), "hub.acme.example"),
+    ):
+        cache = TokenCache(source.kind, cached_token.directory(environ))
+        cache.save(host_key_of(source, host), host, credential, now)
+        result = ratio(helper(source.kind, env, host.encode()), Command([str(nothing)], env), 200)
+        yield Row(f"cached {source.kind} `get`", "an executable's lines of `sh`, then `pass`", "≤ 1.08×", shown(result))
 
 
 def cached_google(folder: Path) -> Iterator[Row]:
@@ -673,6 +715,7 @@ def fleet_vault(folder: Path) -> Iterator[Row]:
 ROWS = (
     cached_floor,
     cached_configured,
+    cached_header,
     linked,
     cached_against_go,
     cached_google,
