@@ -353,17 +353,33 @@ class TokenCache:
 
 
 def keep(path: bytes, name: bytes, content: bytes) -> None:
-    """Keep a private file beside the tokens, in the place of what is there. What goes wrong is noted, not raised."""
+    """Keep a private file beside the tokens, in the place of what is there. What goes wrong is noted, not raised.
+
+    The directory is made where its own or that above it is missing, and only below one of this user's: who asks for a
+    host of nobody's must find no new home, and root leaves nothing in that of somebody else.
+    """
     try:
         try:
             opened = private.open_directory(path)
         except FileNotFoundError:
+            above = path.rstrip(b"/").rpartition(b"/")[0]
+            base = above if _is_there(above) else above.rpartition(b"/")[0]
+            if posix.stat(base).st_uid != posix.geteuid():
+                raise
             private.make_directory(path)
             opened = private.open_directory(path)
         with _Directory(opened) as folder:
             _replace(folder, name, content, lambda: None)
     except (OSError, ValueError) as error:
         _note("not written", error)
+
+
+def _is_there(path: bytes) -> bool:
+    try:
+        posix.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _replace(folder: int, name: bytes, content: bytes, check: "Callable[[], None]") -> None:

@@ -525,6 +525,21 @@ def test_without_a_directory_it_takes_longer(cache: str, user: User, compiling: 
     assert len(compiling) == 3
 
 
+def test_nothing_is_made_where_there_is_no_home(tmp_path: Path) -> None:
+    """Who asks for a host of nobody's, with a home that is not there or is somebody else's, leaves no trace."""
+    homes = [tmp_path / "is/none", tmp_path / "own", tmp_path / "alice"]
+    for home in homes[1:]:
+        home.mkdir()
+    if os.geteuid() == 0:
+        os.chown(homes[2], 54321, -1)
+    else:
+        homes.pop()
+    for home in homes:
+        with pytest.raises(NotMine):
+            plan.route(Authority("ghcr.io"), {b"HOME": os.fsencode(home)})
+    assert [home.name for home in homes if (home / ".cache").exists()] == ["own"]
+
+
 def test_a_configuration_that_changes_meanwhile(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was compiled is what was read; who asks next sees that it has changed since."""
     from credhelpers.config import compile as module
