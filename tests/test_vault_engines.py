@@ -370,8 +370,8 @@ def as_of_before(user: User) -> int:
     count = 0
     for file in Path(user.env["CREDHELPERS_CACHE_DIR"]).iterdir():
         name, content = file.name.encode(), file.read_bytes()
-        if content.count(b"\n") < 4:
-            continue  # of a lock, or of what is forgotten
+        if content.count(b"\n") < 4 or file.name.startswith("plan-"):
+            continue  # of a lock, or of what is forgotten, or no token
         times, hosts, memo, tail = content.partition(b"\n")[2].split(b"\n", 3)
         said = dict(word.split("=") for word in memo.decode().split())
         if "lease" in said:
