@@ -48,6 +48,7 @@ behind: "Callable[[tuple[str, ...]], None] | None" = None
 def serve(answer: "Callable[[Call], bytes]") -> "NoReturn":
     """Answer the call that this process was started for, as the executable that `sys.argv` names, and exit.
 
+    What stands behind an `@` in that name, as in `docker-credential-ecr@prod`, is the identity that is chosen.
     `answer` gives the bytes for standard output or raises a HelperError, which becomes the line that says why not.
     """
     started = monotonic()
@@ -55,7 +56,11 @@ def serve(answer: "Callable[[Call], bytes]") -> "NoReturn":
     _signal.signal(_signal.SIGALRM, _interrupt)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))  # the mask is the caller's
     _open_standard_streams()
-    call = Call(sys.argv[0].rpartition("/")[2], sys.argv[1:], started + DEADLINE)
+    name = sys.argv[0].rpartition("/")[2]
+    _, is_chosen, identity = name.partition("@")
+    if is_chosen:
+        posix.environ[b"CREDHELPERS_IDENTITY"] = identity.encode("utf-8", "surrogateescape") or b"@"  # none is named so
+    call = Call(name, sys.argv[1:], started + DEADLINE)
     if not behind:
         posix._exit(call.run(answer))  # noqa: SLF001 - tearing the interpreter down would cost a seventh of a hit
     modules = tuple(module for module in sys.modules if module.partition(".")[0] == "credhelpers")

@@ -212,8 +212,8 @@ class _Plan:
             raise NotMine
         if chosen and not best.identity and not any(self._group(f"@{chosen}")):
             raise Unavailable(
-                "CREDHELPERS_IDENTITY names an identity that no entry of config.toml has",
-                "`printenv CREDHELPERS_IDENTITY` shows it; `identity = NAME` in an entry makes one",
+                "the chosen identity is one that no entry of config.toml has",
+                "it is the name behind `@` of the executable, else CREDHELPERS_IDENTITY; `identity = NAME` makes one",
             )
         if best.mistake:
             raise Unavailable(*best.mistake)

@@ -402,7 +402,11 @@ def test_the_plan_agrees_with_a_plain_reading(
         except NotMine:
             found = ""
         except Unavailable as error:
-            found = error.message.partition(" names ")[2].replace("of config.toml ", "")
+            found = (
+                error.message.partition(" is ")[2]
+                .replace("one that", "an identity that")
+                .replace("of config.toml ", "")
+            )
         assert found == plainly(text, full, identity, source)
 
 
