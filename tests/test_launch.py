@@ -810,7 +810,7 @@ def test_nothing_planted_runs(form: Path, tmp_path: Path, surrounding: Callable[
         pytest.param({}, id="empty"),
         pytest.param({"LANG": "C", "LC_ALL": "C"}, id="C"),
         pytest.param({"LANG": "xx_XX.junk", "LC_ALL": "\x01", "LANGUAGE": "junk"}, id="junk locale"),
-        pytest.param({"HOME": "/there/is/none", "TMPDIR": "/there/is/none"}, id="lost home"),
+        pytest.param({"HOME": "/proc/none", "TMPDIR": "/proc/none"}, id="lost home"),
         pytest.param({"LD_LIBRARY_PATH": "/there/is/none::.", "LD_BIND_NOW": "1"}, id="LD_LIBRARY_PATH"),
         pytest.param({"PYTHONVERBOSE": "3", "PYTHONPROFILEIMPORTTIME": "1", "PYTHONDUMPREFS": "1"}, id="noisy"),
         pytest.param({"PYTHONWARNINGS": "error", "PYTHONDEVMODE": "1", "PYTHONTRACEMALLOC": "9"}, id="warnings"),
