@@ -35,10 +35,9 @@ from credhelpers.identity import configuration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
-    from credhelpers.config.schema import Owners
     from credhelpers.identity import Environment
 
 _MAGIC = f"credhelpers-plan 1 {__version__} ".encode()
@@ -46,7 +45,6 @@ _HEAD_BYTES = 8 * 1024  # a plan without entries, which is all of it, or at leas
 _ENTRY, _RULE, _ANY, _LAST = "0", "1", "2", "3"  # in the order in which they count
 _SLOT_BYTES = 37  # a place of ten digits, a length of eight, a checksum of 16, two blanks, a line end
 _LEAST = 64  # groups
-_PLAIN = frozenset(range(0x20, 0x7F)) - {0x25}  # printable ASCII but `%`
 
 
 class Route:
@@ -80,7 +78,7 @@ class Route:
 
     def contradiction(self, message: str) -> Unavailable:
         """What a source raises for settings that do not go with this host."""
-        from credhelpers.config.compile import contradiction  # what a hit does not need
+        from credhelpers.config.file import contradiction  # what a hit does not need
 
         return contradiction(self.file, self.line, message)
 
@@ -92,7 +90,7 @@ def route(authority: Authority, environ: "Environment", source: str = "") -> Rou
     """
     if not authority.host:
         raise NotMine
-    name, is_named = _configuration(environ)
+    name, is_named = configuration(environ), bool(environ.get(b"CREDHELPERS_CONFIG"))
     folder = cached_token.directory(environ)
     file = b"plan-" + blake2b(name, digest_size=16, person=b"named" if is_named else b"").hexdigest().encode()
     if folder is not None:
@@ -109,22 +107,6 @@ def route(authority: Authority, environ: "Environment", source: str = "") -> Rou
     return _compile(name, environ, folder, file, is_named=is_named).route(authority, environ, source)
 
 
-def owners(environ: "Environment") -> "Owners":
-    """All owners, compiled anew. Raises Unavailable if the configuration fails every host."""
-    from credhelpers.config.compile import compiled
-
-    name, is_named = _configuration(environ)
-    found = compiled(name, receipt.Recorder(environ), is_named=is_named)
-    if found.broken:
-        raise found.broken
-    return found
-
-
-def _configuration(environ: "Environment") -> tuple[bytes, bool]:
-    """Where it is, and whether somebody has named it."""
-    return configuration(environ), bool(environ.get(b"CREDHELPERS_CONFIG"))
-
-
 def _read(folder: bytes, name: bytes) -> "_Bytes":
     directory = private.open_directory(folder)
     try:
@@ -134,12 +116,11 @@ def _read(folder: bytes, name: bytes) -> "_Bytes":
 
 
 def _compile(name: bytes, environ: "Environment", folder: bytes | None, file: bytes, *, is_named: bool) -> "_Plan":
-    from credhelpers.config.compile import compiled
+    from credhelpers.config.lines import lines
 
-    recorder = receipt.Recorder(environ)
-    found = compiled(name, recorder, is_named=is_named)
-    content = _encoded(found, recorder)
-    if folder is not None and len(recorder.lines()) <= receipt.LINES:
+    head, owners, is_kept = lines(name, environ, is_named=is_named)
+    content = _packed(head, owners)
+    if folder is not None and is_kept:
         from credhelpers.cache import keep
 
         keep(folder, file, content)
@@ -295,14 +276,6 @@ def _keys(host: str) -> tuple[str, ...]:
     return (f"={host}", "." + ".".join(host.split(".")[-2:]), "*")
 
 
-def _key_of(pattern: str) -> str:
-    """The key under which an entry's or a rule's pattern is kept."""
-    if pattern == "*":
-        return pattern
-    name = pattern if "<" in pattern else pattern.partition(":")[0]
-    return "." + ".".join(name.split(".")[-2:]) if "*" in name or "<" in name else f"={name}"
-
-
 def _number(key: str, count: int) -> int:
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") % count
 
@@ -311,37 +284,16 @@ def _checksum(content: bytes) -> bytes:
     return blake2b(content, digest_size=8).hexdigest().encode()
 
 
-def _encoded(found: "Owners", recorder: receipt.Recorder) -> bytes:
-    """The bytes of a plan."""
-    head = [f"word {recorder.word}", *(f"from {line}" for line in recorder.lines())]
-    if found.broken:
-        head.append(f"broken {_word(found.broken.message)}\t{_word(found.broken.hint)}")
-        return _with_head(head)
-    lines: list[tuple[str, str]] = []
-    for entry in found.entries:
-        kind = _LAST if entry.is_last else _ENTRY
-        mistake = (entry.mistake.message, entry.mistake.hint) if entry.mistake else ("", "")
-        key = _key_of(entry.pattern)
-        words = [kind, str(entry.order), entry.source, entry.pattern, _word(entry.path), entry.identity]
-        words += [str(entry.line), "", *map(_word, mistake)]
-        words += [f"{name}={_shown(value)}" for name, value in sorted(entry.settings.items())]
-        lines.append((key, "\t".join((key, *words))))
-    identities = {entry.identity for entry in found.entries if entry.identity}
-    lines += [(f"@{name}", "\t".join((f"@{name}", _ENTRY, "0", *[""] * 4, "0", "", "", ""))) for name in identities]
-    for order, (source, (pattern, static, variable)) in enumerate(found.rules):
-        key = _key_of(pattern)
-        kind = _ANY if pattern == "*" else _RULE
-        words = [kind, str(order), source, pattern, "", "", "0", variable, "", ""]
-        words += [f"{name}={_shown(value)}" for name, value in sorted(static.items())]
-        lines.append((key, "\t".join((key, *words))))
+def _packed(head: list[str], lines: list[tuple[str, str]]) -> bytes:
+    """The bytes of a plan out of the lines of its head, and those of its owners with the keys of their groups."""
     count = _LEAST
     while count < len(lines):
         count *= 2
     groups: dict[int, list[str]] = {}
     for key, line in lines:
         groups.setdefault(_number(key, count), []).append(line)
-    head.append(f"groups {count}")
-    start = _with_head(head)
+    rest = "\n".join((*head, f"groups {count}")).encode()
+    start = _MAGIC + _checksum(rest) + b"\n" + rest + b"\n\n"
     place = len(start) + count * _SLOT_BYTES
     slots, bodies = [], []
     for number in range(count):
@@ -352,33 +304,11 @@ def _encoded(found: "Owners", recorder: receipt.Recorder) -> bytes:
     return start + b"".join(slots) + b"".join(bodies)
 
 
-def _with_head(lines: "Iterable[str]") -> bytes:
-    rest = "\n".join(lines).encode()
-    return _MAGIC + _checksum(rest) + b"\n" + rest + b"\n\n"
-
-
-def _word(text: str) -> str:
-    """A text as a word of ASCII without blanks of any kind but spaces."""
-    if text.isascii() and text.isprintable() and "%" not in text:
-        return text
-    encoded = text.encode("utf-8", "surrogatepass")
-    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in encoded)
-
-
 def _text(word: str) -> str:
-    """What `_word` made a word of."""
+    """What a word of a line stands for, `%XX` by `%XX`."""
     if "%" not in word:
         return word
     return receipt.decoded(word).decode("utf-8", "surrogatepass")
-
-
-def _shown(value: object) -> str:
-    """The value of a setting: its kind in a letter, and its text."""
-    if isinstance(value, bool):
-        return f"b{int(value)}"
-    if isinstance(value, list):
-        return "l" + "\x20".join(_word(item).replace(" ", "%20") for item in value)
-    return "s" + _word(str(value))
 
 
 def _value(shown: str) -> "Any":

@@ -1,4 +1,4 @@
-"""What a decision was read from, written down so that whoever finds the decision later can tell whether it still holds.
+"""What a decision was read from: whether that is still as it was, by lines that a `recorder` has written.
 
 As a build tool checks what a target was made from: a line for each thing that was looked at, with what was seen.
 
@@ -27,85 +27,11 @@ if TYPE_CHECKING:
 
     from credhelpers.identity import Environment
 
-LINES = 256  # a decision that was read from more is not kept
 _STAMP_PARTS = 5
 _YOUNG = 2.0  # seconds; the coarsest clocks of file systems tick once in two (FAT)
 _CONTENT_BYTES = 1 << 22
 _READ = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
-_PLAIN = frozenset(range(0x21, 0x7F)) - {0x25}  # printable ASCII but blank and `%`
 _MISSING = (FileNotFoundError, NotADirectoryError)
-
-
-class Recorder:
-    """Looks at variables, files and directories, and writes each look down. `word` keys the digests, 32 hex digits.
-
-    Each thing is looked at once: what was seen first is what the decision was made from.
-    """
-
-    __slots__ = ("_environ", "_lines", "word")
-
-    def __init__(self, environ: "Environment", word: str = "") -> None:
-        self._environ = environ
-        self._lines: dict[str, str] = {}
-        self.word = word or posix.urandom(16).hex()
-
-    @property
-    def environ(self) -> "Environment":
-        """The environment, in which each look is noted."""
-        return _Looks(self)  # type: ignore[return-value] # as much of a mapping as is asked of it
-
-    def variable(self, name: bytes) -> bytes | None:
-        """What the variable says, None if it is not set."""
-        self._lines.setdefault(f"env {_shown(name)}", _variable(self.word, self._environ, name))
-        return self._environ.get(name)
-
-    def variables(self, prefix: bytes) -> dict[bytes, bytes]:
-        """All variables whose names begin so."""
-        self._lines.setdefault(f"envs {_shown(prefix)}", _variables(self.word, self._environ, prefix))
-        return {name: value for name, value in self._environ.items() if name.startswith(prefix)}
-
-    def file(self, path: bytes, seen: "posix.stat_result | None" = None, content: bytes | None = None) -> None:
-        """Note the file: by its path, or as it was read, with what `fstat` told of the descriptor."""
-        stamp = _file(self.word, path, seen=seen, content=content)
-        self._lines.setdefault(f"file {_shown(path)}", stamp)
-
-    def directory(self, path: bytes) -> None:
-        """Note the names in the directory."""
-        self._lines.setdefault(f"dir {_shown(path)}", _directory(self.word, path))
-
-    def until(self, moment: float) -> None:
-        """Note that the decision ends then, in seconds since the epoch."""
-        self._lines.setdefault("until", str(int(moment)))
-
-    def lines(self) -> list[str]:
-        """The receipt: a line for each look, in the order of the looks."""
-        found = []
-        for look, seen in self._lines.items():
-            kind, _, name = look.partition(" ")
-            found.append(f"{kind} {seen} {name}" if kind in ("file", "dir") else f"{look} {seen}")
-        return found
-
-
-class _Looks:
-    """What `Recorder.environ` gives: enough of a mapping for those who ask for one variable after the other."""
-
-    __slots__ = ("_recorder",)
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-
-    def get(self, name: bytes, default: bytes | None = None) -> bytes | None:
-        value = self._recorder.variable(name)
-        return default if value is None else value
-
-    def __getitem__(self, name: bytes) -> bytes:
-        value = self._recorder.variable(name)
-        if value is None:
-            raise KeyError(name)
-        return value
-
-    def __contains__(self, name: bytes) -> bool:
-        return self._recorder.variable(name) is not None
 
 
 def holds(lines: "Iterable[str]", word: str, environ: "Environment") -> bool:
@@ -114,13 +40,13 @@ def holds(lines: "Iterable[str]", word: str, environ: "Environment") -> bool:
         kind, _, rest = line.partition(" ")
         first, _, second = rest.partition(" ")
         if kind == "env":
-            is_so = _variable(word, environ, decoded(first)) == second
+            is_so = variable_now(word, environ, decoded(first)) == second
         elif kind == "envs":
-            is_so = _variables(word, environ, decoded(first)) == second
+            is_so = variables_now(word, environ, decoded(first)) == second
         elif kind == "file":
-            is_so = _file(word, decoded(second), first) == first
+            is_so = file_now(word, decoded(second), first) == first
         elif kind == "dir":
-            is_so = _directory(word, decoded(second)) == first
+            is_so = directory_now(word, decoded(second)) == first
         else:
             is_so = kind == "until" and time() < int(first)
         if not is_so:
@@ -141,17 +67,19 @@ def is_settled(lines: "Iterable[str]") -> bool:
     return True
 
 
-def _variable(word: str, environ: "Environment", name: bytes) -> str:
+def variable_now(word: str, environ: "Environment", name: bytes) -> str:
+    """What stands in a receipt for a variable as it is."""
     value = environ.get(name)
     return "-" if value is None else _digest(word, value)
 
 
-def _variables(word: str, environ: "Environment", prefix: bytes) -> str:
+def variables_now(word: str, environ: "Environment", prefix: bytes) -> str:
+    """The same for all whose names begin so."""
     named = sorted(item for item in environ.items() if item[0].startswith(prefix))
     return _digest(word, b"".join(b"%d:%s%d:%s" % (len(name), name, len(value), value) for name, value in named))
 
 
-def _file(
+def file_now(
     word: str,
     path: bytes,
     was: str = "",
@@ -159,7 +87,10 @@ def _file(
     seen: "posix.stat_result | None" = None,
     content: bytes | None = None,
 ) -> str:
-    """The stamp, with the content's digest behind it where `was` has one or, if there is no `was`, for a young file."""
+    """The same for a file: the stamp, with the content's digest behind it if it is young.
+
+    That is, if `was` has one there; where there is no `was`, the clock tells.
+    """
     try:
         status = seen or posix.stat(path)
     except _MISSING:
@@ -171,11 +102,6 @@ def _file(
     if was.count(":") == _STAMP_PARTS or (not was and time() - changed / 1e9 < _YOUNG):
         return f"{stamp}:{_content(word, path) if content is None else _digest(word, content)}"
     return stamp
-
-
-def is_absent(path: bytes) -> bool:
-    """Whether nothing is there, not even a link."""
-    return _file("", path, "-") == "-"
 
 
 def _is_link(path: bytes) -> bool:
@@ -199,7 +125,8 @@ def _content(word: str, path: bytes) -> str:
         posix.close(descriptor)
 
 
-def _directory(word: str, path: bytes) -> str:
+def directory_now(word: str, path: bytes) -> str:
+    """The same for the names in a directory."""
     try:
         names = sorted(posix.listdir(path))
     except _MISSING:
@@ -211,13 +138,6 @@ def _directory(word: str, path: bytes) -> str:
 
 def _digest(word: str, content: bytes) -> str:
     return blake2b(content, digest_size=8, key=word.encode()).hexdigest()
-
-
-def _shown(name: bytes) -> str:
-    """As one word of ASCII."""
-    if _PLAIN.issuperset(name):
-        return name.decode("ascii")
-    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in name)
 
 
 def decoded(shown: str) -> bytes:

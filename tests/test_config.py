@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from credhelpers import hosts
 from credhelpers.config import compile as config
+from credhelpers.config.file import contradiction
 from credhelpers.config.schema import Announced, Entry
 from credhelpers.errors import Unavailable
 from credhelpers.identity import configuration
-from credhelpers.receipt import Recorder, holds
+from credhelpers.receipt import holds
+from credhelpers.recorder import Recorder
 from tests.harness import NOWHERE, lacking
 
 if TYPE_CHECKING:
@@ -450,7 +452,7 @@ def test_a_contradiction_names_the_entry(file: File) -> None:
     text = "\n" + ENTRY + "# and\n" + ENTRY.replace("a.ex", "b.ex") + 'profile = "x"\n'
     with pytest.raises(Unavailable) as caught:
         file.load(text, contradiction=lambda have: "one excludes the other" if have else "")
-    for error in (caught.value, config.contradiction(os.fsencode(file.path), 6, "one excludes the other")):
+    for error in (caught.value, contradiction(os.fsencode(file.path), 6, "one excludes the other")):
         assert error.message == "config.toml: line 6: one excludes the other"
         assert str(file.path) in error.hint
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credhelpers import plan
+from credhelpers.config.lines import owners
 from credhelpers.errors import NotFound, Unavailable
 from credhelpers.hosts import Authority
 from credhelpers.tokens import Tokens
@@ -193,7 +194,7 @@ def test_the_configuration_page_has_every_setting(name: str, home: Path) -> None
     for key, example in ((row[0].strip("`"), row[3].strip("`")) for row in rows):
         assert list(tomllib.loads(example)) == [key]
         configure(home, f'[[registry]]\nmatch = "x.example"\nsource = "{name}"\n{example}\n')
-        (entry,) = plan.owners({b"HOME": os.fsencode(home)}).entries
+        (entry,) = owners({b"HOME": os.fsencode(home)}).entries
         assert list(entry.settings) == [key]
 
 
@@ -211,7 +212,7 @@ def test_examples_of_the_configuration_file_are_right(text: str, home: Path) -> 
     """Each entry is one that its source takes for a host of its pattern, and it is the one that counts there."""
     configure(home, text)
     environ = {b"HOME": os.fsencode(home)}
-    entries = plan.owners(environ).entries
+    entries = owners(environ).entries
 
     assert len(entries) == len(tomllib.loads(text)["registry"]) > 0
     for entry in entries:

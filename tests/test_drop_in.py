@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credhelpers import hosts, plan
+from credhelpers import hosts
+from credhelpers.config.lines import owners
 from tests.forms import EXECUTABLES, ROOT
 from tests.harness import BIN, NOT_FOUND, Result, call, document, environment
 
@@ -95,7 +96,7 @@ def test_the_example_is_right(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(example)
     environ = {b"CREDHELPERS_CONFIG": bytes(tmp_path / "config.toml")}
 
-    entries = plan.owners(environ).entries
+    entries = owners(environ).entries
 
     assert len(entries) == len(tomllib.loads(example)["registry"])
     for host in ("europe-docker.pkg.dev", "gcr.io"):

@@ -35,7 +35,8 @@ ARROWS = {
     "lifetimes": {"credential"},
     "deadline": set(),
     "receipt": {"identity"},
-    "plan": {"", "cache", "cached_token", "config.compile", "config.schema", "errors", "hosts", "identity"}
+    "recorder": {"identity", "receipt"},
+    "plan": {"", "cache", "cached_token", "config.file", "config.lines", "errors", "hosts", "identity"}
     | {"private", "receipt"},
     "cached_token": {"credential", "errors", "identity", "private"},
     "cache": {"credential", "cached_token", "errors", "notes", "private"},
@@ -61,6 +62,7 @@ FOR_SOURCES_AND_STORES = {
     "plan",
     "private",
     "receipt",
+    "recorder",
 }
 # From an area to those whose modules its own may import. Vault has its area, since it reaches the clouds too.
 AREAS = {

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 import credhelpers
 from credhelpers import hosts, plan
+from credhelpers.config import compile as compile_module
+from credhelpers.config.lines import owners
 from credhelpers.errors import NotMine, Unavailable
 from credhelpers.exchanges import azure, ecr, google
 from credhelpers.hosts import Authority
@@ -82,16 +84,14 @@ def user(tmp_path: Path) -> User:
 @pytest.fixture
 def compiling(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The configurations that were compiled."""
-    from credhelpers.config import compile as module
-
-    true = module.compiled
+    true = compile_module.compiled
     seen: list[bytes] = []
 
     def compiled(name: bytes, *args: Any, **named: Any) -> Any:
         seen.append(name)
         return true(name, *args, **named)
 
-    monkeypatch.setattr(module, "compiled", compiled)
+    monkeypatch.setattr("credhelpers.config.lines.compiled", compiled)
     return seen
 
 
@@ -546,9 +546,7 @@ def test_nothing_is_made_where_there_is_no_home(tmp_path: Path) -> None:
 
 def test_a_configuration_that_changes_meanwhile(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was compiled is what was read; who asks next sees that it has changed since."""
-    from credhelpers.config import compile as module
-
-    true = module.entries
+    true = compile_module.entries
 
     def entries(*args: Any) -> Any:
         found = true(*args)
@@ -557,7 +555,7 @@ def test_a_configuration_that_changes_meanwhile(user: User, monkeypatch: pytest.
 
     user.write(user.entry(ALIAS, "gcr"))
     with monkeypatch.context() as patch:
-        patch.setattr(module, "entries", entries)
+        patch.setattr(compile_module, "entries", entries)
         assert user.owner(ALIAS) == "gcr"
     assert user.owner(ALIAS) == "acr"
 
@@ -619,11 +617,11 @@ def test_the_number_of_entries_does_not_matter(user: User, monkeypatch: pytest.M
 def test_list_knows_the_entries(user: User) -> None:
     """All of them, with those that are wrong."""
     user.write(user.entry(ALIAS, "gcr") + user.entry(PRIVATE, profil="x"))
-    found = plan.owners(user.environ)
+    found = owners(user.environ)
     assert [(entry.pattern, entry.mistake is None) for entry in found.entries] == [(ALIAS, True), (PRIVATE, False)]
     user.write("[")
     with pytest.raises(Unavailable, match="not TOML"):
-        plan.owners(user.environ)
+        owners(user.environ)
 
 
 @pytest.fixture(autouse=True)

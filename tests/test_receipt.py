@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from credhelpers import receipt
-from credhelpers.receipt import Recorder, holds
+from credhelpers import receipt, recorder
+from credhelpers.receipt import holds
+from credhelpers.recorder import Recorder
 from tests.harness import NOWHERE
 
 if TYPE_CHECKING:
@@ -81,10 +82,10 @@ def test_values_do_not_run_together() -> None:
 def test_no_value_is_in_a_receipt() -> None:
     """A secret is in a variable of some; its digest is keyed with a word that nobody can guess."""
     first, second = (Recorder({b"A": CANARY}) for _ in range(2))
-    for recorder in (first, second):
-        recorder.variable(b"A")
-        recorder.variables(b"A")
-        assert CANARY.decode() not in repr(recorder.lines())
+    for each in (first, second):
+        each.variable(b"A")
+        each.variables(b"A")
+        assert CANARY.decode() not in repr(each.lines())
     assert first.word != second.word
     assert set(first.lines()).isdisjoint(second.lines())
     assert not holds(first.lines(), second.word, {b"A": CANARY})
@@ -281,7 +282,7 @@ def test_a_line_that_nobody_knows_does_not_hold(line: str) -> None:
 @given(st.binary(max_size=40))
 def test_any_bytes_are_one_word(name: bytes) -> None:
     """Paths may hold blanks, line ends, and what is no text at all."""
-    shown = receipt._shown(name)
+    shown = recorder._shown(name)
 
     assert shown.isascii()
     assert len(shown.split()) == (1 if name else 0)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from credhelpers.errors import Unavailable
-from credhelpers.receipt import Recorder
+from credhelpers.recorder import Recorder
 from credhelpers.sources import _vault as source
 from credhelpers.vault import agentfile
 from tests.forms import ROOT

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from credhelpers.receipt import Recorder
+    from credhelpers.recorder import Recorder
 
 _COMMON = ("match", "source", "identity")
 _LABEL = "[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?"
@@ -89,11 +89,6 @@ def entries(file: File, sources: "Mapping[str, Announced]") -> list[Entry]:
             entry.order = earlier.order - 1  # whoever asks for such a host hears of it, and not only in the log
         found.append(entry)
     return found
-
-
-def contradiction(name: bytes, line: int, message: str) -> Unavailable:
-    """What is said of settings that exclude each other or lack each other, in the entry that begins in this line."""
-    return File(name).fault(f"line {line}: {message}", SEE)
 
 
 def ours() -> dict[str, Announced]:

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from credhelpers.receipt import Recorder
+    from credhelpers.recorder import Recorder
 
 SEE = "see `docs/configuration.md`"
 _FILE_BYTES = 1 << 22
@@ -68,6 +68,11 @@ class File:
         is_name = len(word) <= _SHOWN and re.fullmatch("[A-Za-z0-9_-]+", word)
         what = "key" if word == key else key
         raise self.fault(f"line {self.line(number, key)}: unknown {what}" + (f" `{word}`" if is_name else ""), advice)
+
+
+def contradiction(name: bytes, line: int, message: str) -> Unavailable:
+    """What is said of settings that exclude each other or lack each other, in the entry that begins in this line."""
+    return File(name).fault(f"line {line}: {message}", SEE)
 
 
 def _lines(text: str) -> dict[tuple[int, str | None], int]:

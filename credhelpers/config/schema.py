@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from credhelpers.errors import Unavailable
-    from credhelpers.receipt import Recorder
+    from credhelpers.recorder import Recorder
 
     # By key: what its value is, in words; the regular expression that the whole text matches, in a tuple of one where
     # the value is a list of such texts, or `bool`; what the key is for.

@@ -1,6 +1,6 @@
 """Vault, announced: its hosts, the settings of an entry, and what `--help` prints. No hit loads it."""
 
-from credhelpers import receipt
+from credhelpers.recorder import is_absent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from credhelpers.config.schema import Entry, Rule, Settings
-    from credhelpers.receipt import Recorder
+    from credhelpers.recorder import Recorder
 
 VAULT_LOGIN = b"/etc/docker-credential-vault-login/config.hcl"
 AUTH = ("token", "agent", "approle", "kubernetes", "jwt", "aws", "gcp", "azure", "cert", "userpass", "ldap")
@@ -194,7 +194,7 @@ def others(recorder: "Recorder") -> "list[Entry]":
     named = recorder.environ.get(b"DCVL_CONFIG_FILE")  # an empty one names no file to the original either
     name = named or VAULT_LOGIN
     recorder.file(name)
-    if not named and receipt.is_absent(name):
+    if not named and is_absent(name):
         return []
     from credhelpers.vault import agentfile  # longer than all else that is compiled
 

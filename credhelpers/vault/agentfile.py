@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from credhelpers.config.schema import Settings
     from credhelpers.identity import Environment
-    from credhelpers.receipt import Recorder
+    from credhelpers.recorder import Recorder
 
 # By method: from its keys to our settings; a key without one changes nothing here.
 _METHODS = {

@@ -11,6 +11,7 @@ from threading import local
 from time import monotonic
 
 from credhelpers import hosts, notes, plan
+from credhelpers.config.lines import owners
 from credhelpers.errors import NotFound, NotMine, Unavailable
 from credhelpers.vault import fields, kv, secret_paths
 from credhelpers.vault.login import Identity
@@ -120,7 +121,7 @@ class _Walk:
 
     def _entries(self) -> "list[Entry]":
         """Those of the configuration file. Raises Unavailable if there are only such as have a mistake in them."""
-        own = [entry for entry in plan.owners(self._environ).entries if entry.source == "vault" and not entry.is_last]
+        own = [entry for entry in owners(self._environ).entries if entry.source == "vault" and not entry.is_last]
         found = [entry for entry in own if entry.mistake is None]
         for mistake in (entry.mistake for entry in own if entry.mistake):
             if not found:

@@ -1,0 +1,81 @@
+"""The lines of a plan, made of what the configuration and the sources say. What they mean is in `plan`."""
+
+from credhelpers.config.compile import compiled
+from credhelpers.identity import configuration
+from credhelpers.recorder import LINES, Recorder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from credhelpers.config.schema import Entry, Owners
+    from credhelpers.identity import Environment
+
+    Line = tuple[str, str]  # with the key of its group before it
+
+_ENTRY, _RULE, _ANY, _LAST = "0", "1", "2", "3"  # as in `plan`
+_PLAIN = frozenset(range(0x20, 0x7F)) - {0x25}  # printable ASCII but `%`
+
+
+def owners(environ: "Environment") -> "Owners":
+    """All owners, compiled anew. Raises Unavailable if the configuration fails every host."""
+    name, is_named = configuration(environ), bool(environ.get(b"CREDHELPERS_CONFIG"))
+    found = compiled(name, Recorder(environ), is_named=is_named)
+    if found.broken:
+        raise found.broken
+    return found
+
+
+def lines(name: bytes, environ: "Environment", *, is_named: bool) -> "tuple[list[str], list[Line], bool]":
+    """The head, the owners by the keys of their groups, and whether a file can hold what all that was made from."""
+    recorder = Recorder(environ)
+    found = compiled(name, recorder, is_named=is_named)
+    receipt = recorder.lines()
+    head = [f"word {recorder.word}", *(f"from {line}" for line in receipt)]
+    if found.broken:
+        head.append(f"broken {_word(found.broken.message)}\t{_word(found.broken.hint)}")
+    return head, list(_lines(found)), len(receipt) <= LINES
+
+
+def _lines(found: "Owners") -> "Iterator[Line]":
+    for entry in found.entries:
+        yield _of_entry(entry)
+    for name in {entry.identity for entry in found.entries if entry.identity}:
+        yield f"@{name}", "\t".join((f"@{name}", _ENTRY, "0", "", "", "", "", "0", "", "", ""))
+    for order, (source, (pattern, static, variable)) in enumerate(found.rules):
+        key = _key_of(pattern)
+        words = [key, _ANY if pattern == "*" else _RULE, str(order), source, pattern, "", "", "0", variable, "", ""]
+        yield key, "\t".join(words + [f"{name}={_shown(value)}" for name, value in sorted(static.items())])
+
+
+def _of_entry(entry: "Entry") -> "Line":
+    key = _key_of(entry.pattern)
+    mistake = (entry.mistake.message, entry.mistake.hint) if entry.mistake else ("", "")
+    words = [key, _LAST if entry.is_last else _ENTRY, str(entry.order), entry.source, entry.pattern, _word(entry.path)]
+    words += [entry.identity, str(entry.line), "", *map(_word, mistake)]
+    return key, "\t".join(words + [f"{name}={_shown(value)}" for name, value in sorted(entry.settings.items())])
+
+
+def _key_of(pattern: str) -> str:
+    """The key under which an entry's or a rule's pattern is kept."""
+    if pattern == "*":
+        return pattern
+    name = pattern if "<" in pattern else pattern.partition(":")[0]
+    return "." + ".".join(name.split(".")[-2:]) if "*" in name or "<" in name else f"={name}"
+
+
+def _word(text: str) -> str:
+    """A text as a word of ASCII without blanks of any kind but spaces."""
+    if text.isascii() and text.isprintable() and "%" not in text:
+        return text
+    encoded = text.encode("utf-8", "surrogatepass")
+    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in encoded)
+
+
+def _shown(value: object) -> str:
+    """The value of a setting: its kind in a letter, and its text."""
+    if isinstance(value, bool):
+        return f"b{int(value)}"
+    if isinstance(value, list):
+        return "l" + "\x20".join(_word(item).replace(" ", "%20") for item in value)
+    return "s" + _word(str(value))

@@ -1,0 +1,96 @@
+"""Writes down what a decision is read from, as the lines of a `receipt`. No hit loads it."""
+
+import posix
+
+from credhelpers import receipt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from credhelpers.identity import Environment
+
+LINES = 256  # a decision that was read from more is not kept
+_PLAIN = frozenset(range(0x21, 0x7F)) - {0x25}  # printable ASCII but blank and `%`
+
+
+class Recorder:
+    """Looks at variables, files and directories, and writes each look down. `word` keys the digests, 32 hex digits.
+
+    Each thing is looked at once: what was seen first is what the decision was made from.
+    """
+
+    __slots__ = ("_environ", "_lines", "word")
+
+    def __init__(self, environ: "Environment", word: str = "") -> None:
+        self._environ = environ
+        self._lines: dict[str, str] = {}
+        self.word = word or posix.urandom(16).hex()
+
+    @property
+    def environ(self) -> "Environment":
+        """The environment, in which each look is noted."""
+        return _Looks(self)  # type: ignore[return-value] # as much of a mapping as is asked of it
+
+    def variable(self, name: bytes) -> bytes | None:
+        """What the variable says, None if it is not set."""
+        self._lines.setdefault(f"env {_shown(name)}", receipt.variable_now(self.word, self._environ, name))
+        return self._environ.get(name)
+
+    def variables(self, prefix: bytes) -> dict[bytes, bytes]:
+        """All variables whose names begin so."""
+        self._lines.setdefault(f"envs {_shown(prefix)}", receipt.variables_now(self.word, self._environ, prefix))
+        return {name: value for name, value in self._environ.items() if name.startswith(prefix)}
+
+    def file(self, path: bytes, seen: "posix.stat_result | None" = None, content: bytes | None = None) -> None:
+        """Note the file: by its path, or as it was read, with what `fstat` told of the descriptor."""
+        stamp = receipt.file_now(self.word, path, seen=seen, content=content)
+        self._lines.setdefault(f"file {_shown(path)}", stamp)
+
+    def directory(self, path: bytes) -> None:
+        """Note the names in the directory."""
+        self._lines.setdefault(f"dir {_shown(path)}", receipt.directory_now(self.word, path))
+
+    def until(self, moment: float) -> None:
+        """Note that the decision ends then, in seconds since the epoch."""
+        self._lines.setdefault("until", str(int(moment)))
+
+    def lines(self) -> list[str]:
+        """The receipt: a line for each look, in the order of the looks."""
+        found = []
+        for look, seen in self._lines.items():
+            kind, _, name = look.partition(" ")
+            found.append(f"{kind} {seen} {name}" if kind in ("file", "dir") else f"{look} {seen}")
+        return found
+
+
+class _Looks:
+    """What `Recorder.environ` gives: enough of a mapping for those who ask for one variable after the other."""
+
+    __slots__ = ("_recorder",)
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def get(self, name: bytes, default: bytes | None = None) -> bytes | None:
+        value = self._recorder.variable(name)
+        return default if value is None else value
+
+    def __getitem__(self, name: bytes) -> bytes:
+        value = self._recorder.variable(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __contains__(self, name: bytes) -> bool:
+        return self._recorder.variable(name) is not None
+
+
+def is_absent(path: bytes) -> bool:
+    """Whether nothing is there, not even a link."""
+    return receipt.file_now("", path, "-") == "-"
+
+
+def _shown(name: bytes) -> str:
+    """As one word of ASCII."""
+    if _PLAIN.issuperset(name):
+        return name.decode("ascii")
+    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in name)
