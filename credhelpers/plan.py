@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 _MAGIC = f"credhelpers-plan 1 {__version__} ".encode()
 _HEAD_BYTES = 8 * 1024  # a plan without entries, which is all of it, or at least a head
 _ENTRY, _RULE, _ANY, _LAST = "0", "1", "2", "3"  # in the order in which they count
+_SOURCE = 3  # which of the words of an owner it is
 _SLOT_BYTES = 37  # a place of ten digits, a length of eight, a checksum of 16, two blanks, a line end
 _LEAST = 64  # groups
 
@@ -200,23 +201,25 @@ class _Plan:
             raise Unavailable(*best.mistake)
         result = Route(authority, best.source)
         result.file = self._file
-        result.settings = best.settings if best.kind in (_ENTRY, _LAST) else {}
+        result.settings = best.settings() if best.kind in (_ENTRY, _LAST) else {}
         result.identity, result.path, result.line = best.identity, best.path, best.line
         rules = (owner for owner in found if owner.kind == _RULE and owner.source == best.source)
-        for owner in sorted(rules, key=lambda owner: owner.rank):
-            result.fields = owner.settings | (fields(owner.pattern, authority.host) or {})
-            break
+        if rule := min(rules, key=lambda owner: owner.rank, default=None):
+            result.fields = rule.settings() | (fields(rule.pattern, authority.host) or {})
         return result
 
     def _fitting(self, authority: Authority, environ: "Environment", source: str) -> "Iterator[_Owner]":
         """The owners whose pattern, path and variable fit, in no order."""
         for key in _keys(authority.host):
-            for owner in self._group(key):
-                if source in ("", owner.source) and owner.fits(authority, environ):
-                    yield owner
+            for line in self._group(key):
+                words = line.split("\t")
+                if source in ("", words[_SOURCE]):
+                    owner = _Owner(words)
+                    if owner.fits(authority, environ):
+                        yield owner
 
-    def _group(self, key: str) -> "Iterator[_Owner]":
-        """What stands under this key."""
+    def _group(self, key: str) -> "Iterator[str]":
+        """The lines that stand under this key."""
         if not self._count:
             return
         number = _number(key, self._count)
@@ -226,10 +229,7 @@ class _Plan:
         text = self._bytes.at(int(place), int(length))
         if _checksum(b"%d %s" % (number, text)) != check:
             raise ValueError("a damaged group")
-        for line in text.decode("ascii").split("\n"):
-            words = line.split("\t")
-            if words[0] == key:
-                yield _Owner(words)
+        yield from (line for line in text.decode("ascii").split("\n") if line.partition("\t")[0] == key)
 
 
 class _Owner:
@@ -240,7 +240,7 @@ class _Owner:
     settings and its value.
     """
 
-    __slots__ = ("identity", "kind", "line", "mistake", "path", "pattern", "rank", "settings", "source", "variable")
+    __slots__ = ("_said", "identity", "kind", "line", "mistake", "path", "pattern", "rank", "source", "variable")
 
     def __init__(self, words: list[str]) -> None:
         _, self.kind, order, self.source, pattern, path, self.identity, line, variable, message, hint = words[:11]
@@ -250,7 +250,11 @@ class _Owner:
         self.line = int(line)
         self.mistake = (_text(message), _text(hint)) if message else None
         self.rank = (self.kind, not self.identity, -path.count("/") if path else 1, int(order))
-        self.settings: dict[str, Any] = {key: _value(value) for key, _, value in (w.partition("=") for w in words[11:])}
+        self._said = words[11:]
+
+    def settings(self) -> "dict[str, Any]":
+        """Those of an entry, or what is true of all hosts of a rule."""
+        return {key: _value(value) for key, _, value in (word.partition("=") for word in self._said)}
 
     def fits(self, authority: Authority, environ: "Environment") -> bool:
         """Whether this one owns the authority, leaving the identity aside."""

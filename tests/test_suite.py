@@ -97,7 +97,7 @@ def test_an_environment_is_made_once(checkout: Checkout) -> None:
             1,
             id="another installation",
         ),
-        pytest.param(lambda checkout: checkout.change("slow: a", "slow: another"), 1, id="another setting"),
+        pytest.param(lambda checkout: checkout.change("slow: needs", "slow: lacks"), 1, id="another setting"),
         pytest.param(lambda checkout: checkout.change("hypothesis>=6", "hypothesis>=6.1"), 3, id="a test's dependency"),
         pytest.param(lambda checkout: checkout.change("jeepney>=0.8", "jeepney>=0.9"), 3, id="a dependency"),
         pytest.param(lambda checkout: checkout.change("hatchling>=1.25", "hatchling>=1.26"), 3, id="the build's"),
