@@ -180,7 +180,9 @@ def test_an_identity_is_chosen(user: User) -> None:
     assert [profile(CREDHELPERS_IDENTITY=name) for name in ("prod", "test", "")] == ["p", "t", "all"]
 
 
-@pytest.mark.parametrize("name", ["none", "Prod", "prod ", "@prod", "../prod", "x" * 300, "\t", "prod\t0", "prod\t0\t0", "pr%6fd", "é"])
+@pytest.mark.parametrize(
+    "name", ["none", "Prod", "prod ", "@prod", "../prod", "x" * 300, "\t", "prod\t0", "prod\t0\t0", "pr%6fd", "é"]
+)
 def test_an_identity_that_no_entry_has(name: str, user: User) -> None:
     """An error for hosts that somebody owns, and nothing for those of nobody."""
     user.write(user.entry(PRIVATE, identity="prod") + user.entry(ALIAS, "gcr"))
