@@ -49,7 +49,7 @@ from tests.fakes.azure import FakeAzure
 from tests.fakes.google import FakeGoogle, service_account
 from tests.fakes.google import write as google_account
 from tests.fakes.tls import CertificateAuthority
-from tests.routes import host_key_of
+from tests.routes import keep_copy
 from tests.services import Audit, Vault
 
 if TYPE_CHECKING:
@@ -130,15 +130,19 @@ def _forwarded(port: int, headers: dict[str, str], body: bytes) -> bytes:
 
 @dataclass
 class Command:
-    """A process to time: its arguments, environment, standard input, and what makes it cold again before each run."""
+    """A process to time: its arguments, environment, standard input, and what makes it cold again before each run.
+
+    `code` is the exit status that it must have.
+    """
 
     arguments: list[str]
     environment: dict[str, str]
     stdin: bytes = b""
     before: Callable[[], object] = lambda: None
+    code: int = 0
 
     def run(self) -> float:
-        """Seconds from start to exit. Raises RuntimeError if it failed."""
+        """Seconds from start to exit. Raises RuntimeError if it ended in another way."""
         self.before()
         with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout:
             stdin.write(self.stdin)
@@ -148,7 +152,7 @@ class Command:
             process = os.posix_spawn(self.arguments[0], self.arguments, self.environment, file_actions=actions)
             _, status = os.waitpid(process, 0)
             seconds = time.perf_counter() - start
-            if status:
+            if os.waitstatus_to_exitcode(status) != self.code:
                 stdout.seek(0)
                 message = f"{self.arguments[0]} failed: {stdout.read(200)!r}"
                 raise RuntimeError(message)
@@ -222,6 +226,27 @@ def cached_configured(folder: Path) -> Iterator[Row]:
     result = ratio(helper("ecr", env, HOST.encode()), Command(BARE, env), 200)
     assert endpoint.calls["ecr"] == 1
     yield Row("cached ECR `get`, 100 entries configured", "`python3 -I -S -c pass`", "≤ 1.15×", shown(result))
+
+
+def foreign(folder: Path) -> Iterator[Row]:
+    """A `get` of a host that nobody owns, with a configuration file of 10, 100, 1,000 and 10,000 entries."""
+    for count in (10, 100, 1_000, 10_000):
+        home = folder / f"foreign-{count}"
+        env = environment(home)
+        config = home / ".config/credhelpers/config.toml"
+        config.parent.mkdir(parents=True)
+        entries = (f'[[registry]]\nmatch = "r{number}.acme.example"\nsource = "gcr"\n' for number in range(count))
+        config.write_text("".join(entries))
+        time.sleep(3)  # a younger file is read each time
+        asking = helper("ecr", env, b"ghcr.io")
+        asking.code = 1
+        result = ratio(asking, Command(BARE, env), 100)
+        yield Row(
+            f"ECR `get` of a host that is nobody's, {count:,} entries",
+            "`python3 -I -S -c pass`",
+            "≤ 1.2×",
+            shown(result),
+        )
 
 
 def cached_against_go(folder: Path) -> Iterator[Row]:
@@ -336,7 +361,7 @@ def cached_header(folder: Path) -> Iterator[Row]:
         (VaultSource(Tokens("vaulttoken", environ), environ), "hub.acme.example"),
     ):
         cache = TokenCache(source.kind, cached_token.directory(environ))
-        cache.save(host_key_of(source, host), host, credential, now)
+        keep_copy(cache, source, host, credential, now)
         result = ratio(helper(source.kind, env, host.encode()), Command([str(nothing)], env), 200)
         yield Row(f"cached {source.kind} `get`", "an executable's lines of `sh`, then `pass`", "≤ 1.08×", shown(result))
 
@@ -715,6 +740,7 @@ def fleet_vault(folder: Path) -> Iterator[Row]:
 ROWS = (
     cached_floor,
     cached_configured,
+    foreign,
     cached_header,
     linked,
     cached_against_go,

@@ -4,8 +4,9 @@
 for what the file system does. Trouble costs time, never the answer, and is told to `notes`. What a stranger could have
 touched is not written and not repaired.
 
-A *key* is the name under which a token is cached, see `identity.fingerprint`: the *token key* that of the token itself,
-a *host key* that of a copy for one host.
+A *key* is the name under which a token is cached: the *token key* that of the token itself (`identity.fingerprint`), a
+*host key* that of a copy for one host, see `cached_token.host_key`. Its last digit is a slot: there are a few copies
+for a few identities, each with the receipt by which it is known.
 """
 
 import _signal  # the part of `signal` that costs nothing
@@ -21,6 +22,8 @@ from credhelpers.errors import Unavailable, reason, remedy
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from credhelpers.identity import Environment
 
 _HOSTS = 64
 _TOKENS = 256
@@ -53,48 +56,52 @@ class Lock:
 
 
 class TokenCache:
-    """The tokens of one kind of source, by key, in the directory `path` or, if that is None, nowhere."""
+    """The tokens of one kind of source, by key, in the directory `path` or, if that is None, nowhere.
 
-    __slots__ = ("_kind", "_path")
+    `environ` is what receipts are compared with.
+    """
 
-    def __init__(self, kind: str, path: bytes | None) -> None:
+    __slots__ = ("_environ", "_kind", "_path")
+
+    def __init__(self, kind: str, path: bytes | None, environ: "Environment" = posix.environ) -> None:
         self._kind = kind
         self._path = path
+        self._environ = environ
 
     def load(self, key: str) -> CachedToken | Failure | None:
         """The token for `key` that has not expired by this machine's clock, else the last failure to mint for it."""
-        return cached_token.load(self._path, self._name(key))
+        return cached_token.load(self._path, (self._name(key),), {})
 
-    def save(self, key: str, host: str, credential: Credential, issued: float) -> None:
+    def save(self, key: str, host: str, credential: Credential, issued: float, receipt: str = "") -> None:
         """Keep `credential`, minted from `issued` on, for `host` and the hosts that `key` had already.
 
-        It ends the memory of the last failure for `key`, also where other keys remember the same one. A token of a
-        newer format is left alone, and what was minted while `erase` ran is not kept.
+        With a receipt it is a copy, and takes the slot of one whose receipt is the same or holds too, else a free or
+        expired one, else the oldest. It ends the memory of the last failure for `key`, also where other keys remember
+        the same one. A token of a newer format is left alone, and what was minted while `erase` ran is not kept.
         """
         try:
             with self._open(create=True) as folder:
-                name = self._name(key)
+                name = self._slot(folder, key, receipt)
                 if self._is_newer_format(folder, name):
                     return
                 old = cached_token.read_token(folder, name)
-                self._keep(
-                    folder, name, CachedToken(credential, (*(old.hosts if old else ()), host), int(issued)), issued
-                )
+                hosts = (*(old.hosts if old else ()), host)
+                self._keep(folder, name, CachedToken(credential, hosts, int(issued), receipt), issued)
                 self._remove_failures(folder, self._failures(folder, (name,)))
                 private.unlink(folder, name + b".failed")
                 self._prune(folder)
         except (OSError, ValueError) as error:
             _note("not written", error)
 
-    def share(self, key: str, host: str, copy: str) -> None:
-        """Let the cached token for `key`, if there is one, answer for `host` too, and be found under the key `copy`."""
+    def share(self, key: str, host: str, copy: str, receipt: str = "") -> None:
+        """Let the cached token for `key`, if there is one, answer for `host` too, by a copy under `copy`."""
         began = time()
         try:
             with self._open() as folder:
-                name, copy_name = self._name(key), self._name(copy)
+                name, copy_name = self._name(key), self._slot(folder, copy, receipt)
                 if (old := cached_token.read_token(folder, name)) and not self._is_newer_format(folder, copy_name):
                     self._keep(folder, name, CachedToken(old.credential, (*old.hosts, host), old.issued), began)
-                    self._keep(folder, copy_name, CachedToken(old.credential, (host,), old.issued), began)
+                    self._keep(folder, copy_name, CachedToken(old.credential, (host,), old.issued, receipt), began)
                     private.unlink(folder, copy_name + b".failed")
         except (OSError, ValueError) as error:
             _note("not written", error)
@@ -104,10 +111,11 @@ class TokenCache:
         error = failure.error
         kind = "Denial" if isinstance(error, Unavailable) and error.is_denial else type(error).__name__
         body = b"%d %d\n" % (int(failure.at * 1000), int(failure.took * 1000))
-        body += f"{kind}\n{error.message}\n{error.hint}".encode("ascii", "backslashreplace")
+        body += f"{kind}\n{error.message}\n{error.hint}\n{failure.receipt}".encode("ascii", "backslashreplace")
         try:
             with self._open(create=True) as folder:
-                self._replace(folder, self._name(key) + b".failed", body, failure.at - failure.took)
+                name = self._slot(folder, key, failure.receipt)
+                self._replace(folder, name + b".failed", body, failure.at - failure.took)
         except (OSError, ValueError) as trouble:
             _note("not written", trouble)
 
@@ -175,23 +183,34 @@ class TokenCache:
                 remedy(error, "`ls -la` shows mode and owner of the cache directory, see `docs/cache.md`"),
             ) from None
 
-    def tokens(self) -> list[tuple[str, CachedToken]]:
-        """Every unexpired token, with the name that `is_for` compares with a key."""
-        found: list[tuple[str, CachedToken]] = []
+    def tokens(self) -> list[CachedToken]:
+        """Every unexpired token, and every copy of one."""
+        found: list[CachedToken] = []
         try:
             with self._open() as folder:
-                loaded = ((name.decode(), cached_token.read_token(folder, name)) for name in self._names(folder))
-                found.extend((name, cached) for name, cached in loaded if cached)
+                loaded = (cached_token.read_token(folder, name) for name in self._names(folder))
+                found.extend(cached for cached in loaded if cached)
         except (OSError, ValueError) as error:
             _note("not read", error)
         return found
 
-    def is_for(self, name: str, key: str) -> bool:
-        """Whether the name is one that `tokens` gives with the token for `key`."""
-        return name.encode() == self._name(key)
-
     def _name(self, key: str) -> bytes:
         return f"{self._kind}-{key}".encode()
+
+    def _slot(self, folder: int, key: str, receipt: str) -> bytes:
+        """The name for `key`: with a receipt, which holds now, that of a slot, see `save`."""
+        if not receipt:
+            return self._name(key)
+        oldest: tuple[float, bytes] | None = None
+        for name in map(self._name, cached_token.slots(key)):
+            found = cached_token.read_token(folder, name)
+            failed = cached_token.read_failure(folder, name)
+            if any(one.receipt == receipt or cached_token.holds(one, self._environ) for one in (found, failed) if one):
+                return name  # two that hold at the same time are of one identity
+            age = max(found.issued if found else 0.0, failed.at if failed else 0.0)
+            if oldest is None or age < oldest[0]:
+                oldest = age, name
+        return oldest[1] if oldest else self._name(key)
 
     def _mark(self) -> str:
         """The name of the file that says when something was erased last."""
@@ -216,7 +235,7 @@ class TokenCache:
         hosts = " ".join(tuple(dict.fromkeys(cached.hosts))[-_HOSTS:])
         if not (credential.memo.isascii() and credential.memo.isprintable()):
             raise OSError(22, "the memo is not a line of ASCII")  # EINVAL
-        head = f"{times}\n{hosts}\n{credential.memo}\n".encode()
+        head = f"{times}\n{hosts}\n{credential.memo}\n{cached.receipt}\n".encode()
         self._replace(folder, name, head + credential.tail(), began)
 
     def _is_newer_format(self, folder: int, name: bytes) -> bool:
@@ -279,7 +298,7 @@ class TokenCache:
             try:
                 found[name] = cached_token.read_body(folder, name)
             except ValueError:
-                found[name] = b""
+                found[name] = _older(folder, name)
             except OSError:
                 found[name] = None
         return found
@@ -289,7 +308,7 @@ class TokenCache:
         found = set()
         for name in names:
             try:
-                found.add(cached_token.read_body(folder, name + b".failed"))
+                found.add(cached_token.read_body(folder, name + b".failed").rpartition(b"\n")[0])
             except (OSError, ValueError):
                 continue  # nothing that is worth a word
         return found
@@ -423,9 +442,16 @@ def _answers_for(body: bytes | None, host: str) -> bool:
     return body is None or host.encode() in body.partition(b"\n")[2].partition(b"\n")[0].split()
 
 
+def _older(folder: int, name: bytes) -> bytes:
+    """What is in a file of an older format, whose first lines are the same; empty for anything else."""
+    head, _, body = cached_token.read_file(folder, name).partition(b"\n")
+    word = head.removeprefix(MAGIC).partition(b" ")[0]
+    return body if head.startswith(MAGIC) and word.isdigit() and int(word) < int(FORMAT) else b""
+
+
 def _tail(body: bytes | None) -> bytes:
     """What is answered of a cached token, out of its file; empty if there is none."""
-    return b"".join((body or b"").split(b"\n", 3)[3:])
+    return b"".join((body or b"").split(b"\n", 4)[4:])
 
 
 def _note(what: str, error: OSError | ValueError) -> None:

@@ -1,9 +1,12 @@
 """A token as it lies in the cache: one small file that only its owner may touch.
 
 A file is a line with the format and a checksum, a line of times, a line of hosts, a line with the memo of the token's
-source (mostly empty, see `Credential`), and then the bytes that answer a client, ready to be written. Readers take no
-lock and see a whole old token or a whole new one, since `cache` replaces files and never changes them. What a stranger
-could have touched is not read.
+source (mostly empty, see `Credential`), a line with the receipt, and then the bytes that answer a client, ready to be
+written. What a host is answered with is a copy of a token, whose receipt says what decided who mints: it answers while
+that is as it was. The receipt is a word that keys its digests and its lines, with tabs between them; that of the token
+itself, which is found by the fingerprint of all that, is empty. Of each copy there may be a few, for a few identities.
+Readers take no lock and see a whole old token or a whole new one, since `cache` replaces files and never changes them.
+What a stranger could have touched is not read.
 
 This module is all of the cache that a hit needs. It imports built-ins only.
 """
@@ -12,29 +15,35 @@ import posix
 from _blake2 import blake2b
 from time import time
 
+from credhelpers import receipt
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable
 from credhelpers.private import is_private_directory, open_directory, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
 
 MAGIC = b"credhelpers-cache "
-FORMAT = b"1"
+FORMAT = b"2"
 CLOCK_SLACK = 300  # seconds; a cached token from further in the future was written under another clock
-_FILE_BYTES = 128 * 1024  # an answer is under 64 KiB, the hosts beside it are at most 64 names of 253 bytes
+_FILE_BYTES = 256 * 1024  # an answer is under 64 KiB, the hosts beside it are at most 64 names of 253 bytes
+_SLOTS = "0123"  # the last digits of the names of copies for one host, of which each is of another identity
 
 
 class CachedToken:
-    """A token, the hosts that asked for it, and when it was minted (seconds since the epoch)."""
+    """A token, the hosts that asked for it, when it was minted (seconds since the epoch), and its receipt or ""."""
 
-    __slots__ = ("credential", "hosts", "issued")
+    __slots__ = ("credential", "hosts", "issued", "receipt")
 
-    def __init__(self, credential: Credential, hosts: tuple[str, ...], issued: int) -> None:
+    def __init__(self, credential: Credential, hosts: tuple[str, ...], issued: int, receipt: str = "") -> None:
         self.credential = credential
         self.hosts = hosts
         self.issued = issued
+        self.receipt = receipt
 
 
 def directory(environ: "Environment") -> bytes | None:
@@ -62,40 +71,74 @@ def directory(environ: "Environment") -> bytes | None:
     return home + b"/.cache/credhelpers" if home.startswith(b"/") else None
 
 
+def host_key(authority: "Authority", environ: "Environment") -> str:
+    """The name under which a copy for the host is cached, in the first slot, for the identity that is chosen by name.
+
+    What lies below a path of a registry has one of its own, since an entry of the configuration may be for that path.
+    """
+    path = "" if authority.is_whole else authority.path
+    chosen = environ.get(b"CREDHELPERS_IDENTITY", b"")
+    parts = (authority.name.encode(), path.encode("utf-8", "surrogateescape"), chosen)
+    text = b"".join(b"%d:%s" % (len(part), part) for part in parts)
+    return blake2b(text, digest_size=20).hexdigest()[:-1] + _SLOTS[0]
+
+
+def slots(key: str) -> list[str]:
+    """The names of all slots of a copy whose first has this one."""
+    return [key[:-1] + digit for digit in _SLOTS]
+
+
 class Failure:
     """A failed mint: what to say, when it failed (seconds since the epoch), how many seconds it took to find out."""
 
-    __slots__ = ("at", "error", "took")
+    __slots__ = ("at", "error", "receipt", "took")
 
-    def __init__(self, error: HelperError, at: float, took: float) -> None:
+    def __init__(self, error: HelperError, at: float, took: float, receipt: str = "") -> None:
         self.error = error
         self.at = at
         self.took = took
+        self.receipt = receipt
 
 
-def load(path: bytes | None, name: bytes) -> CachedToken | Failure | None:
-    """The token `name` in the directory `path` if it has not expired by this machine's clock, else the last failure."""
+def load(path: bytes | None, names: "Iterable[bytes]", environ: "Environment") -> CachedToken | Failure | None:
+    """Of what lies under these names in the directory `path`, the first token that holds, else the first failure.
+
+    A token holds if it has not expired by this machine's clock, and its receipt if it has one; a failure in that way.
+    """
     if path is None:
         return None
     try:
         folder = open_directory(path)
         try:
-            return read_token(folder, name) or read_failure(folder, name)
+            for read_one in (read_token, read_failure):
+                for name in names:
+                    found = read_one(folder, name)
+                    if found and holds(found, environ):
+                        return found
         finally:
             posix.close(folder)
     except (OSError, ValueError):
-        return None  # `cache` says why when it wants to write there
+        pass  # `cache` says why when it wants to write there
+    return None
+
+
+def holds(found: CachedToken | Failure, environ: "Environment") -> bool:
+    """Whether all that decided who mints is as it was."""
+    if not found.receipt:
+        return True
+    word, *lines = found.receipt.split("\t")
+    return receipt.holds(lines, word, environ)
 
 
 def read_token(folder: int, name: bytes) -> CachedToken | None:
     """The cached token in an open directory if it has not expired by this machine's clock, else None."""
     try:
-        times, hosts, memo, tail = read_body(folder, name).split(b"\n", 3)
+        times, hosts, memo, said, tail = read_body(folder, name).split(b"\n", 4)
         issued, soft, hard, expires = map(int, times.split())
         if not issued - CLOCK_SLACK <= time() < expires:
             return None
         credential = Credential.sealed(tail, soft=soft, hard=hard, expires=expires, memo=memo.decode("ascii"))
-        return CachedToken(credential, tuple(hosts.decode("ascii").split()), issued)
+        return CachedToken(credential, tuple(hosts.decode("ascii").split()), issued, said.decode("ascii"))
     except (OSError, ValueError):
         return None
 
@@ -106,17 +149,17 @@ def read_failure(folder: int, name: bytes) -> Failure | None:
     A failure from the future was written under another clock, and nobody can say how long it counts.
     """
     try:
-        times, kind, message, hint = read_body(folder, name + b".failed").decode("ascii").split("\n")
+        times, kind, message, hint, said = read_body(folder, name + b".failed").decode("ascii").split("\n")
         at, took = (int(word) / 1000 for word in times.split())
     except (OSError, ValueError):
         return None
     if at > time():
         return None
     if kind == "NotFound":
-        return Failure(NotFound(), at, took)
+        return Failure(NotFound(), at, took, said)
     error = Unavailable(message, hint)
     error.is_denial = kind == "Denial"
-    return Failure(error, at, took)
+    return Failure(error, at, took, said)
 
 
 def read_body(folder: int, name: bytes) -> bytes:

@@ -56,8 +56,7 @@ def serve(answer: "Callable[[Call], bytes]") -> "NoReturn":
     _signal.signal(_signal.SIGALRM, _interrupt)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))  # the mask is the caller's
     _open_standard_streams()
-    name = sys.argv[0].rpartition("/")[2]
-    _, is_chosen, identity = name.partition("@")
+    name, is_chosen, identity = sys.argv[0].rpartition("/")[2].partition("@")
     if is_chosen:
         posix.environ[b"CREDHELPERS_IDENTITY"] = identity.encode("utf-8", "surrogateescape") or b"@"  # none is named so
     call = Call(name, sys.argv[1:], started + DEADLINE)

@@ -2,8 +2,8 @@
 
 import posix
 
-from credhelpers import hosts, plan
-from credhelpers.errors import HelperError, NotMine, Unsupported
+from credhelpers import cached_token
+from credhelpers.errors import NotMine, Unsupported
 from credhelpers.hosts import DOCKER_HUB, HUB, Authority
 from credhelpers.tokens import Tokens, Wanted
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from credhelpers.credential import Credential
     from credhelpers.identity import Environment
     from credhelpers.plan import Route
+    from credhelpers.recorder import Recorder
     from credhelpers.tokens import Minter
 
     class Source(Protocol):
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
         uncached: bytes
         """The variable by which people switch off the cache of the helper that this one stands in for; b"" for none."""
 
-        def host_key(self, route: Route) -> str:
-            """The fingerprint of the route and of everything that selects the identity which would mint for it.
+        def record(self, route: Route, recorder: Recorder) -> None:
+            """Look at everything that selects the identity which would mint for the route, with `recorder`.
 
-            Cheap: no SDK, no network, no child.
+            Cheap: no SDK, no network, no child. What is written anew for the same identity (a token in a file) is not
+            looked at.
             """
 
         def minter(self, route: Route) -> Minter:
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 class Minted:
     """The helper that answers with tokens of `source`, through a cache in `cached_token.directory`.
 
-    `route` says who owns an authority, as `plan.route` does.
+    `route` says who owns an authority; `plan.route` if it is None.
     """
 
     __slots__ = ("_environ", "_route_of", "_source", "_tokens")
@@ -52,7 +54,7 @@ class Minted:
         self,
         source: "Source",
         environ: "Environment" = posix.environ,
-        route: "Callable[[Authority, Environment, str], Route]" = plan.route,
+        route: "Callable[[Authority, Environment, str], Route] | None" = None,
     ) -> None:
         self._source = source
         self._environ = environ
@@ -69,7 +71,11 @@ class Minted:
 
         Raises NotMine if this is not a registry of the source, and again what a failed mint raised just now.
         """
-        return self._tokens.ready(self._source.host_key(self._route(authority)))
+        key = cached_token.host_key(authority, self._environ)
+        found = self._tokens.ready(*cached_token.slots(key))
+        if found is None:
+            self._route(authority)  # whoever owns nothing here is told so before anything slow is loaded
+        return found
 
     def get(self, authority: Authority) -> "Credential":
         """A token that is not due for renewal in the foreground: another process's, or a new one."""
@@ -95,44 +101,51 @@ class Minted:
 
     def list(self) -> dict[str, str]:
         """The hosts that `get` answers from the cache, to this identity, now."""
-        cache = self._tokens.cache
-        found = {}
-        for name, cached in cache.tokens():
-            for host in cached.hosts:
-                try:
-                    is_ours = cache.is_for(name, self._source.host_key(self._route(hosts.registry(host))))
-                except HelperError:
-                    continue  # a host that an older configuration owned, or a configuration that is broken now
-                if is_ours:
-                    found[DOCKER_HUB if host == HUB else host] = cached.credential.username
-        return found
+        return {
+            DOCKER_HUB if host == HUB else host: cached.credential.username
+            for cached in self._tokens.cache.tokens()
+            if cached.receipt and cached_token.holds(cached, self._environ)
+            for host in cached.hosts
+        }
 
     def _forget(self, authority: Authority, *keys: str) -> None:
         """Let the cache have nothing for the host, nor anything under further keys."""
-        try:
-            keys = (*keys, self._source.host_key(self._route(authority)))
-        except NotMine:
-            return
-        except HelperError:
-            pass  # a broken configuration keeps nobody's token
-        self._tokens.cache.erase(authority.name, *keys)
+        if authority.host:
+            copies = cached_token.slots(cached_token.host_key(authority, self._environ))
+            self._tokens.cache.erase(authority.name, *copies, *keys)
 
     def _route(self, authority: Authority) -> "Route":
-        return self._route_of(authority, self._environ, self._source.kind)
+        if self._route_of:
+            return self._route_of(authority, self._environ, self._source.kind)
+        from credhelpers.plan import route  # what a hit does not need
+
+        return route(authority, self._environ, self._source.kind)
 
     def _wanted(self, authority: Authority) -> Wanted:
         """The token for the host.
 
-        The key is read first: if it is the same later on, so was the identity meanwhile.
+        What decides who mints is looked at first: if all of it is the same later on, so was the identity meanwhile.
         """
-        source = self._source
+        from credhelpers.receipt import holds  # what a hit does not need
+
+        recorder, route = self._recorded(authority)
+        lines = recorder.lines()
+        return Wanted(
+            self._source.minter(route),
+            authority.name,
+            cached_token.host_key(authority, self._environ),
+            recorder.text(),
+            lambda: holds(lines, recorder.word, self._environ),
+        )
+
+    def _recorded(self, authority: Authority) -> "tuple[Recorder, Route]":
+        """What decides who mints, looked at, and the route."""
+        from credhelpers.recorder import Recorder  # what a hit does not need
+
         route = self._route(authority)
-        key = source.host_key(route)
-
-        def is_still() -> bool:
-            try:
-                return source.host_key(self._route(authority)) == key
-            except HelperError:
-                return False  # the configuration that owned the host has gone, or is broken
-
-        return Wanted(source.minter(route), authority.name, key, is_still)
+        recorder = Recorder(self._environ, route.word)
+        for name in (b"CREDHELPERS_CONFIG", b"XDG_CONFIG_HOME", b"HOME", b"CREDHELPERS_IDENTITY"):
+            recorder.variable(name)  # by which the configuration was found, and the entry in it
+        recorder.copy(route.receipt)
+        self._source.record(route, recorder)
+        return recorder, route

@@ -56,9 +56,10 @@ class Route:
     fields:    what the source's own rule says of the host, none where the host is an alias
     identity, path: those of the entry
     line:      the line of the configuration in which the entry begins, 0 for a rule
+    word, receipt: what the decision was read from, see `receipt`
     """
 
-    __slots__ = ("authority", "fields", "file", "identity", "line", "path", "settings", "source")
+    __slots__ = ("authority", "fields", "file", "identity", "line", "path", "receipt", "settings", "source", "word")
 
     def __init__(self, authority: Authority, source: str) -> None:
         self.authority = authority
@@ -69,6 +70,8 @@ class Route:
         self.path = ""
         self.line = 0
         self.file = b""
+        self.word = ""
+        self.receipt: list[str] = []
 
     @property
     def scope(self) -> str:
@@ -94,18 +97,26 @@ def route(authority: Authority, environ: "Environment", source: str = "") -> Rou
     name, is_named = configuration(environ), bool(environ.get(b"CREDHELPERS_CONFIG"))
     folder = cached_token.directory(environ)
     file = b"plan-" + blake2b(name, digest_size=16, person=b"named" if is_named else b"").hexdigest().encode()
+    word = ""
     if folder is not None:
         try:
             content = _read(folder, file)
             try:
                 plan = _Plan(name, content)
+                word = plan.word  # stays, lest what was kept by the plan before is taken for another identity's
                 if plan.holds(environ):
                     return plan.route(authority, environ, source)
             finally:
                 content.close()
         except (OSError, ValueError, IndexError):
             pass  # there is none, or it is damaged
-    return _compile(name, environ, folder, file, is_named=is_named).route(authority, environ, source)
+    head, owners, is_kept = _compiled(name, environ, word, is_named=is_named)
+    packed = _packed(head, owners)
+    if folder is not None and is_kept:
+        from credhelpers.cache import keep
+
+        keep(folder, file, packed)
+    return _Plan(name, _Bytes(-1, packed)).route(authority, environ, source)
 
 
 def _read(folder: bytes, name: bytes) -> "_Bytes":
@@ -116,16 +127,12 @@ def _read(folder: bytes, name: bytes) -> "_Bytes":
         posix.close(directory)
 
 
-def _compile(name: bytes, environ: "Environment", folder: bytes | None, file: bytes, *, is_named: bool) -> "_Plan":
+def _compiled(
+    name: bytes, environ: "Environment", word: str, *, is_named: bool
+) -> "tuple[list[str], list[tuple[str, str]], bool]":
     from credhelpers.config.lines import lines
 
-    head, owners, is_kept = lines(name, environ, is_named=is_named)
-    content = _packed(head, owners)
-    if folder is not None and is_kept:
-        from credhelpers.cache import keep
-
-        keep(folder, file, content)
-    return _Plan(name, _Bytes(-1, content))
+    return lines(name, environ, word, is_named=is_named)
 
 
 class _Bytes:
@@ -151,7 +158,7 @@ class _Bytes:
 class _Plan:
     """A plan as it was compiled, from bytes. Raises OSError, ValueError or IndexError where it is damaged."""
 
-    __slots__ = ("_broken", "_bytes", "_count", "_file", "_index", "_receipt", "_word")
+    __slots__ = ("_broken", "_bytes", "_count", "_file", "_index", "_receipt", "word")
 
     def __init__(self, file: bytes, content: _Bytes) -> None:
         self._file = file
@@ -163,14 +170,14 @@ class _Plan:
         self._index = len(head) + 2
         self._receipt: list[str] = []
         self._broken = ("", "")
-        self._word = ""
+        self.word = ""
         self._count = 0
         for line in rest.decode("ascii").split("\n"):
             kind, _, text = line.partition(" ")
             if kind == "from":
                 self._receipt.append(text)
             elif kind == "word":
-                self._word = text
+                self.word = text
             elif kind == "broken":
                 message, _, hint = text.partition("\t")
                 self._broken = (_text(message), _text(hint))
@@ -179,7 +186,7 @@ class _Plan:
 
     def holds(self, environ: "Environment") -> bool:
         """Whether what it was compiled from is as it was, and is seen to be so by stamps alone once it is not young."""
-        return receipt.is_settled(self._receipt) and receipt.holds(self._receipt, self._word, environ)
+        return receipt.is_settled(self._receipt) and receipt.holds(self._receipt, self.word, environ)
 
     def route(self, authority: Authority, environ: "Environment", source: str) -> Route:
         """As the function of this name."""
@@ -201,6 +208,7 @@ class _Plan:
             raise Unavailable(*best.mistake)
         result = Route(authority, best.source)
         result.file = self._file
+        result.word, result.receipt = self.word, self._receipt
         result.settings = best.settings() if best.kind in (_ENTRY, _LAST) else {}
         result.identity, result.path, result.line = best.identity, best.path, best.line
         rules = (owner for owner in found if owner.kind == _RULE and owner.source == best.source)

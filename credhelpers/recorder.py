@@ -6,6 +6,8 @@ from credhelpers import receipt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from credhelpers.identity import Environment
 
 LINES = 256  # a decision that was read from more is not kept
@@ -52,6 +54,19 @@ class Recorder:
     def until(self, moment: float) -> None:
         """Note that the decision ends then, in seconds since the epoch."""
         self._lines.setdefault("until", str(int(moment)))
+
+    def copy(self, lines: "Iterable[str]") -> None:
+        """Note what another receipt with the same word has noted."""
+        for line in lines:
+            kind, _, rest = line.partition(" ")
+            first, _, second = rest.partition(" ")
+            look, seen = (f"{kind} {second}", first) if kind in ("file", "dir") else (f"{kind} {first}", second)
+            self._lines.setdefault(look, seen)
+
+    def text(self) -> str:
+        """The receipt as the head of a cached token has it, "" if it would be too long."""
+        lines = self.lines()
+        return "\t".join((self.word, *lines)) if len(lines) <= LINES else ""
 
     def lines(self) -> list[str]:
         """The receipt: a line for each look, in the order of the looks."""

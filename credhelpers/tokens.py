@@ -53,28 +53,36 @@ class Wanted:
 
     host:     who asks, "" for what no host is answered with
     host_key: under which the host's copy is cached; the token itself is under `token_key`
-    is_still: whether the identity is the one that all this was read for: else nobody knows whose the token is
+    receipt:  by which the copy is known to be of the identity that all this was read for
+    is_still: whether all of that is as it was: else nobody knows whose the token is
     """
 
-    __slots__ = ("host", "host_key", "is_still", "minter", "token_key")
+    __slots__ = ("host", "host_key", "is_still", "minter", "receipt", "token_key")
 
     def __init__(
-        self, minter: "Minter", host: str = "", host_key: str = "", is_still: "Callable[[], bool]" = _always
+        self,
+        minter: "Minter",
+        host: str = "",
+        host_key: str = "",
+        receipt: str = "",
+        is_still: "Callable[[], bool]" = _always,
     ) -> None:
         self.minter = minter
         self.token_key = minter.token_key
         self.host = host
-        self.host_key = host_key or self.token_key
+        self.host_key = host_key
+        self.receipt = receipt
         self.is_still = is_still
 
 
 class Tokens:
     """The tokens of `kind`, one word, `[a-z]+`, through a cache where `cached_token.directory` has it for `environ`."""
 
-    __slots__ = ("_directory", "_kind")
+    __slots__ = ("_directory", "_environ", "_kind")
 
     def __init__(self, kind: str, environ: "Environment" = posix.environ, uncached: bytes = b"") -> None:
         self._kind = kind
+        self._environ = environ
         self._directory = None if environ.get(uncached) else cached_token.directory(environ)
 
     @property
@@ -82,11 +90,11 @@ class Tokens:
         """Where they are kept."""
         from credhelpers.cache import TokenCache  # what a hit does not need
 
-        return TokenCache(self._kind, self._directory)
+        return TokenCache(self._kind, self._directory, self._environ)
 
-    def ready(self, key: str) -> Credential | None:
-        """The cached token if it has not expired. Raises again what a failed mint raised just now."""
-        found = self._load(key)
+    def ready(self, *keys: str) -> Credential | None:
+        """The first cached token under these keys that holds. Raises again what a failed mint raised just now."""
+        found = self._load(*keys)
         if isinstance(found, CachedToken):
             return found.credential
         _raise_remembered(found)
@@ -144,8 +152,8 @@ class Tokens:
         finally:
             lock.release()
 
-    def _load(self, key: str) -> CachedToken | Failure | None:
-        return cached_token.load(self._directory, f"{self._kind}-{key}".encode())
+    def _load(self, *keys: str) -> CachedToken | Failure | None:
+        return cached_token.load(self._directory, [f"{self._kind}-{key}".encode() for key in keys], self._environ)
 
     def _mint(
         self, cache: "TokenCache", wanted: Wanted, old: CachedToken | None, refused: Credential | None = None
@@ -171,15 +179,18 @@ class Tokens:
                 _pass_on(cache, wanted)
             if shortage(error):  # over as soon as another process ends, and no fault of who was asked
                 raise
-            failure = Failure(error if isinstance(error, HelperError) else overdue(), time(), time() - started)
+            told = error if isinstance(error, HelperError) else overdue()
+            failed, took = time(), time() - started
             if wanted.is_still():
-                for key in {wanted.token_key, wanted.host_key}:
-                    cache.save_failure(key, failure)
+                cache.save_failure(wanted.token_key, Failure(told, failed, took))
+                if wanted.receipt:
+                    cache.save_failure(wanted.host_key, Failure(told, failed, took, wanted.receipt))
             raise
         credential.soft = lifetimes.spread(credential.soft, started)
         if wanted.is_still():
-            for key in dict.fromkeys((wanted.token_key, wanted.host_key)):
-                cache.save(key, wanted.host, credential, started)
+            cache.save(wanted.token_key, wanted.host, credential, started)
+            if wanted.receipt:
+                cache.save(wanted.host_key, wanted.host, credential, started, wanted.receipt)
         return credential
 
 
@@ -211,13 +222,13 @@ def _newer_than(old: CachedToken | None, found: CachedToken | None) -> CachedTok
 
 def _share(cache: "TokenCache", wanted: Wanted) -> None:
     """Let the minter's token answer for this host too."""
-    if wanted.host_key != wanted.token_key and wanted.is_still():
-        cache.share(wanted.token_key, wanted.host, wanted.host_key)
+    if wanted.receipt and wanted.is_still():
+        cache.share(wanted.token_key, wanted.host, wanted.host_key, wanted.receipt)
 
 
 def _pass_on(cache: "TokenCache", wanted: Wanted) -> None:
     """Raise what failed a moment ago for another host of the minter, and remember it for this host."""
     failure = cache.failure(wanted.token_key)
-    if _is_remembered(failure) and wanted.host_key != wanted.token_key and wanted.is_still():
-        cache.save_failure(wanted.host_key, failure)
+    if _is_remembered(failure) and wanted.receipt and wanted.is_still():
+        cache.save_failure(wanted.host_key, Failure(failure.error, failure.at, failure.took, wanted.receipt))
     _raise_remembered(failure)

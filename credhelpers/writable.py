@@ -2,7 +2,6 @@
 
 import posix
 
-from credhelpers import plan
 from credhelpers.errors import NotFound, NotMine, Unsupported
 from credhelpers.minted import Minted
 
@@ -46,7 +45,7 @@ class Writable(Minted):
         self,
         source: "WritableSource",
         environ: "Environment" = posix.environ,
-        route: "Callable[[Authority, Environment, str], Route]" = plan.route,
+        route: "Callable[[Authority, Environment, str], Route] | None" = None,
     ) -> None:
         super().__init__(source, environ, route)
         self._writable = source

@@ -40,7 +40,7 @@ def run(*command: str | Path, **env: str) -> str:
         env={"PATH": SYSTEM, **installers(), **env},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
-from credhelpers import plan
+from credhelpers import cached_token, plan
+from credhelpers.cache import TokenCache
+from credhelpers.cached_token import CachedToken
+from credhelpers.credential import Credential
 from credhelpers.hosts import Authority
+from credhelpers.minted import Minted
+from credhelpers.recorder import Recorder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from credhelpers.plan import Route
 
 
@@ -16,11 +24,56 @@ def routed(source: Any, server: str) -> Route:
     return plan.route(Authority(server), source._environ, source.kind)
 
 
-def host_key_of(source: Any, server: str) -> str:
-    """The key of the copy for the server."""
-    return str(source.host_key(routed(source, server)))
+class Known:
+    """All by which the copy for a server is known. Two are equal if they say the same; else they never hold at once."""
+
+    def __init__(self, source: Any, server: str) -> None:
+        route = routed(source, server)
+        recorder = Recorder(source._environ, "00")
+        source.record(route, recorder)
+        self.text = "\n".join((route.scope, *recorder.lines()))
+        self.environ = dict(source._environ)
+        looks, _ = Minted(source, self.environ)._recorded(Authority(server))
+        self.copy = CachedToken(Credential("", ""), (), 0, looks.text())
+        self.key = cached_token.host_key(Authority(server), self.environ)
+
+    def __eq__(self, other: object) -> bool:
+        assert isinstance(other, Known)
+        if self.text == other.text:
+            return True
+        for environ in (self.environ, other.environ):
+            is_one = cached_token.holds(self.copy, environ) and cached_token.holds(other.copy, environ)
+            assert not is_one or self.key != other.key, (self.text, other.text)
+        return False
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def host_key_of(source: Any, server: str) -> Known:
+    """All by which the copy for the server is known: the same for the same identity, and for no other."""
+    return Known(source, server)
 
 
 def minter_of(source: Any, server: str) -> Any:
     """What mints for the server."""
     return source.minter(routed(source, server))
+
+
+def keep_copy(cache: TokenCache, source: Any, server: str, credential: Credential, now: float) -> None:
+    """Have the cache answer with this credential for the server."""
+    authority = Authority(server)
+    wanted = Minted(source, source._environ)._wanted(authority)
+    cache.save(wanted.host_key, wanted.host, credential, now, wanted.receipt)
+
+
+def age(folder: Path, source: Any, server: str) -> None:
+    """Let the token for the server that is cached there, and its copy, be past their soft expiry."""
+    path = bytes(folder)
+    cache = TokenCache(source.kind, path, source._environ)
+    copy = cached_token.host_key(Authority(server), source._environ)
+    for key in (minter_of(source, server).token_key, copy):
+        cached = cached_token.load(path, [f"{source.kind}-{key}".encode()], source._environ)
+        assert isinstance(cached, CachedToken)
+        cached.credential.soft = time.time() - 60
+        cache.save(key, server, cached.credential, cached.issued, cached.receipt)

@@ -30,8 +30,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from credhelpers.cache import TokenCache
-from credhelpers.cached_token import CachedToken
 from credhelpers.errors import HelperError, NotFound, Unavailable
 from credhelpers.sources._acr import MANUAL, SETTINGS
 from credhelpers.sources.acr import _VARIABLES, Acr
@@ -53,7 +51,7 @@ from tests.fakes.azure import (
 from tests.fakes.tls import Request, Response, Site
 from tests.harness import NOT_FOUND, NOWHERE, Result, environment, lacking, need, patience
 from tests.harness import loaded_call as call
-from tests.routes import host_key_of, minter_of
+from tests.routes import age, host_key_of, minter_of
 from tests.test_hosts import _LOOK_ALIKES
 
 if TYPE_CHECKING:
@@ -1628,12 +1626,7 @@ def test_twelve_calls_past_the_soft_expiry_renew_once(azure: FakeAzure, get: Cal
     env = azure.principal()
     first = {get(env, cached=True).credential["Secret"]}
     source = Acr({name.encode(): value.encode() for name, value in environment(home, **env).items()})
-    cache = TokenCache("acr", bytes(home / ".cache/credhelpers"))
-    for key in (host_key_of(source, HOST), minter_of(source, HOST).token_key):
-        entry = cache.load(key)
-        assert isinstance(entry, CachedToken)
-        entry.credential.soft = time.time() - 60
-        cache.save(key, HOST, entry.credential, entry.issued)
+    age(home / ".cache/credhelpers", source, HOST)
     slow_exchange(azure)
 
     assert first <= secrets_of_twelve(get, env)

@@ -468,11 +468,22 @@ def test_pruning_does_not_mind_what_others_remove(
     assert _secret(cache) == "again"
 
 
+def test_erase_finds_what_an_older_version_has_kept(cache: TokenCache, folder: Path) -> None:
+    """It is a miss here, and would be answered again after a step back."""
+    for name, host in ((_NAME, _HOST), (f"fake-{_COPY}", "other.example")):
+        path = folder / name
+        path.write_bytes(b"credhelpers-cache 1 0123\n1 2 3 4\na.example %s\n\n,an answer" % host.encode())
+        path.chmod(0o600)
+    assert cache.load(_KEY) is None
+    cache.erase(_HOST)
+    assert [name for name in _listed(folder) if re.fullmatch(r"fake-[0-9a-f]{40}", name)] == [f"fake-{_COPY}"]
+
+
 def test_a_newer_format_is_left_alone(cache: TokenCache, folder: Path, clock: Clock) -> None:
     """CI-4: a miss for this version, and the same after keeping, sharing (from it and onto it) and pruning."""
     clock.now = time.time()
     newer = folder / _NAME
-    newer.write_bytes(b"credhelpers-cache 2 whatever\nelse")
+    newer.write_bytes(b"credhelpers-cache 3 whatever\nelse")
     newer.chmod(0o600)
     os.utime(newer, (0, 0))
     before = _snapshot(folder)[_NAME]
@@ -576,7 +587,16 @@ def test_what_ends_a_failure_ends_it_under_all_keys(how: str, cache: TokenCache,
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"1\n", b"1 2\nNotFound\n\n\n", b"x y\nNotFound\n\n", b"1 2 3\nNotFound\n\n", b"\xff"]
+    "body",
+    [
+        b"",
+        b"1\n",
+        b"1 2\nNotFound\n\n",
+        b"1 2\nNotFound\n\n\n\n",
+        b"x y\nNotFound\n\n\n",
+        b"1 2 3\nNotFound\n\n\n",
+        b"\xff",
+    ],
 )
 def test_a_broken_failure_is_none(body: bytes, cache: TokenCache, folder: Path) -> None:
     """CI-4, with a right checksum too."""
@@ -716,7 +736,7 @@ def test_erase_takes_what_cannot_be_read(cache: TokenCache, folder: Path) -> Non
     _save(cache, _key(1))
     (folder / f"fake-{_key(1)}").chmod(0o640)
     broken = folder / f"fake-{_key(2)}"
-    broken.write_bytes(b"credhelpers-cache 2 of the future\n")
+    broken.write_bytes(b"credhelpers-cache 3 of the future\n")
     broken.chmod(0o600)
     body = b"no lines"
     odd = folder / f"fake-{_key(3)}"
@@ -1003,7 +1023,7 @@ def test_64_processes_with_64_keys_keep_64(tmp_path: Path) -> None:
         worker.stdin.close()
     for worker in workers:
         assert worker.wait(60) == 0
-    kept = {host for _, cached in cache.tokens() for host in cached.hosts}
+    kept = {host for cached in cache.tokens() for host in cached.hosts}
     assert kept == {f"h{number}.one.fake.example" for number in range(64)}
     assert len(cache.tokens()) == 256
     assert not [name for name in _listed(tmp_path / "cache") if name.startswith(".")]
@@ -1077,9 +1097,11 @@ class Renewal:
             now = time.time()
             cache = TokenCache("fake", os.fsencode(self.cache))
             cache.erase("other.one.fake.example", _KEY)
-            key = fakes.FakeSource({}).host_key(fakes.owned(Authority(_HOST), {}, "fake"))
-            cache.save(key, _HOST, Credential("nobody", "old", soft=1, hard=1, expires=now + 60), now)
-            cache.save_failure(key, Failure(Unavailable("x"), now - 60, 1))
+            environ = {os.fsencode(name): os.fsencode(value) for name, value in self.env.items()}
+            key, receipt = fakes.copy(_HOST, environ)
+            old = Credential("nobody", "old", soft=1, hard=1, expires=now + 60)
+            cache.save(key, _HOST, old, now, receipt)
+            cache.save_failure(key, Failure(Unavailable("x"), now - 60, 1, receipt))
 
     def run(self, traced: str, *inject: str) -> tuple[subprocess.CompletedProcess[bytes], list[str]]:
         """The call, and the lines of its trace that are about the cache."""

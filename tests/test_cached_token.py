@@ -44,7 +44,7 @@ def _listed(folder: Path) -> list[str]:
 
 
 def _load(folder: Path) -> cached_token.CachedToken | None:
-    found = cached_token.load(os.fsencode(folder), _NAME.encode())
+    found = cached_token.load(os.fsencode(folder), [_NAME.encode()], {})
     assert not isinstance(found, cached_token.Failure)
     return found
 
@@ -130,11 +130,11 @@ def test_what_was_kept_is_found(folder: Path) -> None:
 
 def test_nothing_is_found_where_nothing_is(tmp_path: Path, folder: Path) -> None:
     """No directory, no file, a NUL in the path: a miss."""
-    assert cached_token.load(None, b"x") is None
+    assert cached_token.load(None, [b"x"], {}) is None
     assert _load(tmp_path / "absent") is None
     assert _load(folder) is None
-    assert cached_token.load(b"/a\0b", b"x") is None
-    assert cached_token.load(os.fsencode(folder), b"a\0b") is None
+    assert cached_token.load(b"/a\0b", [b"x"], {}) is None
+    assert cached_token.load(os.fsencode(folder), [b"a\0b"], {}) is None
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,9 @@ def test_a_moved_clock_is_a_miss_for_the_system_too(folder: Path, moved: str) ->
     """CI-6 with the clock of a whole process moved."""
     faketime = need("faketime", "faketime")
     _keep(folder)
+    name = _NAME.encode()
     script = (
-        f"from credhelpers import cached_token\nprint(cached_token.load({os.fsencode(folder)!r}, {_NAME.encode()!r}))"
+        f"from credhelpers import cached_token\nprint(cached_token.load({os.fsencode(folder)!r}, [{name!r}], {{}}))"
     )
     seen = {
         shift: subprocess.run(
@@ -194,8 +195,8 @@ def test_an_entry_under_another_key_is_a_miss(folder: Path) -> None:
     path = _keep(folder)
     other = f"fake-{'f' * 40}"
     os.link(path, folder / other)
-    assert cached_token.load(os.fsencode(folder), other.encode()) is None
-    assert cached_token.load(os.fsencode(folder), f"ecr-{_KEY}".encode()) is None
+    assert cached_token.load(os.fsencode(folder), [other.encode()], {}) is None
+    assert cached_token.load(os.fsencode(folder), [f"ecr-{_KEY}".encode()], {}) is None
 
 
 def test_an_over_long_file_is_a_miss(folder: Path) -> None:

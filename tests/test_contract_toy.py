@@ -41,6 +41,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from credhelpers.identity import Environment
     from credhelpers.plan import Route
+    from credhelpers.recorder import Recorder
 
 
 RULES = (("<zone:word>.registry.toycloud.example", {}, ""),)  # see `config.schema.Announced`
@@ -56,9 +57,9 @@ class Toy:
     def __init__(self, environ: "Environment" = posix.environ) -> None:
         self._environ = environ
 
-    def host_key(self, route: "Route") -> str:
+    def record(self, route: "Route", recorder: "Recorder") -> None:
         """See `minted.Source`."""
-        return fingerprint(f"toy {route.scope}", self._environ, (b"TOY_USER",))
+        recorder.variable(b"TOY_USER")
 
     def minter(self, route: "Route") -> "ToyMinter":
         """See `minted.Source`."""

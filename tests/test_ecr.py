@@ -24,8 +24,6 @@ from typing import TYPE_CHECKING
 import botocore
 import pytest
 
-from credhelpers.cache import TokenCache
-from credhelpers.cached_token import CachedToken
 from credhelpers.clouds import aws as source
 from credhelpers.clouds import aws_errors
 from credhelpers.sources.ecr import _VARIABLES, Ecr
@@ -33,7 +31,7 @@ from tests.fakes.aws import HOSTS, KEY_ID, SECRET, SECRET_IN_ERRORS, FakeAws
 from tests.fakes.tls import CertificateAuthority, Request, Response, Site
 from tests.harness import BIN, NOT_FOUND, NOWHERE, Result, environment, need, patience
 from tests.harness import loaded_call as call
-from tests.routes import host_key_of, minter_of
+from tests.routes import Known, age, host_key_of, minter_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -369,13 +367,13 @@ FILES = {
 }
 
 
-def keys(environ: dict[bytes, bytes], server: str = PRIVATE) -> tuple[str, str]:
+def keys(environ: dict[bytes, bytes], server: str = PRIVATE) -> tuple[Known, str]:
     """What finds the answer for a host, and what finds the token that it shares with others."""
     source = Ecr(environ)
     return host_key_of(source, server), minter_of(source, server).token_key
 
 
-def are_apart(found: list[tuple[str, str]]) -> bool:
+def are_apart(found: list[tuple[Known, str]]) -> bool:
     """Whether no two have either key in common."""
     return all(len(set(column)) == len(found) for column in zip(*found, strict=True))
 
@@ -494,9 +492,27 @@ def test_the_key_tells_endpoints_apart(one: str, other: str) -> None:
 
 
 def test_the_key_holds_nothing_in_clear(home: Path) -> None:
-    """A key is a digest: forty hexadecimal digits, the same tomorrow."""
-    environ = {b"HOME": os.fsencode(NOWHERE), b"AWS_ACCESS_KEY_ID": KEY_ID.encode(), b"AWS_PROFILE": b"prod"}
-    assert all(re.fullmatch("[0-9a-f]{40}", key) for key in keys(environ))
+    """A key is a digest, the same tomorrow, and a receipt has digests of what variables say, another one each time."""
+    environ = {b"HOME": os.fsencode(NOWHERE), b"AWS_ACCESS_KEY_ID": KEY_ID.encode(), b"AWS_PROFILE": b"my-profile"}
+    (known, token), (again, same) = keys(environ), keys(environ)
+    assert all(re.fullmatch("[0-9a-f]{40}", key) for key in (known.key, token))
+    assert (known.key, token) == (again.key, same)
+    for value in (KEY_ID, "my-profile"):
+        assert value not in known.copy.receipt
+    assert "env AWS_PROFILE " in known.copy.receipt
+
+
+def test_what_a_path_names_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that stands in the path of a file chooses another file, and the first one is still as it was."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config").write_text("[default]")
+    environ = {b"HOME": bytes(tmp_path), b"AWS_CONFIG_FILE": b"$PLACE/config"}
+    found = []
+    for name in ("one", "two"):
+        monkeypatch.setenv("PLACE", str(tmp_path / name))
+        found.append(keys(environ | {b"PLACE": bytes(tmp_path / name)}))
+    assert are_apart(found)
 
 
 # --- times ------------------------------------------------------------------------------------------------------------
@@ -540,12 +556,7 @@ def test_a_token_past_half_of_its_life_is_renewed_behind_the_answer(aws: FakeAws
     folder = Path(env["HOME"]) / "tokens"
     env["CREDHELPERS_CACHE_DIR"] = str(folder)
     get(env)
-    cache = TokenCache("ecr", bytes(folder))
-    for key in keys({name.encode(): value.encode() for name, value in env.items()}):
-        entry = cache.load(key)
-        assert isinstance(entry, CachedToken)
-        entry.credential.soft = time.time() - 60
-        cache.save(key, PRIVATE, entry.credential, entry.issued)
+    age(folder, Ecr({name.encode(): value.encode() for name, value in env.items()}), PRIVATE)
     assert get(env).credential["Secret"] == "made-up-password-1"
     until = time.monotonic() + 20
     while get(env).credential["Secret"] != "made-up-password-2":

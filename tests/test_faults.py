@@ -24,15 +24,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credhelpers.cache import TokenCache
-from credhelpers.cached_token import CachedToken
 from credhelpers.sources.ecr import Ecr
 from tests.fakes import azure as fake_azure
 from tests.fakes.aws import FakeAws
 from tests.fakes.azure import FakeAzure
 from tests.fakes.google import FakeGoogle, service_account, write
 from tests.harness import BIN, NOT_FOUND, Result, call, document, environment, lacking, need
-from tests.routes import host_key_of, minter_of
+from tests.routes import age
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -308,12 +306,7 @@ def _ecr(env: dict[str, str], base: Path, library: Path) -> Iterator[tuple[str, 
     _OLD_ANSWERS["ecr"] = call("ecr", "get", server, env).out
     shutil.copytree(home, full)
     environ = {name.encode(): value.encode() for name, value in env.items()}
-    cache = TokenCache("ecr", bytes(home / ".cache/credhelpers"))
-    for key in (host_key_of(Ecr(environ), ECR), minter_of(Ecr(environ), ECR).token_key):
-        entry = cache.load(key)
-        assert isinstance(entry, CachedToken)
-        entry.credential.soft = time.time() - 60
-        cache.save(key, ECR, entry.credential, entry.issued)
+    age(home / ".cache/credhelpers", Ecr(environ), ECR)
     shutil.copytree(home, ageing)
     yield "ecr-cached", Scenario("ecr", "get", server, env, full, _mints, _nothing_changes, library)
     yield "ecr-mint", Scenario("ecr", "get", server, env, empty, _mints, _is_minted, library)

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 from google.auth import environment_vars
 
-from credhelpers.cache import TokenCache
-from credhelpers.cached_token import CachedToken
+from credhelpers import cached_token
 from credhelpers.clouds import google as clouds
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable
@@ -45,7 +44,7 @@ from tests.fakes.google import (
 from tests.fakes.tls import Response, Site
 from tests.harness import NOT_FOUND, NOWHERE, Result, environment, need, patience
 from tests.harness import loaded_call as call
-from tests.routes import host_key_of, minter_of
+from tests.routes import Known, host_key_of, minter_of
 from tests.test_hosts import _LOOK_ALIKES
 
 if TYPE_CHECKING:
@@ -407,16 +406,15 @@ def test_twenty_calls_at_once_mint_once(machine: Machine) -> None:
 def age(machine: Machine, *times: str) -> None:
     """Let these times of every cached token be over."""
     folder = machine.home / ".cache/credhelpers"
-    cache = TokenCache("gcr", bytes(folder))
-    names = [path.name for path in folder.iterdir() if re.fullmatch("gcr-[0-9a-f]{40}", path.name)]
-    assert len(names) == 2  # the token, and its copy for the host
-    for name in names:
-        key = name.removeprefix("gcr-")
-        entry = cache.load(key)
-        assert isinstance(entry, CachedToken)
-        for time_of in times:
-            setattr(entry.credential, time_of, time.time() - 1)
-        cache.save(key, entry.hosts[0], entry.credential, entry.issued)
+    paths = [path for path in folder.iterdir() if re.fullmatch("gcr-[0-9a-f]{40}", path.name)]
+    assert len(paths) == 2  # the token, and its copy for the host
+    for path in paths:
+        first, rest = path.read_bytes().split(b"\n", 2)[1:]
+        issued, soft, hard, end = first.split()
+        past = str(int(time.time()) - 1).encode()
+        soft, hard = past if "soft" in times else soft, past if "hard" in times else hard
+        body = b" ".join((issued, soft, hard, end)) + b"\n" + rest
+        path.write_bytes(cached_token.head_of(path.name.encode(), body) + b"\n" + body)
 
 
 def test_twenty_calls_at_the_soft_expiry_mint_once(machine: Machine) -> None:
@@ -525,7 +523,7 @@ def test_no_identity_to_impersonate_with(machine: Machine) -> None:
     fails(machine.get(), b"there is no identity that could impersonate the service account\n")
 
 
-def keys(environ: dict[str, str], server: str = HOST) -> tuple[str, str]:
+def keys(environ: dict[str, str], server: str = HOST) -> tuple[Known, str]:
     """The keys of the host and of the token."""
     source = gcr.Gcr({name.encode(): value.encode() for name, value in environ.items()})
     return host_key_of(source, server), minter_of(source, server).token_key

@@ -38,10 +38,10 @@ ARROWS = {
     "recorder": {"identity", "receipt"},
     "plan": {"", "cache", "cached_token", "config.file", "config.lines", "errors", "hosts", "identity"}
     | {"private", "receipt"},
-    "cached_token": {"credential", "errors", "identity", "private"},
-    "cache": {"credential", "cached_token", "errors", "notes", "private"},
+    "cached_token": {"credential", "errors", "hosts", "identity", "private", "receipt"},
+    "cache": {"credential", "cached_token", "errors", "identity", "notes", "private"},
     "tokens": {"cache", "credential", "cached_token", "environment", "errors", "identity", "lifetimes"},
-    "minted": {"credential", "errors", "hosts", "identity", "plan", "tokens"},
+    "minted": {"cached_token", "credential", "errors", "hosts", "identity"} | {"plan", "receipt", "recorder", "tokens"},
     "writable": {"credential", "errors", "hosts", "identity", "minted", "plan", "tokens"},
     "call": {"environment", "errors", "guard", "notes"},
     "protocols": set(),

@@ -24,7 +24,7 @@ from tests.services import Session, need_root, until
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # whole lives, with builds in them
 
 PYTHON = 'exec "$REAL_PYTHON" "$@"'
 # What lies outside of a home that install.sh could change, and what other programs keep in one for themselves.
@@ -62,7 +62,7 @@ class Machine:
             cwd=cwd or self.home,
             capture_output=True,
             stdin=subprocess.DEVNULL,
-            timeout=240,
+            timeout=600,
             check=False,
         )
         return Result(done.returncode, done.stdout, done.stderr)
@@ -74,7 +74,7 @@ class Machine:
             env=self.env,
             input=stdin.encode(),
             capture_output=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         return Result(done.returncode, done.stdout, done.stderr)

@@ -24,7 +24,7 @@ from credhelpers.sources.ecr import Ecr
 from tests import forms
 from tests.forms import EXECUTABLES, ROOT, SYSTEM
 from tests.harness import BIN, NOT_FOUND, Result, document, lacking, need
-from tests.routes import host_key_of
+from tests.routes import keep_copy
 from tests.services import until
 
 if TYPE_CHECKING:
@@ -1107,7 +1107,7 @@ def hit(folder: Path) -> dict[str, str]:
     environ = {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
     now = time.time()
     credential = Credential("AWS", "made-up" * 300, soft=now + 3600, hard=now + 7200, expires=now + 9000)
-    TokenCache("ecr", cached_token.directory(environ)).save(host_key_of(Ecr(environ), HOST), HOST, credential, now)
+    keep_copy(TokenCache("ecr", cached_token.directory(environ)), Ecr(environ), HOST, credential, now)
     return env
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from credhelpers.plan import Route
+    from credhelpers.recorder import Recorder
 
 _HELPER = [sys.executable, "-I", fakes.__file__]
 _HOST = "a.one.fake.example"
@@ -41,13 +42,18 @@ _OTHER = "a.two.fake.example"
 class Source(FakeSource):
     """A source whose tokens and failures a test decides."""
 
-    def __init__(self, clock: Clock) -> None:
-        super().__init__({})
+    def __init__(self, clock: Clock, environ: dict[bytes, bytes]) -> None:
+        super().__init__(environ)
         self.clock = clock
         self.life = (100.0, 200.0, 300.0)
         self.takes = 0.0
         self.error: BaseException | None = None
         self.meanwhile: Callable[[], None] = lambda: None
+
+    def record(self, route: Route, recorder: Recorder) -> None:
+        super().record(route, recorder)
+        if route.authority.host == _OTHER:
+            recorder.variable(b"FAKE_OTHER")
 
     def mint(self, server: str, old: Credential | None = None) -> Credential:
         self.minted += 1
@@ -60,10 +66,16 @@ class Source(FakeSource):
         return Credential("user", f"token-{self.minted}", soft=soft, hard=hard, expires=expires)
 
 
+def identify(source: Source, said: dict[bytes, bytes]) -> None:
+    """Let the environment, which is also the helper's, say this of the identity and nothing else."""
+    source.environ.pop(b"FAKE_IDENTITY", None)
+    source.environ.update(said)
+
+
 @pytest.fixture
-def source(clock: Clock) -> Source:
+def source(clock: Clock, environ: dict[bytes, bytes]) -> Source:
     """The source below."""
-    return Source(clock)
+    return Source(clock, environ)
 
 
 @pytest.fixture
@@ -105,7 +117,11 @@ def test_the_second_call_is_ready(helper: Minted, source: Source) -> None:
     assert helper.ready(Authority(_HOST)) is None
     assert _secret(helper.get(Authority(_HOST))) == "token-1"
     assert _secret(helper.ready(Authority(_HOST))) == "token-1"
-    assert _secret(helper.ready(Authority(f"https://{_HOST.upper()}:443/team/app"))) == "token-1"
+    assert _secret(helper.ready(Authority(f"https://{_HOST.upper()}:443/v2/"))) == "token-1"
+    for _ in range(2):
+        assert _secret(helper.get(Authority(f"{_HOST}/team/app"))) == "token-1", "of which a path has a copy of its own"
+    assert _secret(helper.ready(Authority(f"https://{_HOST}/team/app"))) == "token-1"
+    assert helper.ready(Authority(f"{_HOST}/team/other")) is None
     assert _secret(helper.get(Authority(_HOST))) == "token-1"
     assert source.minted == 1
     assert helper.manual == source.manual
@@ -267,13 +283,13 @@ def test_a_failed_mint_of_a_changed_identity_is_not_remembered(helper: Minted, s
     """Nobody knows whose failure it was."""
 
     def change() -> None:
-        source.environ = {b"FAKE_IDENTITY": b"other"}
+        source.environ[b"FAKE_IDENTITY"] = b"other"
 
     source.error, source.takes, source.meanwhile = Unavailable("it rains"), 9.0, change
     with pytest.raises(Unavailable):
         helper.get(Authority(_HOST))
-    for environ in ({b"FAKE_IDENTITY": b"other"}, {}):
-        source.environ = environ
+    for said in ({b"FAKE_IDENTITY": b"other"}, {}):
+        identify(source, said)
         assert helper.ready(Authority(_HOST)) is None
 
 
@@ -474,13 +490,13 @@ def test_an_identity_that_changed_during_the_mint_is_not_mixed_up(
     """CI-7: the answer goes out, but under no key: nobody knows whose it is."""
 
     def change() -> None:
-        source.environ = {b"FAKE_IDENTITY": b"other"}
+        source.environ[b"FAKE_IDENTITY"] = b"other"
 
     source.meanwhile = change
     assert _secret(helper.get(Authority(_HOST))) == "token-1"
     source.meanwhile = lambda: None
     assert helper.ready(Authority(_HOST)) is None
-    source.environ = {}
+    del source.environ[b"FAKE_IDENTITY"]
     assert helper.ready(Authority(_HOST)) is None
 
 
@@ -490,14 +506,14 @@ def test_an_identity_that_changed_while_waiting_is_not_mixed_up(
 ) -> None:
     """CI-7: a profile switched, by a link, between the first look and the lock, and switched back later."""
     one, other = {b"FAKE_IDENTITY": b"one"}, {b"FAKE_IDENTITY": b"other"}
-    source.environ = one
+    identify(source, one)
     minter = source.minter(fakes.owned(Authority(_HOST), {}, "fake"))
     lock = cache.lock(minter.token_key)
     assert lock is not None
 
     def sleep(seconds: float) -> None:
         clock.now += seconds
-        source.environ = other
+        identify(source, other)
         if state == "kept":
             now = clock.now
             cache.save(
@@ -513,8 +529,8 @@ def test_an_identity_that_changed_while_waiting_is_not_mixed_up(
             helper.get(Authority(_HOST))
     else:
         helper.get(Authority(_HOST))
-    for environ in (other, one):
-        source.environ = environ
+    for said in (other, one):
+        identify(source, said)
         assert helper.ready(Authority(_HOST)) is None, "no copy of either under the key of the other"
     assert isinstance(
         cache.load(source.minter(fakes.owned(Authority(_HOST), {}, "fake")).token_key),
@@ -522,49 +538,112 @@ def test_an_identity_that_changed_while_waiting_is_not_mixed_up(
     )
 
 
-def test_a_host_that_lost_its_owner_during_the_mint_is_answered_once(
-    helper: Minted, source: Source, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_host_that_lost_its_owner_during_the_mint_is_answered_once(helper: Minted, source: Source) -> None:
     """The configuration that made an alias ours was removed meanwhile: the answer goes out and is not kept."""
 
     def disown() -> None:
-        def host_key(route: Route) -> str:
-            raise NotMine
-
-        monkeypatch.setattr(source, "host_key", host_key)
+        source.environ[b"CREDHELPERS_CONFIG"] = b"/elsewhere"
 
     source.meanwhile = disown
     assert _secret(helper.get(Authority(_HOST))) == "token-1"
-    monkeypatch.undo()
+    del source.environ[b"CREDHELPERS_CONFIG"]
     assert helper.ready(Authority(_HOST)) is None
 
 
 def test_identities_do_not_share(helper: Minted, source: Source) -> None:
     """CI-7: neither a hit nor a list shows the token of another."""
     helper.get(Authority(_HOST))
-    source.environ = {b"FAKE_IDENTITY": b"other"}
+    source.environ[b"FAKE_IDENTITY"] = b"other"
     assert helper.ready(Authority(_HOST)) is None
     assert helper.list() == {}
     assert _secret(helper.get(Authority(_HOST))) == "token-2"
     assert helper.list() == {_HOST: "user"}
-    source.environ = {}
+    del source.environ[b"FAKE_IDENTITY"]
     assert _secret(helper.ready(Authority(_HOST))) == "token-1"
 
 
-def test_list_leaves_out_what_is_not_owned_any_more(
+def test_a_few_identities_have_an_answer_each(helper: Minted, source: Source) -> None:
+    """Terminals with a profile each do not push each other out, up to four; with more the oldest goes."""
+    names = (b"a", b"b", b"c", b"d", b"e")
+    for name in names[:4]:
+        identify(source, {b"FAKE_IDENTITY": name})
+        helper.get(Authority(_HOST))
+        source.clock.now += 1
+    for turn in range(2):
+        for number, name in enumerate(names[:4], 1):
+            identify(source, {b"FAKE_IDENTITY": name})
+            assert _secret(helper.ready(Authority(_HOST))) == f"token-{number}", turn
+    identify(source, {b"FAKE_IDENTITY": names[4]})
+    assert helper.ready(Authority(_HOST)) is None
+    helper.get(Authority(_HOST))
+    assert [bool(_ready(helper, source, name)) for name in names] == [False, True, True, True, True]
+    assert source.minted == 5
+    helper.erase(Authority(_HOST))
+    assert [bool(_ready(helper, source, name)) for name in names] == [False] * 5
+
+
+def _ready(helper: Minted, source: Source, name: bytes) -> Credential | None:
+    identify(source, {b"FAKE_IDENTITY": name})
+    return helper.ready(Authority(_HOST))
+
+
+def test_a_renewed_answer_takes_the_place_of_the_old_one(helper: Minted, source: Source, cache: TokenCache) -> None:
+    """Also where the word that keys the digests is another one, as after a lost plan."""
+    for number in range(3):
+        assert _secret(helper.get(Authority(_HOST))) == f"token-{number + 1}"
+        source.clock.now += 200
+    copies = [cached for cached in cache.tokens() if cached.receipt]
+    assert [_secret(cached.credential) for cached in copies] == ["token-3"]
+
+
+def test_a_remembered_failure_is_of_its_identity(helper: Minted, source: Source) -> None:
+    """Who changes something is not told of what failed before."""
+    source.clock.now = time.time()  # by which a file is debris
+    source.error, source.takes = Unavailable("it rains"), 9.0
+    identify(source, {b"FAKE_IDENTITY": b"a"})
+    with pytest.raises(Unavailable):
+        helper.get(Authority(_HOST))
+    with pytest.raises(Unavailable):
+        helper.ready(Authority(_HOST))
+    identify(source, {b"FAKE_IDENTITY": b"b"})
+    assert helper.ready(Authority(_HOST)) is None
+    source.error = None
+    helper.get(Authority(_HOST))
+    identify(source, {b"FAKE_IDENTITY": b"a"})
+    with pytest.raises(Unavailable):
+        helper.ready(Authority(_HOST))
+
+
+def test_what_was_read_from_too_much_is_not_answered_from_the_cache(
     helper: Minted, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A host of an older configuration, and a token that has expired."""
+    """The token is kept, and found by who looks at all of it again."""
+
+    def record(_route: Route, recorder: Recorder) -> None:
+        for number in range(300):
+            recorder.variable(b"V%d" % number)
+
+    monkeypatch.setattr(source, "record", record)
+    for _ in range(2):
+        assert _secret(helper.get(Authority(_HOST))) == "token-1"
+        assert helper.ready(Authority(_HOST)) is None
+
+
+def test_who_chose_another_identity_by_name_has_another_answer(helper: Minted, source: Source) -> None:
+    """Its copy lies under a name of its own."""
+    helper.get(Authority(_HOST))
+    source.environ[b"CREDHELPERS_IDENTITY"] = b"prod"
+    assert helper.ready(Authority(_HOST)) is None
+    assert helper.list() == {}
+    del source.environ[b"CREDHELPERS_IDENTITY"]
+    assert _secret(helper.ready(Authority(_HOST))) == "token-1"
+
+
+def test_list_leaves_out_what_is_of_another_identity_now(helper: Minted, source: Source) -> None:
+    """A host about which something has changed, and a token that has expired."""
     helper.get(Authority(_HOST))
     helper.get(Authority(_OTHER))
-    true_key = source.host_key
-
-    def host_key(route: Route) -> str:
-        if route.authority.host == _OTHER:
-            raise NotMine
-        return true_key(route)
-
-    monkeypatch.setattr(source, "host_key", host_key)
+    source.environ[b"FAKE_OTHER"] = b"changed"
     assert helper.list() == {_HOST: "user"}
     source.clock.now += 300
     assert helper.list() == {}
@@ -639,9 +718,9 @@ def test_list_names_what_get_answers(helper: Minted, source: Source, clock: Cloc
 def test_erase_reaches_every_identity(helper: Minted, source: Source) -> None:
     """`docker logout` under one profile leaves no token of another for this host."""
     helper.get(Authority(_HOST))
-    source.environ = {b"FAKE_IDENTITY": b"other"}
+    source.environ[b"FAKE_IDENTITY"] = b"other"
     helper.erase(Authority(_HOST))
-    source.environ = {}
+    del source.environ[b"FAKE_IDENTITY"]
     assert helper.ready(Authority(_HOST)) is None
 
 
@@ -725,7 +804,7 @@ def test_any_order_of_events_keeps_the_promises(  # noqa: C901 - a walk has as m
                 clock.now += chance.choice((0.5, 10, 60, 150, 400, -50, -500))
                 end = {secret: moment for secret, moment in end.items() if moment > clock.now}
             elif act == 7:
-                source.environ = {b"FAKE_IDENTITY": chance.choice((b"x", b"y"))}
+                source.environ[b"FAKE_IDENTITY"] = chance.choice((b"x", b"y"))
                 source.error = chance.choice((None, None, Unavailable("it rains"), NotFound()))
             elif act == 8 and chance.random() < 0.3:
                 if ready := helper.ready(Authority(host)):
@@ -797,8 +876,10 @@ def test_a_configuration_file_that_appears_is_a_miss(user: User) -> None:
     """A profile chosen after the first pull counts from the next one on; an entry for others changes nothing."""
     user.helper.get(Authority(_ACCOUNT_HOST))
     user.write("*.dkr.ecr.us-east-1.amazonaws.com profile=other")
+    assert user.helper.ready(Authority(_ACCOUNT_HOST)) is None
+    assert user.helper.list() == {}, "what `get` cannot answer by itself"
+    assert _secret(user.helper.get(Authority(_ACCOUNT_HOST))) == "token-1", "the identity is the same"
     assert _secret(user.helper.ready(Authority(_ACCOUNT_HOST))) == "token-1"
-    assert user.helper.list() == {_ACCOUNT_HOST: "AWS"}
     user.write(f"{_ACCOUNT_HOST} profile=prod")
     assert user.helper.ready(Authority(_ACCOUNT_HOST)) is None
     assert user.helper.list() == {}, "what `get` cannot answer by itself"

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credhelpers.cache import TokenCache
-from credhelpers.cached_token import CachedToken
 from credhelpers.clouds import aws as source
 from credhelpers.clouds import google
 from credhelpers.errors import Unavailable
@@ -26,7 +24,7 @@ from tests import commands
 from tests.fakes import google as fakes
 from tests.fakes.aws import KEY_ID, SECRET, FakeAws
 from tests.harness import Result, call, environment, need
-from tests.routes import host_key_of, minter_of
+from tests.routes import age
 from tests.services import need_root
 
 if TYPE_CHECKING:
@@ -213,12 +211,7 @@ def test_a_renewal_behind_the_answer_loads_nothing_either(
     env |= {"CREDHELPERS_CACHE_DIR": str(home / "cache"), "OPENSSL_CONF": "./file.cnf"}
     assert get_in(evil, "ecr", PRIVATE, env).credential["Secret"] == "made-up-password-1"
     asker = Ecr({name.encode(): value.encode() for name, value in env.items()})
-    cache = TokenCache("ecr", bytes(home / "cache"))
-    for key in (host_key_of(asker, PRIVATE), minter_of(asker, PRIVATE).token_key):
-        entry = cache.load(key)
-        assert isinstance(entry, CachedToken)
-        entry.credential.soft = time.time() - 60
-        cache.save(key, PRIVATE, entry.credential, entry.issued)
+    age(home / "cache", asker, PRIVATE)
     until = time.monotonic() + 20
     while get_in(evil, "ecr", PRIVATE, env).credential["Secret"] != "made-up-password-2":
         assert time.monotonic() < until

@@ -208,8 +208,10 @@ def test_who_reads_while_it_is_written_does_not_keep_it(
 
     def put_back() -> None:
         now = keeper.time()
-        for key in (minter.token_key, keeper.host_key(owned(Authority(_HOST), {}, "fake"))):
-            cache.save(key, _HOST, Credential("user", "old", soft=now + 9, hard=now + 9, expires=now + 9), now)
+        old = Credential("user", "old", soft=now + 9, hard=now + 9, expires=now + 9)
+        cache.save(minter.token_key, _HOST, old, now)
+        wanted = helper._wanted(Authority(_HOST))
+        cache.save(wanted.host_key, _HOST, old, now, wanted.receipt)
         assert _secret(helper.ready(Authority(_HOST))) == "old"
 
     _once(keeper, put_back)

@@ -26,9 +26,12 @@ def owners(environ: "Environment") -> "Owners":
     return found
 
 
-def lines(name: bytes, environ: "Environment", *, is_named: bool) -> "tuple[list[str], list[Line], bool]":
-    """The head, the owners by the keys of their groups, and whether a file can hold what all that was made from."""
-    recorder = Recorder(environ)
+def lines(name: bytes, environ: "Environment", word: str, *, is_named: bool) -> "tuple[list[str], list[Line], bool]":
+    """The head, the owners by the keys of their groups, and whether a file can hold what all that was made from.
+
+    The digests in it are keyed with `word`, or with a new one if that is empty.
+    """
+    recorder = Recorder(environ, word)
     found = compiled(name, recorder, is_named=is_named)
     receipt = recorder.lines()
     head = [f"word {recorder.word}", *(f"from {line}" for line in receipt)]

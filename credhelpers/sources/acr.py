@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from credhelpers.credential import Credential
     from credhelpers.identity import Environment
     from credhelpers.plan import Route
+    from credhelpers.recorder import Recorder
 
 _FILES = ("client_secret_file", "certificate_file")
 
@@ -65,14 +66,17 @@ class Acr:
 
         return MANUAL
 
-    def host_key(self, route: "Route") -> str:
-        """The fingerprint of the registry and of whatever selects an identity for it."""
-        environ = self._environ
+    def record(self, route: "Route", recorder: "Recorder") -> None:
+        """See `minted.Source`."""
+        environ = recorder.environ
+        for name in _VARIABLES:
+            recorder.variable(name)
         files = _files(environ)
         is_narrowed = bool(environ.get(b"AZURE_TOKEN_CREDENTIALS"))  # may pass over what the environment says
         if route.settings or is_narrowed or not any(environ.get(name) for _, names in SAID for name in names):
             files += _personal_files(environ)
-        return fingerprint(f"acr {route.scope}", environ, _VARIABLES, files)
+        for path in files:
+            recorder.file(path)
 
     def minter(self, route: "Route") -> "AcrMinter":
         """What to mint for the host: an ACR refresh token is good for one registry, so the host is in its key.

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from credhelpers.exchanges.ecr import EcrHost
     from credhelpers.identity import Environment
     from credhelpers.plan import Route
+    from credhelpers.recorder import Recorder
 
 # What botocore 1.44 reads to choose an identity or an endpoint (botocore/configprovider.py, credentials.py, utils.py).
 # Left out: the region variables, since the host says the region; AWS_DATA_PATH and the plugins, which `aws` switches
@@ -48,6 +49,8 @@ _VARIABLES = (
     b"AWS_USE_DUALSTACK_ENDPOINT",
     b"AWS_USE_FIPS_ENDPOINT",
 )
+# And where botocore is told to look for files.
+_PATHS = (b"AWS_CONFIG_FILE", b"AWS_SHARED_CREDENTIALS_FILE", b"AWS_CREDENTIAL_FILE", b"BOTO_CONFIG")
 
 
 class Ecr:
@@ -67,13 +70,18 @@ class Ecr:
 
         return MANUAL
 
-    def host_key(self, route: "Route") -> str:
-        """The fingerprint of the host and of the identity.
+    def record(self, route: "Route", recorder: "Recorder") -> None:  # noqa: ARG002 - the sources' common signature
+        """See `minted.Source`.
 
         Two files are left out on purpose. The web identity token is renewed every hour and stands for the same role,
         whose name is in. The SSO sign-in is renewed as often, and the profile names the account and role that it gives.
         """
-        return fingerprint(f"ecr {route.scope}", self._environ, _VARIABLES, self._files())
+        for name in _VARIABLES:
+            recorder.variable(name)
+        if any(b"$" in (recorder.variable(name) or b"") for name in _PATHS):
+            recorder.variables(b"")  # which of them such a path names, only its expansion knows
+        for path in _files(recorder.environ):
+            recorder.file(path)
 
     def minter(self, route: "Route") -> "EcrMinter":
         """The token of the region for the identity that is configured. Raises Unavailable for a contradiction."""
@@ -88,24 +96,8 @@ class Ecr:
     def _minter(self, ecr_host: "EcrHost", settings: "dict[str, str]") -> "EcrMinter":
         scope = (ecr_host.partition, ecr_host.region, ecr_host.public, ecr_host.fips, ecr_host.dual_stack)
         identity = sorted((name, value) for name, value in settings.items() if name not in ("account", "region"))
-        key = fingerprint(f"ecr token {scope} {identity}", self._environ, _VARIABLES, self._files())
+        key = fingerprint(f"ecr token {scope} {identity}", self._environ, _VARIABLES, _files(self._environ))
         return EcrMinter(key, ecr_host, settings)
-
-    def _files(self) -> list[bytes]:
-        """The files in which botocore looks for credentials: the AWS CLI's, those of EC2's first tools, boto 2's."""
-        environ = self._environ
-        base = home(environ)
-        files = [
-            _expanded(environ.get(b"AWS_CONFIG_FILE", base + b"/.aws/config")),
-            _expanded(environ.get(b"AWS_SHARED_CREDENTIALS_FILE", base + b"/.aws/credentials")),
-        ]
-        if b"AWS_CREDENTIAL_FILE" in environ:
-            files.append(_expanded(environ[b"AWS_CREDENTIAL_FILE"]))
-        if b"BOTO_CONFIG" in environ:
-            files.append(_expanded(environ[b"BOTO_CONFIG"]))
-        else:
-            files += [b"/etc/boto.cfg", base + b"/.boto"]
-        return files
 
 
 class EcrMinter:
@@ -148,6 +140,22 @@ def _ecr_host(route: "Route") -> "EcrHost":
         return ecr_of(settings["account"], settings["region"])
     except NotMine:
         raise route.contradiction("`region` is in no partition of AWS") from None
+
+
+def _files(environ: "Environment") -> list[bytes]:
+    """The files in which botocore looks for credentials: the AWS CLI's, those of EC2's first tools, boto 2's."""
+    base = home(environ)
+    files = [
+        _expanded(environ.get(b"AWS_CONFIG_FILE", base + b"/.aws/config")),
+        _expanded(environ.get(b"AWS_SHARED_CREDENTIALS_FILE", base + b"/.aws/credentials")),
+    ]
+    if b"AWS_CREDENTIAL_FILE" in environ:
+        files.append(_expanded(environ[b"AWS_CREDENTIAL_FILE"]))
+    if b"BOTO_CONFIG" in environ:
+        files.append(_expanded(environ[b"BOTO_CONFIG"]))
+    else:
+        files += [b"/etc/boto.cfg", base + b"/.boto"]
+    return files
 
 
 def _expanded(path: bytes) -> bytes:

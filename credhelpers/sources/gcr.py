@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from credhelpers.credential import Credential
     from credhelpers.identity import Environment
     from credhelpers.plan import Route
+    from credhelpers.recorder import Recorder
 
 # What selects an identity, or where to ask for one: google/auth/environment_vars.py of google-auth 2.62, without what
 # only chooses a project, and with what a file of the type `external_account` reads from AWS's variables.
@@ -55,9 +56,16 @@ class Gcr:
 
         return MANUAL
 
-    def host_key(self, route: "Route") -> str:
-        """The fingerprint of the host and of all that selects an identity, see `minted.Source`."""
-        return _fingerprint(self._environ, route.scope, route.settings)
+    def record(self, route: "Route", recorder: "Recorder") -> None:
+        """See `minted.Source`."""
+        environ = recorder.environ
+        for name in _VARIABLES:
+            recorder.variable(name)
+        for path in _files(environ, route.settings):
+            recorder.file(path)
+        if route.settings.get("credential") == "gcloud":
+            recorder.variables(b"CLOUDSDK_")
+            recorder.directory(_gcloud_directory(environ) + b"/configurations")
 
     def minter(self, route: "Route") -> "GcrMinter":
         """The token for the host, see `minted.Source`."""
@@ -117,20 +125,26 @@ def _file(environ: "Environment", settings: "dict[str, Any]") -> bytes:
 
 def _fingerprint(environ: "Environment", scope: str, settings: "dict[str, Any]") -> str:
     """What the environment, the settings' file and Google's own, and `scope` select."""
+    variables: tuple[bytes, ...] = _VARIABLES
+    if settings.get("credential") == "gcloud":
+        names = tuple(sorted(name for name in environ if name.startswith(b"CLOUDSDK_")))
+        variables += names
+        scope += b" ".join(names).decode("ascii", "replace")
+    return fingerprint(f"gcr {scope}", environ, variables, _files(environ, settings))
+
+
+def _files(environ: "Environment", settings: "dict[str, Any]") -> list[bytes]:
+    """The files that select an identity: the settings', Google's own, and where the settings say so gcloud's."""
     folder = _gcloud_directory(environ)
     files = [
         _file(environ, settings),
         environ.get(b"GOOGLE_APPLICATION_CREDENTIALS", b""),
         folder + b"/application_default_credentials.json",
     ]
-    variables: tuple[bytes, ...] = _VARIABLES
     if settings.get("credential") == "gcloud":
-        names = tuple(sorted(name for name in environ if name.startswith(b"CLOUDSDK_")))
-        variables += names
-        scope += b" ".join(names).decode("ascii", "replace")
         files += [folder + b"/active_config", folder + b"/credentials.db"]
         files += [folder + b"/configurations/" + name for name in _listed(folder + b"/configurations")]
-    return fingerprint(f"gcr {scope}", environ, variables, files)
+    return files
 
 
 def _expanded(environ: "Environment", path: bytes) -> bytes:

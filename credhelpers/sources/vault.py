@@ -5,12 +5,13 @@ This half is on the way of a cache hit: which credential is wanted. How it is re
 
 import posix
 
-from credhelpers.identity import fingerprint, home
+from credhelpers.identity import home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from credhelpers.identity import Environment
     from credhelpers.plan import Route
+    from credhelpers.recorder import Recorder
     from credhelpers.tokens import Tokens
     from credhelpers.vault.minter import VaultMinter
 
@@ -49,13 +50,13 @@ class Vault:
 
         return MANUAL
 
-    def host_key(self, route: "Route") -> str:
-        """The fingerprint of the registry and of whatever selects server, identity and path.
+    def record(self, route: "Route", recorder: "Recorder") -> None:
+        """See `minted.Source`.
 
         Files with a token or key that a login uses are in it by their names, which the configuration has: they are
-        written anew every hour and stand for the same identity. The user's own token file is in it by its stamp.
+        written anew every hour and stand for the same identity. The user's own token file is looked at.
         """
-        environ = self._environ
+        environ = recorder.environ
         base = home(environ)
         files = [_named(environ, b"TOKEN_PATH") or base + b"/.vault-token"]
         helper = _named(environ, b"CONFIG_PATH")
@@ -63,13 +64,13 @@ class Vault:
             helper = base + helper[1:]
         files += [helper] if helper else [base + b"/.bao", base + b"/.vault"]
         method = route.settings.get("auth")
-        prefixes = _PREFIXES + _CLOUD_PREFIXES.get(method, ())
         if method == "aws":
             files.append(environ.get(b"AWS_CONFIG_FILE") or base + b"/.aws/config")
             files.append(environ.get(b"AWS_SHARED_CREDENTIALS_FILE") or base + b"/.aws/credentials")
-        variables = sorted(name for name in environ if name.startswith(prefixes))
-        names = b" ".join(variables).decode("ascii", "replace")
-        return fingerprint(f"vault {route.scope} {names}", environ, variables, files)
+        for prefix in _PREFIXES + _CLOUD_PREFIXES.get(method, ()):
+            recorder.variables(prefix)
+        for path in files:
+            recorder.file(path)
 
     def minter(self, route: "Route") -> "VaultMinter":
         """The credential for the registry."""

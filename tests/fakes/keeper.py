@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from credhelpers.hosts import Authority
+    from credhelpers.recorder import Recorder
 
 
 def owned(authority: Authority, _environ: object, source: str) -> Route:
-    """A route for what is in no plan, since only tests have it: the source says itself what is its own."""
+    """A route for what is in no plan, since only tests have it. Raises NotMine."""
+    if cloud_host(authority) != "index.docker.io" and not authority.host.endswith(".fake.example"):
+        raise NotMine
     return Route(authority, source)
 
 
@@ -44,14 +47,11 @@ class FakeKeeper:
         self.meanwhile: Callable[[], None] = lambda: time.sleep(float(environ.get(b"FAKE_SECONDS", b"0")))
         self.olds: list[Credential | None] = []
 
-    def host_key(self, route: Route) -> str:
-        return fingerprint("fake " + cloud_host(route.authority), {}, ())
+    def record(self, _route: Route, _recorder: Recorder) -> None:
+        """Nothing selects an identity."""
 
     def minter(self, route: Route) -> FakeKeeping:
-        host = cloud_host(route.authority)
-        if host != "index.docker.io" and not host.endswith(".fake.example"):
-            raise NotMine
-        return FakeKeeping(self, host.split(".")[1])
+        return FakeKeeping(self, route.authority.host.split(".")[1])
 
     def list(self) -> dict[str, str]:
         return {f"a.{path.name}.fake.example": "user" for path in self.folder.iterdir()}

@@ -14,16 +14,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from credhelpers.cached_token import host_key
 from credhelpers.credential import Credential
 from credhelpers.errors import NotFound, NotMine, Unavailable
-from credhelpers.hosts import cloud_host
+from credhelpers.hosts import Authority, cloud_host
 from credhelpers.identity import fingerprint
 from credhelpers.plan import Route
+from credhelpers.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from credhelpers.hosts import Authority
 
 
 class Clock:
@@ -45,8 +45,19 @@ class FakeMinter:
 
 
 def owned(authority: Authority, _environ: object, source: str) -> Route:
-    """A route for what is in no plan, since only tests have it: the source says itself what is its own."""
+    """A route for what is in no plan, since only tests have it. Raises NotMine."""
+    if not cloud_host(authority).endswith(".fake.example"):
+        raise NotMine
     return Route(authority, source)
+
+
+def copy(host: str, environ: dict[bytes, bytes]) -> tuple[str, str]:
+    """Key and receipt of the copy for a host."""
+    authority = Authority(host)
+    recorder = Recorder(environ)
+    for name in (b"CREDHELPERS_CONFIG", b"XDG_CONFIG_HOME", b"HOME", b"CREDHELPERS_IDENTITY", b"FAKE_IDENTITY"):
+        recorder.variable(name)
+    return host_key(authority, environ), recorder.text()
 
 
 class FakeSource:
@@ -60,14 +71,10 @@ class FakeSource:
         self.environ = environ
         self.minted = 0
 
-    def host_key(self, route: Route) -> str:
-        host = cloud_host(route.authority)
-        if not host.endswith(".fake.example"):
-            raise NotMine
-        return fingerprint("fake " + host, self.environ, (b"FAKE_IDENTITY",))
+    def record(self, _route: Route, recorder: Recorder) -> None:
+        recorder.variable(b"FAKE_IDENTITY")
 
     def minter(self, route: Route) -> FakeMinter:
-        self.host_key(route)
         host = route.authority.host
         scope = host.split(".")[1]
         return FakeMinter(
