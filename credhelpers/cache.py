@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOSTS = 64
 _TOKENS = 256
+_ALIKE = 16  # files that are no tokens: plans of a few configurations
 _DEBRIS_AGE = 3600  # seconds; a temporary file this old has no writer any more
 _LOCKS = 64
 _SECOND_LOCKS = 32
@@ -103,6 +104,7 @@ class TokenCache:
                     self._keep(folder, name, CachedToken(old.credential, (*old.hosts, host), old.issued), began)
                     self._keep(folder, copy_name, CachedToken(old.credential, (host,), old.issued, receipt), began)
                     private.unlink(folder, copy_name + b".failed")
+                    self._prune(folder)
         except (OSError, ValueError) as error:
             _note("not written", error)
 
@@ -183,13 +185,14 @@ class TokenCache:
                 remedy(error, "`ls -la` shows mode and owner of the cache directory, see `docs/cache.md`"),
             ) from None
 
-    def tokens(self) -> list[CachedToken]:
-        """Every unexpired token, and every copy of one."""
-        found: list[CachedToken] = []
+    def tokens(self) -> dict[str, CachedToken]:
+        """Every unexpired token, and every copy of one, by its key."""
+        found: dict[str, CachedToken] = {}
         try:
             with self._open() as folder:
-                loaded = (cached_token.read_token(folder, name) for name in self._names(folder))
-                found.extend(cached for cached in loaded if cached)
+                for name in self._names(folder):
+                    if cached := cached_token.read_token(folder, name):
+                        found[name.decode().rpartition("-")[2]] = cached
         except (OSError, ValueError) as error:
             _note("not read", error)
         return found
@@ -389,8 +392,31 @@ def keep(path: bytes, name: bytes, content: bytes) -> None:
             opened = private.open_directory(path)
         with _Directory(opened) as folder:
             _replace(folder, name, content, lambda: None)
+            _prune_alike(folder, name)
     except (OSError, ValueError) as error:
         _note("not written", error)
+
+
+def _prune_alike(folder: int, name: bytes) -> None:
+    """Of the files with such a name, a word and as many digits, keep the newest, and nothing of killed writers."""
+    word, _, digits = name.decode().partition("-")
+    now, found = time(), []
+    for other in posix.listdir(folder):
+        target = other[1:].rpartition(".")[0] if other.startswith(".") else other
+        kind, _, rest = target.partition("-")
+        if kind != word or len(rest) != len(digits) or not set(rest) <= set("0123456789abcdef"):
+            continue
+        try:
+            changed = posix.stat(other, dir_fd=folder, follow_symlinks=False).st_mtime
+        except FileNotFoundError:
+            continue
+        if target == other:
+            found.append((changed, other))
+        elif changed < now - _DEBRIS_AGE:
+            private.unlink(folder, other)
+    found.sort(reverse=True)
+    for _, other in found[_ALIKE:]:
+        private.unlink(folder, other)
 
 
 def _is_there(path: bytes) -> bool:
@@ -438,8 +464,9 @@ class _Directory:
 
 
 def _answers_for(body: bytes | None, host: str) -> bool:
-    """Whether a cached token is for `host`, or cannot be read now but perhaps later."""
-    return body is None or host.encode() in body.partition(b"\n")[2].partition(b"\n")[0].split()
+    """Whether a cached token is for `host`, or may be: it cannot be read now, or does not name all of its hosts."""
+    hosts = (body or b"").partition(b"\n")[2].partition(b"\n")[0].split()
+    return body is None or host.encode() in hosts or len(hosts) >= _HOSTS
 
 
 def _older(folder: int, name: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """Which identity would mint a token, told apart without an SDK and without reading the configuration.
 
-Two identities never share a token, so the key of a token holds everything that selects one and can be read for the
-price of a few system calls: the values of the environment variables that the SDK would read, and the stamps of the
-files that it would read. A changed profile is then a miss, and a hit needs no SDK.
+Two identities never share a token, so the key of a token holds everything that selects one: the values of the
+environment variables that the SDK would read, and what is in the files that it would read. No hit computes one: what
+answers a host says in its receipt what to compare, see `receipt`.
 """
 
 import posix
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     Environment = Mapping[bytes, bytes]
+
+
+_FILE_BYTES = 1 << 22  # more than the longest that people have, gcloud's database
 
 
 def fingerprint(scope: str, environ: "Environment", variables: "Iterable[bytes]", files: "Iterable[bytes]" = ()) -> str:
@@ -26,7 +29,7 @@ def fingerprint(scope: str, environ: "Environment", variables: "Iterable[bytes]"
         _add(digest, environ.get(name))
     for path in files:
         _add(digest, path)
-        _add(digest, _stamp(path))
+        _add(digest, _content(path))
     return digest.hexdigest()
 
 
@@ -58,8 +61,19 @@ def configuration(environ: "Environment") -> bytes:
     return chosen if chosen.startswith(b"/") else b""
 
 
-def _stamp(path: bytes) -> bytes | None:
-    """What changes whenever the file does; the last part even where the time was set back, as `cp -p` does."""
+def _content(path: bytes) -> bytes | None:
+    """What is in the file, or by what it is told from others where it is none or nobody can read it; None if absent.
+
+    Not its stamp: a file may be written twice within one tick of the file system's clock, and anew with the same words.
+    """
+    from credhelpers import files  # which no hit needs
+
+    try:
+        return b"=" + files.read(path, _FILE_BYTES)[0]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError):
+        pass
     try:
         status = posix.stat(path)
     except (OSError, ValueError):

@@ -103,16 +103,17 @@ class Minted:
         """The hosts that `get` answers from the cache, to this identity, now."""
         return {
             DOCKER_HUB if host == HUB else host: cached.credential.username
-            for cached in self._tokens.cache.tokens()
+            for key, cached in self._tokens.cache.tokens().items()
             if cached.receipt and cached_token.holds(cached, self._environ)
             for host in cached.hosts
+            if key in cached_token.slots(cached_token.host_key(Authority(host), self._environ))  # not for a path only
         }
 
     def _forget(self, authority: Authority, *keys: str) -> None:
         """Let the cache have nothing for the host, nor anything under further keys."""
         if authority.host:
             copies = cached_token.slots(cached_token.host_key(authority, self._environ))
-            self._tokens.cache.erase(authority.name, *copies, *keys)
+            self._tokens.erase(authority.name, *copies, *keys)
 
     def _route(self, authority: Authority) -> "Route":
         if self._route_of:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _MAGIC = f"credhelpers-plan 1 {__version__} ".encode()
 _HEAD_BYTES = 8 * 1024  # a plan without entries, which is all of it, or at least a head
+_LONG_HEAD_BYTES = 1 << 20  # of a few paths, each of at most four kilobytes
 _ENTRY, _RULE, _ANY, _LAST = "0", "1", "2", "3"  # in the order in which they count
 _SOURCE = 3  # which of the words of an owner it is
 _SLOT_BYTES = 37  # a place of ten digits, a length of eight, a checksum of 16, two blanks, a line end
@@ -150,6 +151,11 @@ class _Bytes:
             return self.start[place : place + length]
         return posix.pread(self._descriptor, length, place)
 
+    def read_on(self) -> None:
+        """Have a longer start. Raises OSError."""
+        if self._descriptor >= 0:
+            self.start = posix.pread(self._descriptor, _LONG_HEAD_BYTES, 0)
+
     def close(self) -> None:
         """Close the descriptor."""
         posix.close(self._descriptor)
@@ -164,6 +170,9 @@ class _Plan:
         self._file = file
         self._bytes = content
         head, found, _ = content.start.partition(b"\n\n")
+        if not found:  # long paths
+            content.read_on()
+            head, found, _ = content.start.partition(b"\n\n")
         first, _, rest = head.partition(b"\n")
         if not found or first != _MAGIC + _checksum(rest):
             raise ValueError("not a plan of this version")
@@ -232,8 +241,6 @@ class _Plan:
             return
         number = _number(key, self._count)
         place, length, check = self._bytes.at(self._index + number * _SLOT_BYTES, _SLOT_BYTES).split()
-        if not int(length):
-            return
         text = self._bytes.at(int(place), int(length))
         if _checksum(b"%d %s" % (number, text)) != check:
             raise ValueError("a damaged group")
@@ -272,11 +279,14 @@ class _Owner:
             return True
         if self.kind == _RULE:
             return not authority.port and fields(self.pattern, authority.host) is not None
-        return fits(self.pattern, authority.name) and (not self.path or _is_below(authority.path, self.path))
+        return fits(self.pattern, authority.name) and (not self.path or _is_below(authority, self.path))
 
 
-def _is_below(sent: str, path: str) -> bool:
-    """Whether what was sent is the path or below it, by whole segments."""
+def _is_below(authority: Authority, path: str) -> bool:
+    """Whether what was sent is the path or below it, by whole segments. `/v2` and the like mean the whole registry."""
+    if authority.is_whole:
+        return False
+    sent = authority.path
     segments = sent.removeprefix("/").removesuffix("/").split("/")
     wanted = path.split("/")
     is_clean = "%" not in sent and not {"", ".", ".."} & set(segments)

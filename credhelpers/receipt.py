@@ -31,6 +31,7 @@ _STAMP_PARTS = 5
 _YOUNG = 2.0  # seconds; the coarsest clocks of file systems tick once in two (FAT)
 _CONTENT_BYTES = 1 << 22
 _READ = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
+_S_IFMT, _S_IFREG = 0o170000, 0o100000  # <sys/stat.h>
 _MISSING = (FileNotFoundError, NotADirectoryError)
 
 
@@ -99,6 +100,8 @@ def file_now(
         return "!"
     changed = max(status.st_mtime_ns, status.st_ctime_ns)
     stamp = f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
+    if status.st_mode & _S_IFMT != _S_IFREG:  # a pipe would be drained
+        return stamp
     if was.count(":") == _STAMP_PARTS or (not was and time() - changed / 1e9 < _YOUNG):
         return f"{stamp}:{_content(word, path) if content is None else _digest(word, content)}"
     return stamp

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from credhelpers.identity import Environment
 
+_NAME_MAX = 255  # <limits.h>, on every file system of Linux and macOS
 LINES = 256  # a decision that was read from more is not kept
 _PLAIN = frozenset(range(0x21, 0x7F)) - {0x25}  # printable ASCII but blank and `%`
 
@@ -18,13 +19,16 @@ class Recorder:
     """Looks at variables, files and directories, and writes each look down. `word` keys the digests, 32 hex digits.
 
     Each thing is looked at once: what was seen first is what the decision was made from.
+
+    is_fleeting: whether the decision is not to be kept, since it can change while all that was looked at stays
     """
 
-    __slots__ = ("_environ", "_lines", "word")
+    __slots__ = ("_environ", "_lines", "is_fleeting", "word")
 
     def __init__(self, environ: "Environment", word: str = "") -> None:
         self._environ = environ
         self._lines: dict[str, str] = {}
+        self.is_fleeting = False
         self.word = word or posix.urandom(16).hex()
 
     @property
@@ -43,7 +47,13 @@ class Recorder:
         return {name: value for name, value in self._environ.items() if name.startswith(prefix)}
 
     def file(self, path: bytes, seen: "posix.stat_result | None" = None, content: bytes | None = None) -> None:
-        """Note the file: by its path, or as it was read, with what `fstat` told of the descriptor."""
+        """Note the file: by its path, or as it was read, with what `fstat` told of the descriptor.
+
+        What can be no path is a text that somebody put where one belongs, the key itself say, and may be secret. It is
+        not written down; who gave it, a variable or a setting, is noted for itself.
+        """
+        if not _is_path(path):
+            return
         stamp = receipt.file_now(self.word, path, seen=seen, content=content)
         self._lines.setdefault(f"file {_shown(path)}", stamp)
 
@@ -97,6 +107,12 @@ class _Looks:
 
     def __contains__(self, name: bytes) -> bool:
         return self._recorder.variable(name) is not None
+
+
+def _is_path(text: bytes) -> bool:
+    """Whether there can be a file of this name: none begins as JSON or PEM does, or has lines, or a longer part."""
+    is_other = text.lstrip().startswith((b"{", b"-----BEGIN")) or b"\n" in text
+    return not is_other and max(map(len, text.split(b"/"))) <= _NAME_MAX
 
 
 def is_absent(path: bytes) -> bool:

@@ -105,6 +105,12 @@ class Tokens:
         found = self._load(key)
         return found.credential if isinstance(found, CachedToken) else None
 
+    def erase(self, host: str, *keys: str) -> None:
+        """Forget all tokens for the host, and what lies under the keys: also what is there while none is kept."""
+        from credhelpers.cache import TokenCache  # what a hit does not need
+
+        TokenCache(self._kind, cached_token.directory(self._environ), self._environ).erase(host, *keys)
+
     def get(self, wanted: Wanted, refused: Credential | None = None) -> Credential:
         """A token that is not due for renewal in the foreground: another process's, or a new one.
 

@@ -20,7 +20,7 @@ import pytest
 
 from credhelpers import cache as caches
 from credhelpers import cached_token, notes, private
-from credhelpers.cache import TokenCache
+from credhelpers.cache import TokenCache, keep
 from credhelpers.cached_token import CachedToken, Failure
 from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import NotFound, Unavailable
@@ -175,7 +175,7 @@ def test_without_a_directory_nothing_is_kept_and_nothing_fails() -> None:
     cache.erase(_HOST, _KEY)
     assert cache.load(_KEY) is None
     assert cache.failure(_KEY) is None
-    assert cache.tokens() == []
+    assert cache.tokens() == {}
     lock = cache.lock(_KEY)
     assert lock is not None
     lock.release()
@@ -199,7 +199,7 @@ def test_a_directory_that_cannot_be_had_is_no_error(path: bytes, told: Callable[
     cache.share(_KEY, _HOST, _COPY)
     assert cache.load(_KEY) is None
     assert cache.failure(_KEY) is None
-    assert cache.tokens() == []
+    assert cache.tokens() == {}
     lock = cache.lock(_KEY)
     assert lock is not None
     lock.release()
@@ -651,6 +651,39 @@ def test_erase_takes_the_order_where_only_the_copy_names_the_host(cache: TokenCa
     assert _secret(cache, _key(1)) is None
 
 
+def test_erase_takes_the_order_where_nothing_names_the_host_any_more(cache: TokenCache, folder: Path) -> None:
+    """Its copy was pruned, and the token has more hosts than it names: that one would answer again."""
+    now = time.time()
+    cache.save(_KEY, "h0.example", Credential("u", "s", expires=now + 600), now)
+    for number in range(1, 70):
+        cache.share(_KEY, f"h{number}.example", _key(number))
+    cache.erase("h0.example")
+    assert cache.load(_KEY) is None
+
+
+def test_a_share_keeps_no_more_files_than_a_save(cache: TokenCache, folder: Path) -> None:
+    """One token may answer for many hosts and paths."""
+    now = time.time()
+    cache.save(_KEY, "h0.example", Credential("u", "s", expires=now + 600), now)
+    for number in range(1, 270):
+        cache.share(_KEY, f"h{number}.example", _key(number))
+    assert len(cache.tokens()) == 256
+
+
+def test_of_files_named_alike_the_newest_stay(tmp_path: Path) -> None:
+    """Plans of configurations that are not there any more, and what killed writers left; and nothing else."""
+    folder = tmp_path / "cache"
+    for number in range(40):
+        keep(os.fsencode(folder), b"plan-%032x" % number, b"x")
+        os.utime(folder / f"plan-{number:032x}", (number, number))
+    others = ["plan-of-mine", f"plan-{'g' * 32}", f"plan-{'a' * 31}", f"other-{'a' * 32}", f".plan-{'a' * 32}.2"]
+    for name in [*others, f".plan-{'a' * 32}.1"]:
+        (folder / name).write_text("x")
+    os.utime(folder / f".plan-{'a' * 32}.1", (1, 1))
+    keep(os.fsencode(folder), b"plan-%032x" % 40, b"x")
+    assert sorted(_listed(folder)) == sorted([*others, *(f"plan-{number:032x}" for number in range(25, 41))])
+
+
 def test_erase_of_nothing_is_success(cache: TokenCache, tmp_path: Path) -> None:
     """P20: no cached token, no directory, or no directory there at all."""
     cache.erase(_HOST, _KEY)
@@ -1023,7 +1056,7 @@ def test_64_processes_with_64_keys_keep_64(tmp_path: Path) -> None:
         worker.stdin.close()
     for worker in workers:
         assert worker.wait(60) == 0
-    kept = {host for cached in cache.tokens() for host in cached.hosts}
+    kept = {host for cached in cache.tokens().values() for host in cached.hosts}
     assert kept == {f"h{number}.one.fake.example" for number in range(64)}
     assert len(cache.tokens()) == 256
     assert not [name for name in _listed(tmp_path / "cache") if name.startswith(".")]
@@ -1373,7 +1406,7 @@ def test_a_failing_read_is_a_miss(cache: TokenCache, monkeypatch: pytest.MonkeyP
 
     with monkeypatch.context() as patch:
         patch.setattr("credhelpers.cache.posix.listdir", fail)
-        assert cache.tokens() == []
+        assert cache.tokens() == {}
         with pytest.raises(Unavailable, match="Input/output error"):
             cache.erase(_HOST, _KEY)
     with monkeypatch.context() as patch:

@@ -689,6 +689,37 @@ def test_an_entry_that_would_never_count_is_a_mistake(pattern: str, other: str, 
         assert len(file.load(has_ports=True)) == 2
 
 
+@settings(max_examples=300, deadline=None, database=None)
+@given(patterns=st.lists(st.text("ab*", min_size=1, max_size=6), min_size=1, max_size=12))
+def test_what_is_never_reached_agrees_with_a_plain_search(patterns: list[str]) -> None:
+    """Each pattern held against each before it."""
+    reached = config._Reached()
+    entries = [Entry(2 * number, f"{pattern}.example.com", "", "ecr", 1) for number, pattern in enumerate(patterns)]
+    seen: list[Entry] = []
+    for entry in entries:
+        expected = next((other for other in seen if hosts.fits(other.pattern, entry.pattern)), None)
+        assert reached.by(entry) is expected
+        seen.append(entry)
+
+
+@pytest.mark.parametrize("form", ["team{}-*", "*-team{}", "a*-t{}-*b", "*.t{}", "*x*long*{}*"])
+def test_thousands_of_patterns_are_not_held_against_each(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a configuration of ten thousand entries is compiled within the time of a call."""
+    held = 0
+    true = hosts.label_fits
+
+    def label_fits(pattern: str, label: str) -> bool:
+        nonlocal held
+        held += 1
+        return true(pattern, label)
+
+    monkeypatch.setattr(config, "label_fits", label_fits)
+    reached = config._Reached()
+    for number in range(2000):
+        reached.by(Entry(2 * number, f"{form.format(number)}.azurecr.io", "", "acr", number))
+    assert held <= 2000 * 257
+
+
 _LABELS = st.text("ab*-", min_size=1, max_size=4)
 _PORTS = st.sampled_from(["", ":1", ":2", ":*"])
 _HOST_LABELS = st.text("ab-", min_size=1, max_size=5)

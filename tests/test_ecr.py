@@ -26,7 +26,8 @@ import pytest
 
 from credhelpers.clouds import aws as source
 from credhelpers.clouds import aws_errors
-from credhelpers.sources.ecr import _VARIABLES, Ecr
+from credhelpers.clouds.aws_identity import VARIABLES
+from credhelpers.sources.ecr import Ecr
 from tests.fakes.aws import HOSTS, KEY_ID, SECRET, SECRET_IN_ERRORS, FakeAws
 from tests.fakes.tls import CertificateAuthority, Request, Response, Site
 from tests.harness import BIN, NOT_FOUND, NOWHERE, Result, environment, need, patience
@@ -378,7 +379,7 @@ def are_apart(found: list[tuple[Known, str]]) -> bool:
     return all(len(set(column)) == len(found) for column in zip(*found, strict=True))
 
 
-@pytest.mark.parametrize("variable", [*(name.decode() for name in _VARIABLES), *FILES])
+@pytest.mark.parametrize("variable", [*(name.decode() for name in VARIABLES), *FILES])
 def test_each_setting_is_part_of_the_key(variable: str, tmp_path: Path) -> None:
     """Setting, emptying or changing any one variable that selects an identity or an endpoint is a miss."""
     base = {b"HOME": bytes(tmp_path)}
@@ -434,7 +435,7 @@ def test_the_key_knows_every_variable_of_this_botocore() -> None:
     names: set[str] = set()
     for module in ("configprovider.py", "credentials.py", "utils.py", "tokens.py", "session.py", "plugin.py"):
         names |= set(re.findall(r"['\"]((?:AWS|BOTO|BOTOCORE)_[A-Z0-9_]+)['\"]", (package / module).read_text()))
-    judged = {name.decode() for name in _VARIABLES} | set(FILES) | NEITHER_IDENTITY_NOR_ENDPOINT
+    judged = {name.decode() for name in VARIABLES} | set(FILES) | NEITHER_IDENTITY_NOR_ENDPOINT
     assert names - judged == set()
 
 

@@ -17,8 +17,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from credhelpers import lifetimes
+from credhelpers.clouds.aws_identity import VARIABLES
 from credhelpers.sources._ecr import SETTINGS
-from credhelpers.sources.ecr import _VARIABLES, Ecr
+from credhelpers.sources.ecr import Ecr
 from tests.fakes.aws import HOSTS, KEY_ID, SECRET, FakeAws, Key, signer
 from tests.fakes.tls import Request, Response, Site
 from tests.harness import BIN, NOT_FOUND, Result, document, environment, need, patience
@@ -549,7 +551,7 @@ def test_every_setting_is_part_of_the_key(setting: str, user: User) -> None:
     assert len(set(tokens)) == (1 if setting == "account" else len(tokens))
 
 
-@pytest.mark.parametrize("variable", [*(name.decode() for name in _VARIABLES), *FILES])
+@pytest.mark.parametrize("variable", [*(name.decode() for name in VARIABLES), *FILES])
 def test_every_variable_is_part_of_the_key_of_an_entry(variable: str, user: User) -> None:
     """An entry takes nothing out of the key: a variable may still matter, as for the profile's credential_source."""
     user.configure({"match": PRIVATE, "profile": "prod", "role_arn": ROLE})
@@ -725,7 +727,7 @@ def test_a_dead_metadata_service_is_remembered(user: User) -> None:
         time.sleep(3)
         return Response(404)
 
-    disabled, first, again = [], [], []
+    disabled, first, again, late = [], [], [], 0
     with Site(hang) as dead:
         asking = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{dead.port}"}
         for turn in (1, 2, 3):  # the best counts: other work on this machine makes single calls slow
@@ -733,6 +735,7 @@ def test_a_dead_metadata_service_is_remembered(user: User) -> None:
             asking["CREDHELPERS_CACHE_DIR"] = str(user.home / f"tokens-{turn}")
             first.append(seconds(**asking))
             again.append(seconds(**asking))
-            assert len(hanging) == turn
+            late += first[-1] + again[-1] > lifetimes.remembered(1)  # too busy a machine for a call in that time
+            assert turn <= len(hanging) <= turn + late
     assert min(first) - min(disabled) < 1 + patience(0.2)
     assert min(again) < min(disabled) / 2

@@ -23,7 +23,7 @@ ARROWS = {
     "errors": set(),
     "notes": set(),
     "credential": set(),
-    "identity": set(),
+    "identity": {"files"},
     "hosts": {"errors"},
     "guard": {"environment"},
     "environment": {"identity"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -117,6 +118,17 @@ def test_it_is_the_name_that_was_called(env: dict[str, str], tmp_path: Path) -> 
     for program, expected in ((first, PROD), (second, ODD), (third, ALL), (fourth, PROD)):
         for _ in range(2):
             assert call(program, "get", env=env).out == expected
+
+
+def test_a_copy_of_that_name(env: dict[str, str]) -> None:
+    """Which somebody made who had no links."""
+    copy = BIN / "docker-credential-ecr@prod"
+    shutil.copy(BIN / "docker-credential-ecr", copy)
+    try:
+        for _ in range(2):
+            assert call(copy, "get", env=env).out == PROD
+    finally:
+        copy.unlink()
 
 
 def test_a_link_beside_the_links_of_uv(env: dict[str, str], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from credhelpers.identity import fingerprint, home
 from tests.harness import NOWHERE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _NOWHERE = os.fsencode(NOWHERE)
@@ -90,7 +91,6 @@ def _swap_by_rename(path: Path) -> None:
     [
         pytest.param(lambda path: path.write_bytes(b"another profile"), id="another size"),
         pytest.param(lambda path: path.unlink(), id="removed"),
-        pytest.param(lambda path: os.utime(path, ns=(1, 1)), id="touched"),
         pytest.param(_rewrite_with_the_old_time, id="same size, time set back"),
         pytest.param(_swap_by_rename, id="replaced, time set back"),
         pytest.param(lambda path: (path.unlink(), path.mkdir()), id="a directory now"),
@@ -104,6 +104,34 @@ def test_a_changed_file_is_another_identity(change: object, tmp_path: Path) -> N
     assert fingerprint("x", {}, (), (os.fsencode(path),)) == before
     assert callable(change)
     change(path)
+    assert fingerprint("x", {}, (), (os.fsencode(path),)) != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda path: os.utime(path, ns=(1, 1)), id="touched"),
+        pytest.param(lambda path: path.write_bytes(b"profile-a"), id="written anew"),
+        pytest.param(lambda path: (path.rename(f"{path}.old"), path.write_bytes(b"profile-a")), id="replaced"),
+    ],
+)
+def test_the_same_words_are_the_same_identity(change: Callable[[Path], object], tmp_path: Path) -> None:
+    """So a file that is written anew costs no mint, and one that is changed within a tick of a clock does."""
+    path = tmp_path / "config"
+    path.write_bytes(b"profile-a")
+    before = fingerprint("x", {}, (), (os.fsencode(path),))
+    change(path)
+    assert fingerprint("x", {}, (), (os.fsencode(path),)) == before
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["a pipe", "a directory"])
+def test_what_is_no_file_is_told_by_its_stamp(make: Callable[[Path], None], tmp_path: Path) -> None:
+    """And nobody waits for it."""
+    path = tmp_path / "config"
+    make(path)
+    before = fingerprint("x", {}, (), (os.fsencode(path),))
+    assert before not in {fingerprint("x", {}, (), (other,)) for other in (os.fsencode(path) + b"x", _NOWHERE)}
+    os.utime(path, ns=(1, 1))
     assert fingerprint("x", {}, (), (os.fsencode(path),)) != before
 
 

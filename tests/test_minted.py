@@ -112,6 +112,15 @@ def test_the_cache_is_off_where_the_original_s_variable_says_so(source: Source, 
         assert source.minted == minted
 
 
+def test_erase_forgets_what_was_kept_before_the_cache_was_switched_off(
+    source: Source, environ: dict[bytes, bytes]
+) -> None:
+    """Who logs out wants no token on disk, whichever variable is set now."""
+    Minted(source, environ, fakes.owned).get(Authority(_HOST))
+    Minted(source, environ | {b"FAKE_UNCACHED": b"1"}, fakes.owned).erase(Authority(_HOST))
+    assert Minted(source, environ, fakes.owned).ready(Authority(_HOST)) is None
+
+
 def test_the_second_call_is_ready(helper: Minted, source: Source) -> None:
     """The first mints, and what it brought answers the next without the source."""
     assert helper.ready(Authority(_HOST)) is None
@@ -592,7 +601,7 @@ def test_a_renewed_answer_takes_the_place_of_the_old_one(helper: Minted, source:
     for number in range(3):
         assert _secret(helper.get(Authority(_HOST))) == f"token-{number + 1}"
         source.clock.now += 200
-    copies = [cached for cached in cache.tokens() if cached.receipt]
+    copies = [cached for cached in cache.tokens().values() if cached.receipt]
     assert [_secret(cached.credential) for cached in copies] == ["token-3"]
 
 
@@ -913,6 +922,20 @@ def test_a_configuration_that_breaks_is_an_error_and_not_the_old_token(user: Use
     user.helper.erase(Authority(_ACCOUNT_HOST))
     user.write(f"{_ACCOUNT_HOST} profile=prod")
     assert _secret(user.helper.get(Authority(_ACCOUNT_HOST))) == "token-2", "erased while the file was broken"
+
+
+def test_a_path_is_another_answer_than_its_registry(user: User) -> None:
+    """Below a path another identity may mint, so neither answers for the other, and `list` names registries only."""
+    user.write(f"{_ACCOUNT_HOST}/team-a profile=a", f"{_ACCOUNT_HOST} profile=b", f"{_ACCOUNT_SISTER}/x profile=c")
+    secrets = {}
+    for path in ("/team-a/app", "", "/v2/", "/team-a", "/other"):
+        secrets[path] = _secret(user.helper.get(Authority(_ACCOUNT_HOST + path)))
+    assert list(secrets.values()) == ["token-1", "token-2", "token-2", "token-1", "token-2"]
+    user.helper.get(Authority(f"{_ACCOUNT_SISTER}/x"))
+    assert user.helper.list() == {_ACCOUNT_HOST: "AWS"}
+    user.write(f"{_ALIAS}/x account=111122223333 region=eu-west-1")
+    user.helper.get(Authority(f"{_ALIAS}/x/y"))
+    assert _ALIAS not in user.helper.list(), "`get` would say not-found"
 
 
 def test_an_alias_is_nobodys_without_its_entry(user: User) -> None:

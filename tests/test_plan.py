@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import threading
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import credhelpers
-from credhelpers import hosts, plan
+from credhelpers import files, hosts, plan
 from credhelpers.config import compile as compile_module
 from credhelpers.config.lines import owners
 from credhelpers.errors import NotMine, Unavailable
@@ -145,7 +146,15 @@ def test_the_longer_path_first(user: User) -> None:
     a, b = {"credentials_file": "/a"}, {"credentials_file": "/b"}
     rest = {"credential": "metadata"}
     for path, expected in (
-        *(("", rest), ("/", rest), ("/v2/", rest), ("/team", rest), ("/team-ab", rest), ("/Team-a", rest)),
+        *(
+            ("", rest),
+            ("/", rest),
+            ("/v2/", rest),
+            ("/v2", rest),
+            ("/team", rest),
+            ("/team-ab", rest),
+            ("/Team-a", rest),
+        ),
         *(("/team-a", a), ("/team-a/", a), ("/team-a/x", a), ("/team-a/apps", a)),
         *(("/team-a/app", b), ("/team-a/app/x/y", b)),
         *(
@@ -159,6 +168,10 @@ def test_the_longer_path_first(user: User) -> None:
         assert user.route(f"gcr.io{path}").settings == expected, path
     user.write(user.entry("gcr.io/team-a", "gcr", credentials_file="/a"))
     assert (user.route("gcr.io/other").settings, user.route("gcr.io/team-a").settings) == ({}, a)
+    user.write(
+        user.entry("gcr.io/v2", "gcr", credentials_file="/a")
+    )  # a path that clients send for the registry itself
+    assert [user.route(f"gcr.io{path}").settings for path in ("", "/v2", "/v2/", "/v2/x")] == [{}, {}, {}, a]
     user.write(user.entry(f"{ALIAS}/team-a", "gcr"))
     assert (user.owner(ALIAS), user.owner(f"{ALIAS}/team-a/x")) == ("", "gcr")
 
@@ -520,6 +533,58 @@ def test_a_damaged_plan_is_never_believed(number: int, user: User) -> None:
     user.file.write_bytes(content)
     assert (user.route(ALIAS).settings, user.route(PRIVATE).settings) == expected
     assert user.owner("ghcr.io") == ""
+
+
+def test_a_group_that_seems_to_be_empty_is_damaged(user: User) -> None:
+    """Whatever is written over one of the lengths: no entry is passed over for a rule."""
+    user.write(user.entry(GOOGLE, "gcr", impersonate="robot@acme.example"))
+    expected = user.route(GOOGLE).settings
+    content = user.file.read_bytes()
+    index = content.index(b"\n\n") + 2
+    count = int(content[:index].rpartition(b"groups ")[2])
+    for place in range(index + 11, index + 37 * count, 37):
+        user.file.write_bytes(content[:place] + b"00000000" + content[place + 8 :])
+        assert user.route(GOOGLE).settings == expected
+    for place in range(0, len(content) - 1, 97):  # bytes that have gone, so that all behind them is elsewhere
+        user.file.write_bytes(content[:place] + content[place + 1 :])
+        assert user.route(GOOGLE).settings == expected
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EIO, "Input/output error"), OSError(errno.EACCES, "Permission denied"), files.Unread(5, "x")],
+)
+def test_a_configuration_that_cannot_be_read_now(error: OSError, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the same stamp when it can be read again, so nothing is kept of it."""
+    user.write(user.entry(ALIAS, "gcr"))
+
+    def read(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("credhelpers.config.file.files.read", read)
+        for _ in range(2):
+            assert user.owner(ALIAS).startswith("config.toml: cannot be ")
+    assert user.owner(ALIAS) == "gcr"
+
+
+def test_a_configuration_with_a_very_long_name(
+    user: User, compiling: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is compiled once, too."""
+    folder = tmp_path
+    for _ in range(13):
+        folder /= "\u00f6" * 120
+    folder.mkdir(parents=True)
+    user.config = folder / "config.toml"
+    user.environ[b"CREDHELPERS_CONFIG"] = os.fsencode(user.config)
+    user.write(user.entry(ALIAS, "gcr"))
+    true = time.time
+    monkeypatch.setattr("credhelpers.receipt.time", lambda: true() + 3)
+    for _ in range(3):
+        assert user.owner(ALIAS) == "gcr"
+    assert len(user.file.read_bytes().partition(b"\n\n")[0]) > 8 * 1024
+    assert len(compiling) == 1
 
 
 @pytest.mark.parametrize("cache", ["", "relative", "/proc/none", "/dev/null"])

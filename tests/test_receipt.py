@@ -153,6 +153,43 @@ def test_an_old_file_is_not_read(file: Path, later: None, monkeypatch: pytest.Mo
     assert holds(recorder.lines(), recorder.word, {})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"type": "service_account", "private_key": "made-up-secret"}',
+        b' \n{"private_key": "made-up-secret"}',
+        b"-----BEGIN PRIVATE KEY-----made-up-secret",
+        b"/tmp/x\nmade-up-secret",
+        b"made-up-secret" * 30,
+        b"/tmp/" + b"made-up-secret" * 30 + b"/x",
+    ],
+)
+def test_what_can_be_no_path_is_not_written_down(text: bytes) -> None:
+    """Somebody put the key where the path of its file belongs."""
+    recorder = Recorder({b"A": text})
+    recorder.variable(b"A")
+    recorder.file(text)
+    assert CANARY.decode() not in "".join(recorder.lines())
+    assert len(recorder.lines()) == 1
+
+
+def test_a_young_pipe_is_not_drained(tmp_path: Path) -> None:
+    """What is in it is for whoever mints."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(path, os.O_WRONLY)
+    try:
+        os.write(writer, b"made-up")
+        recorder = Recorder({})
+        recorder.file(os.fsencode(path))
+        assert holds(recorder.lines(), recorder.word, {})
+        assert os.read(reader, 100) == b"made-up"
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
 def test_a_young_file_settles(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once it is not young any more a new look needs no content; an old one never did."""
     recorder = Recorder({})

@@ -81,7 +81,7 @@ def test_a_token_without_a_host_is_kept_once(tokens: Tokens, minter: FakeMinter,
     assert _secret(tokens.get(Wanted(minter))) == "token-1"
     assert _secret(tokens.ready(_KEY)) == _secret(tokens.cached(_KEY)) == "token-1"
     assert [path.name for path in folder.glob("fake-*") if "lock" not in path.name] == [f"fake-{_KEY}"]
-    assert [cached.hosts for cached in tokens.cache.tokens()] == [()]
+    assert [cached.hosts for cached in tokens.cache.tokens().values()] == [()]
     for host in ("", "a.one.fake.example"):
         tokens.cache.erase(host, "f" * 40)
     assert _secret(tokens.ready(_KEY)) == "token-1"
@@ -96,8 +96,8 @@ def test_kinds_do_not_mix(tokens: Tokens, minter: FakeMinter, environ: dict[byte
     assert other.ready(_KEY) is None
     other.cache.erase("", _KEY)
     assert _secret(tokens.ready(_KEY)) == "token-1"
-    assert [cached.credential.memo for cached in tokens.cache.tokens()] == ["memo 1"]
-    assert other.cache.tokens() == []
+    assert [cached.credential.memo for cached in tokens.cache.tokens().values()] == ["memo 1"]
+    assert other.cache.tokens() == {}
 
 
 @pytest.mark.parametrize("value", [b"1", b"false"])

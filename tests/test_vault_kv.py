@@ -1180,6 +1180,15 @@ def test_a_name_is_asked_for_where_get_would_look(team: Team) -> None:
     assert team.list() == {"a.acme.example": "special", "b.acme.example": "robot"}
 
 
+def test_a_listing_is_of_whoever_was_chosen(team: Team) -> None:
+    """The entry of an identity that nobody chose is not asked: its address may be another Vault's."""
+    team.config.write_text(team.config.read_text().replace("[[registry]]", '[[registry]]\nidentity = "prod"'))
+    team.put(PAIR, f"registries/{HOST}")
+    assert team.list() == {}
+    team.env["CREDHELPERS_IDENTITY"] = "prod"
+    assert team.list() == {HOST: "robot"}
+
+
 def test_a_listing_that_is_denied_is_empty(team: Team) -> None:
     """Who may read one secret but list none sees only what is configured by name."""
     team.put(PAIR)

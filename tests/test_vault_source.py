@@ -15,7 +15,7 @@ from credhelpers.sources.vault import Vault
 from credhelpers.tokens import Tokens
 from tests.harness import BIN, NOT_FOUND, Result, environment, need
 from tests.harness import loaded_call as call
-from tests.routes import host_key_of, routed
+from tests.routes import host_key_of, minter_of, routed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -226,6 +226,63 @@ def test_the_profiles_of_aws_count_where_they_log_in(
     write(file)
 
     assert host_key_of(source(home, **more), HOST) != before
+
+
+@pytest.mark.parametrize(
+    ("lines", "variables", "file"),
+    [
+        ('auth = "aws"', {"AWS_CONFIG_FILE": "~/profiles"}, "profiles"),
+        ('auth = "aws"', {"AWS_SHARED_CREDENTIALS_FILE": "$HOME/keys"}, "keys"),
+        ('auth = "aws"', {"BOTO_CONFIG": "{home}/boto"}, "boto"),
+        ('auth = "aws"', {"AWS_CREDENTIAL_FILE": "{home}/old"}, "old"),
+        ('auth = "aws"', {}, ".aws/config"),
+        ('auth = "gcp"\nrole = "r"', {"GOOGLE_APPLICATION_CREDENTIALS": "{home}/key.json"}, "key.json"),
+        ('auth = "gcp"\nrole = "r"\ncredentials_file = "{home}/key.json"', {}, "key.json"),
+        ('auth = "approle"\nrole_id_file = "{home}/role"', {}, "role"),
+        ('engine = "aws"', {"AWS_CONFIG_FILE": "~/profiles"}, "profiles"),
+    ],
+)
+def test_a_file_that_chooses_who_mints(
+    home: Path, config: Path, lines: str, variables: dict[str, str], file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changed in any way, also by words of the same length, it is another identity: for a hit and for the token."""
+    monkeypatch.setenv("HOME", str(home))  # by which botocore expands a path
+    write(config, ENTRY + lines.format(home=home) + "\n")
+    more = {"VAULT_ADDR": "http://127.0.0.1:9"}
+    more |= {name: value.format(home=home) for name, value in variables.items()}
+    seen = []
+    for text in (None, "alice", "admin"):
+        if text:
+            write(home / file, text)
+        seen.append((host_key_of(source(home, **more), HOST), minter_of(source(home, **more), HOST).token_key))
+    assert len({copy for copy, _ in seen}) == len({key for _, key in seen}) == 3
+
+
+@pytest.mark.parametrize(
+    ("host", "lines", "variable", "counts"),
+    [
+        (HOST, 'engine = "azure"', "AZURE_TENANT_ID", True),
+        (HOST, 'engine = "aws"', "AWS_ENDPOINT_URL_ECR", True),
+        (HOST, 'registry = "acmehub.azurecr.io"', "AZURE_AUTHORITY_HOST", True),
+        (HOST, 'account = "111122223333"\nregion = "eu-west-1"', "AWS_USE_FIPS_ENDPOINT", True),
+        ("acmehub.azurecr.io", "", "AZURE_AUTHORITY_HOST", True),
+        ("111122223333.dkr.ecr.eu-west-1.amazonaws.com", "", "AWS_ENDPOINT_URL_ECR", True),
+        ("public.ecr.aws", "", "AWS_USE_FIPS_ENDPOINT", True),
+        (HOST, "", "AZURE_TENANT_ID", False),
+        (HOST, 'engine = "kv-v2"', "AWS_ENDPOINT_URL_ECR", False),
+        ("acmehub.azurecr.io", 'engine = "kv-v2"', "AZURE_AUTHORITY_HOST", False),
+        (HOST, 'engine = "gcp"', "AWS_PROFILE", False),
+    ],
+)
+def test_what_chooses_a_cloud_s_endpoint(
+    home: Path, config: Path, host: str, lines: str, variable: str, *, counts: bool
+) -> None:
+    """Where an engine of Vault's gives an identity, the environment says where it is exchanged."""
+    write(config, ENTRY.replace("*.acme.example", host) + lines + "\n")
+    more = {"VAULT_ADDR": "http://127.0.0.1:9"}
+    one, other = source(home, **more), source(home, **more, **{variable: "x"})
+    assert (host_key_of(one, host) != host_key_of(other, host)) == counts
+    assert (minter_of(one, host).token_key != minter_of(other, host).token_key) == counts
 
 
 @pytest.mark.parametrize(

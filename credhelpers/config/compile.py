@@ -16,6 +16,8 @@ or whose `match` or `source` cannot be read fails every host: a mistake must not
 identity than the one that was meant.
 """
 
+from itertools import islice
+
 from credhelpers.config.file import SEE, File, trusted
 from credhelpers.config.schema import Announced, Entry, Owners, announced, fits
 from credhelpers.errors import Unavailable
@@ -38,6 +40,7 @@ _DEFAULT_PORT = ":443"
 _LAST_PORT = 65535
 _NEAR = 0.75  # how much alike two keys are of which one may be meant by the other, see `difflib`
 _SHOWN = 24
+_ALIKE = 256
 
 
 def compiled(name: bytes, recorder: "Recorder", *, is_named: bool) -> Owners:
@@ -148,7 +151,7 @@ def _common(file: File, table: "dict[str, Any]", number: int, words: tuple[str, 
         )
     file.one_of(table["source"], words, number, "source")
     pattern = pattern.removesuffix(_DEFAULT_PORT)
-    return HUB if pattern in HUB_HOSTS else pattern, path.removesuffix("*").removesuffix("/")
+    return HUB if pattern.removesuffix(":*") in HUB_HOSTS else pattern, path.removesuffix("*").removesuffix("/")
 
 
 def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source: Announced) -> None:
@@ -228,14 +231,15 @@ class _Labels:
 
     def __init__(self) -> None:
         self._plain: dict[str, _Labels] = {}
-        self._starred: dict[str, _Labels] = {}
+        self._starred = _Starred()
         self.entries: dict[str, Entry] = {}  # by port
 
     def leaf(self, labels: list[str]) -> "_Labels":
         """Where the pattern of these labels is kept."""
         tree = self
         for label in labels:
-            tree = (tree._starred if "*" in label else tree._plain).setdefault(label, _Labels())
+            below = tree._starred.alike(label) if "*" in label else tree._plain
+            tree = below.setdefault(label, _Labels())
         return tree
 
     def fitting(self, labels: list[str]) -> "Iterable[_Labels]":
@@ -245,13 +249,43 @@ class _Labels:
             trees = [
                 inner
                 for tree in trees
-                for inner in (
-                    tree._plain.get(label),  # noqa: SLF001 - as above
-                    *(below for pattern, below in tree._starred.items() if label_fits(pattern, label)),  # noqa: SLF001 - as above
-                )
+                for inner in (tree._plain.get(label), *tree._starred.fitting(label))  # noqa: SLF001 - as above
                 if inner
             ]
         return trees
+
+
+class _Starred:
+    """Labels with `*`, by the text before the first one, behind the last one, and the longest between.
+
+    Only those are held against a label of whom it has all three, and no more than `_ALIKE` of them, so that thousands
+    of patterns do not take minutes. Beyond that nobody is told that an entry is never reached.
+    """
+
+    __slots__ = ("_alike",)
+
+    def __init__(self) -> None:
+        self._alike: dict[str, dict[str, dict[str, dict[str, _Labels]]]] = {}
+
+    def alike(self, pattern: str) -> dict[str, _Labels]:
+        """Where a pattern is kept, with those like it."""
+        first, *between, last = pattern.split("*")
+        longest = max(between, key=len, default="")
+        return self._alike.setdefault(first, {}).setdefault(last, {}).setdefault(longest, {})
+
+    def fitting(self, label: str) -> "Iterable[_Labels]":
+        """What is kept under the patterns that fit the label."""
+        ends = range(len(label) + 1)
+        for by_last in filter(None, (self._alike.get(label[:end]) for end in ends)):
+            for by_longest in filter(None, (by_last.get(label[start:]) for start in ends)):
+                parts = {""} if len(by_longest) == 1 and "" in by_longest else _parts(label)
+                for longest in parts & by_longest.keys():
+                    alike = islice(by_longest[longest].items(), _ALIKE)
+                    yield from (tree for pattern, tree in alike if label_fits(pattern, label))
+
+
+def _parts(label: str) -> set[str]:
+    return {label[start:end] for end in range(len(label) + 1) for start in range(end + 1)}
 
 
 def _position(error: Exception) -> str:

@@ -130,8 +130,17 @@ def _statements(text: str) -> "Iterator[tuple[int, str, list[int]]]":
 def trusted(name: bytes, fault: "Callable[[str, str], Unavailable]", recorder: "Recorder") -> str | None:
     """The text of a file that configures; None if there is none. What was looked at is noted with `recorder`.
 
-    Raises what `fault` makes of a message and a hint if others may write the file, or it is unreadable.
+    Raises what `fault` makes of a message and a hint if others may write the file, or it is unreadable. That is so
+    now: whose it is, who may and whether a disk answers can change while its stamp stays, so nothing is kept of it.
     """
+    try:
+        return _trusted(name, fault, recorder)
+    except Unavailable:
+        recorder.is_fleeting = True
+        raise
+
+
+def _trusted(name: bytes, fault: "Callable[[str, str], Unavailable]", recorder: "Recorder") -> str | None:
     content, status = None, None
     try:
         content, status = files.read(name, _FILE_BYTES)

@@ -29,7 +29,8 @@ def owners(environ: "Environment") -> "Owners":
 def lines(name: bytes, environ: "Environment", word: str, *, is_named: bool) -> "tuple[list[str], list[Line], bool]":
     """The head, the owners by the keys of their groups, and whether a file can hold what all that was made from.
 
-    The digests in it are keyed with `word`, or with a new one if that is empty.
+    It cannot hold what may change while all that was looked at stays. The digests in the head are keyed with `word`, or
+    with a new one if that is empty.
     """
     recorder = Recorder(environ, word)
     found = compiled(name, recorder, is_named=is_named)
@@ -37,7 +38,7 @@ def lines(name: bytes, environ: "Environment", word: str, *, is_named: bool) -> 
     head = [f"word {recorder.word}", *(f"from {line}" for line in receipt)]
     if found.broken:
         head.append(f"broken {_word(found.broken.message)}\t{_word(found.broken.hint)}")
-    return head, list(_lines(found)), len(receipt) <= LINES
+    return head, list(_lines(found)), len(receipt) <= LINES and not recorder.is_fleeting
 
 
 def _lines(found: "Owners") -> "Iterator[Line]":

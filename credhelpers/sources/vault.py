@@ -5,7 +5,7 @@ This half is on the way of a cache hit: which credential is wanted. How it is re
 
 import posix
 
-from credhelpers.identity import home
+from credhelpers.identity import fingerprint, home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,12 +17,9 @@ if TYPE_CHECKING:
 
 # What of the environment selects a server, an identity or a path, by how it begins.
 _PREFIXES = (b"VAULT_", b"BAO_", b"DCVL_", b"DOCKER_CREDENTIAL_VAULT_")
-# And for the auth method of a cloud.
-_CLOUD_PREFIXES: "dict[str | None, tuple[bytes, ...]]" = {
-    "aws": (b"AWS_",),
-    "gcp": (b"GOOGLE_", b"GCE_"),
-    "azure": (b"AZURE_", b"IDENTITY_", b"IMDS_", b"MSI_"),
-}
+
+
+_AWS = b"AWS_"
 
 
 def _named(environ: "Environment", name: bytes) -> bytes:
@@ -63,14 +60,15 @@ class Vault:
         if helper.startswith(b"~/"):
             helper = base + helper[1:]
         files += [helper] if helper else [base + b"/.bao", base + b"/.vault"]
-        method = route.settings.get("auth")
-        if method == "aws":
-            files.append(environ.get(b"AWS_CONFIG_FILE") or base + b"/.aws/config")
-            files.append(environ.get(b"AWS_SHARED_CREDENTIALS_FILE") or base + b"/.aws/credentials")
-        for prefix in _PREFIXES + _CLOUD_PREFIXES.get(method, ()):
-            recorder.variables(prefix)
-        for path in files:
-            recorder.file(path)
+        for prefixes, more in ((_PREFIXES, files), _of_login(environ, route), _of_engine(environ, route)):
+            for prefix in prefixes:
+                recorder.variables(prefix)
+            for path in more:
+                recorder.file(path)
+            if _AWS in prefixes:
+                from credhelpers.clouds import aws_identity  # knows when a path depends on further variables
+
+                aws_identity.record(recorder)
 
     def minter(self, route: "Route") -> "VaultMinter":
         """The credential for the registry."""
@@ -79,7 +77,10 @@ class Vault:
         from credhelpers.vault.secret_paths import registry_of
 
         registry = registry_of(self._environ, SETTINGS, route)
-        return VaultMinter(self._environ, self._tokens, registry, is_whole=route.authority.is_whole)
+        prefixes, files = _of_engine(self._environ, route)
+        names = sorted(name for name in self._environ if prefixes and name.startswith(prefixes))
+        which = fingerprint(" ".join(map(repr, names)), self._environ, names, files) if prefixes else ""
+        return VaultMinter(self._environ, self._tokens, registry, which, is_whole=route.authority.is_whole)
 
     def list(self) -> dict[str, str]:
         """Server to user name of all that lies where the configuration says and the token may read."""
@@ -87,3 +88,30 @@ class Vault:
         from credhelpers.vault.listing import servers
 
         return servers(self._environ, SETTINGS, self._tokens)
+
+
+def _of_login(environ: "Environment", route: "Route") -> "tuple[tuple[bytes, ...], list[bytes]]":
+    """What chooses who logs in to Vault: how the names of variables begin, and files."""
+    from credhelpers.vault.login import METHODS, method
+
+    name = route.settings.get("auth")
+    if name not in METHODS:
+        return (), []
+    way = method(name)
+    return way.cloud, way.files(environ, route.settings)
+
+
+def _of_engine(environ: "Environment", route: "Route") -> "tuple[tuple[bytes, ...], list[bytes]]":
+    """What chooses the endpoint at which the engine of a cloud has its identity exchanged for a registry's token.
+
+    Where no engine is said, it is one of these only for a host of the cloud, all of whose names have its word, or for
+    an alias.
+    """
+    engine, settings, host = route.settings.get("engine"), route.settings, route.authority.host
+    if engine == "azure" or (engine is None and ("registry" in settings or "azurecr" in host)):
+        return (b"AZURE_",), []
+    if engine == "aws" or (engine is None and ("account" in settings or "ecr" in host)):
+        from credhelpers.clouds.aws_identity import files
+
+        return (_AWS,), files(environ)
+    return (), []

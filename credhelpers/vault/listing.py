@@ -120,8 +120,13 @@ class _Walk:
                     yield from servers_below
 
     def _entries(self) -> "list[Entry]":
-        """Those of the configuration file. Raises Unavailable if there are only such as have a mistake in them."""
-        own = [entry for entry in owners(self._environ).entries if entry.source == "vault" and not entry.is_last]
+        """Those of the configuration file for whoever is chosen.
+
+        Raises Unavailable if there are only such as have a mistake in them.
+        """
+        chosen = ("", self._environ.get(b"CREDHELPERS_IDENTITY", b"").decode("ascii", "replace"))
+        every = (entry for entry in owners(self._environ).entries if entry.source == "vault" and not entry.is_last)
+        own = [entry for entry in every if entry.identity in chosen]
         found = [entry for entry in own if entry.mistake is None]
         for mistake in (entry.mistake for entry in own if entry.mistake):
             if not found:

@@ -55,9 +55,9 @@ class Method:
         del settings
         return ""
 
-    def files(self, environ: "Environment") -> list[bytes]:
-        """The files that choose the identity and are not in the settings."""
-        del environ
+    def files(self, environ: "Environment", settings: "Settings") -> list[bytes]:
+        """The files that choose the identity, and not those that are written anew for the same one."""
+        del environ, settings
         return []
 
     def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":
@@ -151,7 +151,9 @@ class Identity:
         said = [(name, str(settings[name])) for name in ("auth", *METHODS[settings["auth"]][1]) if name in settings]
         names = [f"{prefix}_{name}".encode() for name in way.variables for prefix in ("BAO", "VAULT")]
         names += sorted(name for name in environ if way.cloud and name.startswith(way.cloud))
-        return fingerprint(f"vault token {where} {self.mount} {said} {names}", environ, names, way.files(environ))
+        return fingerprint(
+            f"vault token {where} {self.mount} {said} {names}", environ, names, way.files(environ, settings)
+        )
 
 
 class Login:

@@ -32,10 +32,12 @@ class VaultMinter:
     Raises Unavailable if no server is named, or one to which no secret may go.
 
     token_key: one for each identity and path; the registry itself is in it only where the answer depends on it, so all
-               that have one path share one lease
+               that have one path share one lease; and `which`, a text for what chooses the endpoint of a cloud
     """
 
-    def __init__(self, environ: "Environment", tokens: "Tokens", registry: "Registry", *, is_whole: bool) -> None:
+    def __init__(
+        self, environ: "Environment", tokens: "Tokens", registry: "Registry", which: str = "", *, is_whole: bool
+    ) -> None:
         self._identity = Identity(environ, registry.settings)
         self._tokens = tokens
         self._registry = registry
@@ -43,7 +45,9 @@ class VaultMinter:
         settings = registry.settings.items()
         said = sorted((name, str(value)) for name, value in settings if name not in (*_OF_WRITES, "path"))
         who = registry.server if registry.auths_field else registry.scope
-        self.token_key = fingerprint(f"vault secret {self._identity.token_key} {registry.path} {said} {who}", {}, ())
+        self.token_key = fingerprint(
+            f"vault secret {self._identity.token_key} {registry.path} {said} {who} {which}", {}, ()
+        )
 
     def mint(self, old: "Credential | None" = None) -> "Credential":
         """The credential with its times; `old` with its lease renewed, if it has one. Raises NotFound, Unavailable."""

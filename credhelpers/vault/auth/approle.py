@@ -56,6 +56,10 @@ class AppRole(Method):
             return "`remove_secret_id_file` without `secret_id_file`"
         return ""
 
+    def files(self, environ: "Environment", settings: "Settings") -> list[bytes]:  # noqa: ARG002 - a method's signature
+        """See `Method`."""
+        return [settings["role_id_file"].encode()] if "role_id_file" in settings else []
+
     def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":
         """See `Method`. A response-wrapped secret id is unwrapped, which can be done once."""
         if settings.get("remove_secret_id_file") and not posix.access(_folder(settings), posix.W_OK):

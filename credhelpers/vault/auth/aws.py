@@ -8,7 +8,7 @@ import json
 from base64 import b64encode
 from time import monotonic
 
-from credhelpers.identity import home
+from credhelpers.clouds.aws_identity import files
 from credhelpers.vault.login import Method
 
 TYPE_CHECKING = False
@@ -48,13 +48,9 @@ class Aws(Method):
         ),
     )
 
-    def files(self, environ: "Environment") -> list[bytes]:
+    def files(self, environ: "Environment", settings: "Settings") -> list[bytes]:  # noqa: ARG002 - a method's signature
         """See `Method`."""
-        base = home(environ)
-        return [
-            environ.get(b"AWS_CONFIG_FILE") or base + b"/.aws/config",
-            environ.get(b"AWS_SHARED_CREDENTIALS_FILE") or base + b"/.aws/credentials",
-        ]
+        return files(environ)
 
     def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":
         """See `Method`."""

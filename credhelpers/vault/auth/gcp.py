@@ -47,6 +47,11 @@ class Gcp(Method):
         ),
     )
 
+    def files(self, environ: "Environment", settings: "Settings") -> list[bytes]:
+        """See `Method`."""
+        named = settings.get("credentials_file", "").encode() or environ.get(b"GOOGLE_APPLICATION_CREDENTIALS", b"")
+        return [named] if named else []
+
     def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":  # noqa: ARG002 - a method's signature
         """See `Method`."""
         from credhelpers.clouds import google
