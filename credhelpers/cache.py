@@ -228,6 +228,8 @@ class TokenCache:
         except FileNotFoundError:
             if not create:
                 raise
+        if posix.geteuid() == 0 and _owner_above(self._path) != 0:  # as under `sudo -E`: the user could not use it
+            raise PermissionError(1, "it would be root's, below a directory of somebody else's")
         private.make_directory(self._path)
         return _Directory(private.open_directory(self._path))
 
@@ -417,6 +419,13 @@ def _prune_alike(folder: int, name: bytes) -> None:
     found.sort(reverse=True)
     for _, other in found[_ALIKE:]:
         private.unlink(folder, other)
+
+
+def _owner_above(path: bytes) -> int:
+    """Whose the nearest directory is that there is. Raises OSError."""
+    while path and not _is_there(path):
+        path = path.rstrip(b"/").rpartition(b"/")[0]
+    return posix.stat(path or b"/").st_uid
 
 
 def _is_there(path: bytes) -> bool:

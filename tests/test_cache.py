@@ -670,6 +670,25 @@ def test_a_share_keeps_no_more_files_than_a_save(cache: TokenCache, folder: Path
     assert len(cache.tokens()) == 256
 
 
+def test_root_makes_nothing_in_somebody_elses_home(tmp_path: Path) -> None:
+    """As under `sudo -E docker pull`: a directory of root's there would cost its owner the cache for good."""
+    if os.geteuid() != 0:
+        lacking("only root can do so; run as root, in a container for example")
+    alice = tmp_path / "alice"
+    alice.mkdir()
+    os.chown(alice, 54321, -1)
+    now = time.time()
+    for folder, is_kept in ((alice / ".cache/credhelpers", False), (tmp_path / "own/.cache/credhelpers", True)):
+        cache = TokenCache("fake", os.fsencode(folder))
+        cache.save(_KEY, _HOST, Credential("u", "s", expires=now + 600), now)
+        lock = cache.lock(_KEY)
+        assert lock
+        lock.release()
+        cache.erase(_HOST)
+        assert folder.exists() == is_kept
+    assert list(alice.iterdir()) == []
+
+
 def test_of_files_named_alike_the_newest_stay(tmp_path: Path) -> None:
     """Plans of configurations that are not there any more, and what killed writers left; and nothing else."""
     folder = tmp_path / "cache"
