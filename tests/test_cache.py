@@ -468,6 +468,14 @@ def test_pruning_does_not_mind_what_others_remove(
     assert _secret(cache) == "again"
 
 
+def test_another_keeper_prunes_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the files of a kind, too, what is gone after they were listed is what was wanted."""
+    true_listdir = os.listdir
+    monkeypatch.setattr("credhelpers.cache.posix.listdir", lambda where: [*true_listdir(where), "thing-0123"])
+    keep(os.fsencode(folder), b"thing-4567", b"content")
+    assert (folder / "thing-4567").read_bytes() == b"content"
+
+
 def test_erase_finds_what_an_older_version_has_kept(cache: TokenCache, folder: Path) -> None:
     """It is a miss here, and would be answered again after a step back."""
     for name, host in ((_NAME, _HOST), (f"fake-{_COPY}", "other.example")):

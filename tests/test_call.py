@@ -133,6 +133,33 @@ def test_the_last_resort(work: Callable[[], object]) -> None:
     assert run(Toy(work, hand=at_hand(-2, -1)), before=hurry).result() == told("at hand")
 
 
+@pytest.mark.parametrize(
+    ("name", "identity"),
+    [
+        pytest.param(NAME, "", id="none"),
+        pytest.param(f"{NAME}@prod", "prod", id="a name"),
+        pytest.param(f"/usr/bin/{NAME}@prod", "prod", id="a path"),
+        pytest.param(f"{NAME}@", "@", id="an empty one, which nothing can be called"),
+        pytest.param(f"{NAME}@a@b", "a@b", id="two"),
+    ],
+)
+def test_the_name_chooses_an_identity(name: str, identity: str) -> None:
+    """Whatever stands behind the first `@`; who knows what may be called so says the rest."""
+
+    def answer(call: calls.Call) -> bytes:
+        import os
+
+        return f"{call.name} {os.environb.get(b'CREDHELPERS_IDENTITY', b'').decode()}".encode()
+
+    def serve() -> None:
+        import os
+
+        os.environ.pop("CREDHELPERS_IDENTITY", None)
+        calls.serve(answer)
+
+    assert Running(serve, (name,)).result() == Result(0, f"{NAME} {identity}".encode(), b"")
+
+
 def test_a_failure_is_a_line_and_a_hint() -> None:
     """And a defect is told without its text."""
     assert run(Toy(lambda: boom(Unavailable("away", "wait")))).result() == Result(1, b"away\n", b"hint: away; wait\n")
