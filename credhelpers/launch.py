@@ -10,8 +10,12 @@ executable, the `link` that seemed to lead there, if any, and `packages`, the di
 in the file are below that one, so that a copied installation never starts from the original. Whatever fails there, it
 forgets the modules of before and imports them. Eight bytes in front of the bytecode are its hash, the one of the
 system's own `.pyc` files, since Python dies of bytecode that is damaged instead of refusing it.
+
+A module of Python's own that is a shared library is opened where it was found: to look for it would cost as much again
+as to load it.
 """
 
+import ast
 import marshal
 import posix
 import sys
@@ -19,6 +23,7 @@ from _imp import source_hash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import CodeType
 
 _CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
@@ -26,16 +31,23 @@ _COMPOSITION = b"\n# --- what it is made of ---\n"  # the last line of the launc
 
 # Run by the launcher before anything is imported. It makes what `importlib` would have made of each module.
 _START = """
-import posix
+import posix, _imp
 if link:
     exec(follow)
 from _frozen_importlib import ModuleSpec
-from _frozen_importlib_external import SourceFileLoader
+from _frozen_importlib_external import ExtensionFileLoader, SourceFileLoader
 stamps = [(f"{packages}/{at}", mtime, size) for _, at, mtime, size, _ in modules]
 for at, mtime, size in (*stamps, (path, *composition[:2])):
     status = posix.stat(at)
     if status.st_mtime_ns != mtime or status.st_size != size:
         raise ImportError("a source has changed")
+for name_, at in extensions:
+    for folder_ in sys.path:
+        if folder_.endswith("/lib-dynload") and name_ not in sys.modules:
+            at = f"{folder_}/{at}"
+            module = _imp.create_dynamic(ModuleSpec(name_, ExtensionFileLoader(name_, at), origin=at))
+            _imp.exec_dynamic(module)
+            sys.modules[name_] = module
 for name_, at, _, _, code in modules:
     if name_ in sys.modules:
         continue
@@ -68,8 +80,9 @@ def prepare(program: str, modules: tuple[str, ...], follow: "CodeType") -> None:
     if not posix.access(folder, posix.W_OK):
         return
     try:
-        start = compile(_START, "<start>", "exec")
-        content = marshal.dumps((start, follow, _compiled(modules), _composition(program)))
+        compiled, extensions = _compiled(modules)
+        start = compile(f"extensions = {extensions}\n{_START}", "<start>", "exec")
+        content = marshal.dumps((start, follow, compiled, _composition(program)))
         check = source_hash(0, content)
         descriptor = posix.open(temporary, _CREATE, 0o644)
     except OSError:
@@ -94,27 +107,41 @@ def _composition(program: str) -> tuple[int, int, "CodeType"]:
     return status.st_mtime_ns, status.st_size, code
 
 
-def _compiled(modules: tuple[str, ...]) -> list[tuple[str, str, int, int, "CodeType"]]:
-    """Name, source, its time and size, and code without docstrings of each module, those that it imports before it."""
+def _compiled(modules: tuple[str, ...]) -> tuple[list[tuple[str, str, int, int, "CodeType"]], list[tuple[str, str]]]:
+    """What the file has of each module, those that it imports before it, and the shared libraries that they import.
+
+    Of a module: name, source, its time and size, and code without docstrings. Of a library: name and file.
+    """
     found: dict[str, tuple[str, str, int, int, CodeType]] = {}
+    extensions: dict[str, str] = {}
 
     def add(name: str) -> None:
-        if name in found or name not in modules:
+        path = getattr(sys.modules.get(name), "__file__", None) or ""
+        if path.rpartition("/")[0].endswith("/lib-dynload"):
+            extensions[name] = path.rpartition("/")[2]
+        if name in pending or name not in modules:
             return
-        path = sys.modules[name].__file__ or ""
+        pending.add(name)
         status = posix.stat(path)
         with open(path, "rb") as file:
-            code = compile(file.read(), path, "exec", dont_inherit=True, optimize=2)
-        parent = name.rpartition(".")[0]
-        for other in (parent, *code.co_names):
-            if other != name and other not in pending:
-                pending.add(other)
-                add(other)
+            tree = ast.parse(file.read())
+        for other in (name.rpartition(".")[0], *_imported(tree)):
+            add(other)
+        code = compile(tree, path, "exec", dont_inherit=True, optimize=2)
         found[name] = (name, path.removeprefix(f"{packages}/"), status.st_mtime_ns, status.st_size, code)
 
     packages = sys.modules["credhelpers"].__path__[0].rpartition("/")[0]
     pending: set[str] = set()
     for name in modules:
-        pending.add(name)
         add(name)
-    return list(found.values())
+    return list(found.values()), list(extensions.items())
+
+
+def _imported(tree: ast.Module) -> "Iterator[str]":
+    """What a module imports when it is imported itself, whether it is named as a module or as a part of a package."""
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)

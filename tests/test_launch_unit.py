@@ -116,6 +116,35 @@ def _umask() -> int:
     return mask
 
 
+_LOOK = """
+import sys
+class Looking:
+    def find_spec(self, name, path=None, target=None):
+        if name not in sys.builtin_module_names:
+            print(name)
+sys.meta_path.insert(0, Looking())
+"""
+
+
+@pytest.mark.parametrize("source", ["ecr", "vault"])
+def test_nothing_is_looked_for(source: str, packages: Path) -> None:
+    """To find one more module costs a hit three hundredths, be it ours or a shared library of Python's own."""
+    prepared, start = (script.replace("sources.ecr", f"sources.{source}") for script in (_PREPARE, _START))
+    _python(prepared, packages)
+    assert _python(_LOOK + start, packages) == b""
+    assert _python(_LOOK + _IMPORTS + f"import credhelpers.sources.{source}", packages), (
+        "the test sees what it looks for"
+    )
+
+
+def test_a_library_that_has_gone(packages: Path) -> None:
+    """Python was built anew with the module inside: the next file knows it."""
+    _python(_PREPARE, packages)
+    script = _START.replace("try:", "sys.path[:] = ['/gone/lib-dynload']\ntry:") + "print(composed != [])\n"
+    is_built_in = "_blake2" in sys.builtin_module_names
+    assert _python(script, packages) == f"{is_built_in}\n".encode(), "an ImportError, and then a start without the file"
+
+
 def test_a_copy_of_an_installation_starts_from_itself(packages: Path, tmp_path: Path) -> None:
     """A moved or copied tree never runs what stands in the old place."""
     _python(_PREPARE, packages)
