@@ -765,13 +765,14 @@ forget() {
         /*) [ -d "$1" ] || return 0 ;;
         *) return 0 ;; # a relative one is no cache
     esac
-    digits='[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]'
-    digits=$digits$digits$digits$digits$digits$digits$digits$digits
+    eight='[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]'
+    digits=$eight$eight$eight$eight$eight
     for cached in "$1"/* "$1"/.*; do
         name=${cached##*/}
         name=${name#.}
         # shellcheck disable=SC2254 # a pattern
         case $name in
+            plan-$eight$eight$eight$eight | plan-$eight$eight$eight$eight.*[0-9]) rm -f -- "$cached" ;; # who owns which host
             *-lock-[0-9][0-9] | *-$digits | *-$digits.failed | *-$digits.*[0-9] | *-erased | *-erased.*[0-9])
                 kind=${name%%-*}
                 [ "$kind" != vaulttoken ] || kind=vault # its own tokens, with which it reads

@@ -710,13 +710,17 @@ def test_removal_keeps_credentials_unless_told(tmp_path: Path) -> None:
     tokens = (f"ecr-{digits}", f"ecr-{digits}.failed", f".ecr-{digits}.7", f"vault-{digits}", f"vaulttoken-{digits}")
     for name in (*tokens, "acr-lock-07", "vaulttoken-lock-63", "gcr-erased", ".gcr-erased.7", "vaulttoken-erased"):
         (cache / name).write_text("")
+    assert machine.call("ecr", "get", "ghcr.io").code == 1
+    (plan,) = cache.glob("plan-*")
+    (cache / f".{plan.name}.7").write_text("")
     chosen = tmp_path / "chosen"
     chosen.mkdir()
-    for name in (f"ecr-{digits}", "ecr-notes", "lock-picking", "notes-erased"):
+    for name in (plan.name, f"plan-{digits}", f"ecr-{digits}", "ecr-notes", "lock-picking", "notes-erased"):
         (chosen / name).write_text("")
     for name in (f"project-{digits}.tar.gz", f"project-{digits}", "bike-lock-08"):
         (chosen / name).write_text("somebody's")
     others = sorted([f"project-{digits}.tar.gz", f"project-{digits}", "bike-lock-08", "ecr-notes", "lock-picking"])
+    others.append(f"plan-{digits}")
     store = machine.home / ".local/share/credhelpers"
 
     done = machine.install("--uninstall", CREDHELPERS_CACHE_DIR=str(chosen))
