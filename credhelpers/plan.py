@@ -5,8 +5,9 @@ one of them has changed. A lookup reads three of its groups: that of the very ho
 that of whoever owns any registry. So a host that nobody owns is known by one look, and it does not matter how many
 entries there are.
 
-The file is lines of words. The head is a line with format, version of ours and a checksum, then what it was compiled
-from (`receipt`), then how many groups there are or, if the configuration fails every host, what is wrong with it:
+The file is lines of words. The head is a line with format, version of ours and a checksum (of the file's name, too:
+under another one it is no plan), then what it was compiled from (`receipt`), then how many groups there are or, if the
+configuration fails every host, what is wrong with it:
 
     credhelpers-plan 1 VERSION CHECKSUM
     word WORD
@@ -103,7 +104,7 @@ def route(authority: Authority, environ: "Environment", source: str = "") -> Rou
         try:
             content = _read(folder, file)
             try:
-                plan = _Plan(name, content)
+                plan = _Plan(name, file, content)
                 word = plan.word  # stays, lest what was kept by the plan before is taken for another identity's
                 if plan.holds(environ):
                     return plan.route(authority, environ, source)
@@ -112,12 +113,12 @@ def route(authority: Authority, environ: "Environment", source: str = "") -> Rou
         except (OSError, ValueError, IndexError):
             pass  # there is none, or it is damaged
     head, owners, is_kept = _compiled(name, environ, word, is_named=is_named)
-    packed = _packed(head, owners)
+    packed = _packed(file, head, owners)
     if folder is not None and is_kept:
         from credhelpers.cache import keep
 
         keep(folder, file, packed)
-    return _Plan(name, _Bytes(-1, packed)).route(authority, environ, source)
+    return _Plan(name, file, _Bytes(-1, packed)).route(authority, environ, source)
 
 
 def _read(folder: bytes, name: bytes) -> "_Bytes":
@@ -162,19 +163,19 @@ class _Bytes:
 
 
 class _Plan:
-    """A plan as it was compiled, from bytes. Raises OSError, ValueError or IndexError where it is damaged."""
+    """A plan of a configuration, out of a file. Raises OSError, ValueError or IndexError where that is damaged."""
 
     __slots__ = ("_broken", "_bytes", "_count", "_file", "_index", "_receipt", "word")
 
-    def __init__(self, file: bytes, content: _Bytes) -> None:
-        self._file = file
+    def __init__(self, configuration: bytes, file: bytes, content: _Bytes) -> None:
+        self._file = configuration
         self._bytes = content
         head, found, _ = content.start.partition(b"\n\n")
         if not found:  # long paths
             content.read_on()
             head, found, _ = content.start.partition(b"\n\n")
         first, _, rest = head.partition(b"\n")
-        if not found or first != _MAGIC + _checksum(rest):
+        if not found or first != _MAGIC + _checksum(file + b"\n" + rest):
             raise ValueError("not a plan of this version")
         self._index = len(head) + 2
         self._receipt: list[str] = []
@@ -306,8 +307,11 @@ def _checksum(content: bytes) -> bytes:
     return blake2b(content, digest_size=8).hexdigest().encode()
 
 
-def _packed(head: list[str], lines: list[tuple[str, str]]) -> bytes:
-    """The bytes of a plan out of the lines of its head, and those of its owners with the keys of their groups."""
+def _packed(file: bytes, head: list[str], lines: list[tuple[str, str]]) -> bytes:
+    """The bytes of a plan, which its file's name is a part of.
+
+    They are made of the lines of its head, and those of its owners with the keys of their groups.
+    """
     count = _LEAST
     while count < len(lines):
         count *= 2
@@ -315,7 +319,7 @@ def _packed(head: list[str], lines: list[tuple[str, str]]) -> bytes:
     for key, line in lines:
         groups.setdefault(_number(key, count), []).append(line)
     rest = "\n".join((*head, f"groups {count}")).encode()
-    start = _MAGIC + _checksum(rest) + b"\n" + rest + b"\n\n"
+    start = _MAGIC + _checksum(file + b"\n" + rest) + b"\n" + rest + b"\n\n"
     place = len(start) + count * _SLOT_BYTES
     slots, bodies = [], []
     for number in range(count):

@@ -36,34 +36,39 @@ _MISSING = (FileNotFoundError, NotADirectoryError)
 
 
 def holds(lines: "Iterable[str]", word: str, environ: "Environment") -> bool:
-    """Whether everything is as it was when the lines were written."""
-    for line in lines:
-        kind, _, rest = line.partition(" ")
-        first, _, second = rest.partition(" ")
-        if kind == "env":
-            is_so = variable_now(word, environ, decoded(first)) == second
-        elif kind == "envs":
-            is_so = variables_now(word, environ, decoded(first)) == second
-        elif kind == "file":
-            is_so = file_now(word, decoded(second), first) == first
-        elif kind == "dir":
-            is_so = directory_now(word, decoded(second)) == first
-        else:
-            is_so = kind == "until" and time() < int(first)
-        if not is_so:
-            return False
+    """Whether everything is as it was when the lines were written. A line that nobody can read does not hold."""
+    try:
+        for line in lines:
+            kind, _, rest = line.partition(" ")
+            first, _, second = rest.partition(" ")
+            if kind == "env":
+                is_so = variable_now(word, environ, decoded(first)) == second
+            elif kind == "envs":
+                is_so = variables_now(word, environ, decoded(first)) == second
+            elif kind == "file":
+                is_so = file_now(word, decoded(second), first) == first
+            elif kind == "dir":
+                is_so = directory_now(word, decoded(second)) == first
+            else:
+                is_so = kind == "until" and time() < int(rest)
+            if not is_so:
+                return False
+    except ValueError:
+        return False
     return True
 
 
 def is_settled(lines: "Iterable[str]") -> bool:
     """Whether no line has the digest of a content only because the file was young when somebody looked at it.
 
-    If one has, and the file has not changed since, a new look costs less from now on.
+    If one has, and the file has not changed since, a new look costs less from now on. Raises ValueError for a stamp
+    that nobody can read.
     """
+    old = (time() - _YOUNG) * 1e9
     for line in lines:
         kind, _, rest = line.partition(" ")
         stamp = rest.partition(" ")[0].split(":")
-        if kind == "file" and len(stamp) > _STAMP_PARTS and time() - max(int(stamp[3]), int(stamp[4])) / 1e9 > _YOUNG:
+        if kind == "file" and len(stamp) > _STAMP_PARTS and max(int(stamp[3]), int(stamp[4])) < old:
             return False
     return True
 
@@ -144,8 +149,12 @@ def _digest(word: str, content: bytes) -> str:
 
 
 def decoded(shown: str) -> bytes:
-    """The bytes that a word stands for, `%XX` by `%XX`."""
+    """The bytes that a word stands for, `%XX` by `%XX`. Raises ValueError."""
     if "%" not in shown:
         return shown.encode()
     first, *others = shown.split("%")
-    return first.encode() + b"".join(bytes((int(part[:2], 16),)) + part[2:].encode() for part in others)
+    found = first.encode()
+    for part in others:
+        (byte,) = bytes.fromhex(part[:2])
+        found += b"%c%s" % (byte, part[2:].encode())
+    return found

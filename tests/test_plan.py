@@ -37,6 +37,7 @@ class User:
     """A home with a configuration file and a cache."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
         self.config = folder / "config.toml"
         self.cache = folder / "cache"
         self.environ = {
@@ -533,6 +534,68 @@ def test_a_damaged_plan_is_never_believed(number: int, user: User) -> None:
     user.file.write_bytes(content)
     assert (user.route(ALIAS).settings, user.route(PRIVATE).settings) == expected
     assert user.owner("ghcr.io") == ""
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_plan_that_ends_anywhere_is_none(number: int, user: User) -> None:
+    """At whichever byte it was cut: whoever is asked for, the owner is the same."""
+    user.write(user.entry(ALIAS, "gcr", credentials_file="/a") + user.entry(PRIVATE, profile="prod"))
+    servers = (ALIAS, PRIVATE, GOOGLE)
+    expected = [user.route(server).settings for server in servers]
+    content = user.file.read_bytes()
+    head = content.index(b"\n\n") + 2
+    chance = random.Random(number)
+    edges = (0, 1, head - 2, head - 1, head, head + 36, head + 37, len(content) - 1)
+    for place in (*(edges if number == 0 else ()), *(chance.randrange(len(content)) for _ in range(40))):
+        for filled in (b"", bytes(len(content) - place)):  # the disk was full, or the machine went down
+            user.file.write_bytes(content[:place] + filled)
+            server = chance.choice(servers)
+            assert user.route(server).settings == expected[servers.index(server)], place
+            assert user.owner("ghcr.io") == ""
+
+
+def test_a_plan_of_what_was_is_none(user: User, compiling: list[bytes]) -> None:
+    """An older file that somebody puts back, from a backup say, is stale, and so is one with another word."""
+    user.write(user.entry(ALIAS, "gcr"))
+    assert user.owner(ALIAS) == "gcr"
+    stale = user.file.read_bytes()
+    user.write(user.entry(ALIAS, "acr", registry=AZURE))
+    assert user.owner(ALIAS) == "acr"
+    for _ in range(2):
+        user.file.write_bytes(stale)
+        assert user.owner(ALIAS) == "acr"
+    assert len(compiling) == 4
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_plan_of_another_configuration_is_none(user: User, tmp_path: Path, *, is_named: bool) -> None:
+    """Whatever its file is called: who copies it, or makes a link, does not make one configuration another."""
+    user.write(user.entry(ALIAS, "gcr", credentials_file="/a"))
+    assert user.owner(ALIAS) == "gcr"
+    other = User(tmp_path / "other") if is_named else None
+    environ = dict(user.environ)
+    if other:
+        other.write(other.entry(ALIAS, "acr", registry=AZURE))
+        environ = {**other.environ, b"CREDHELPERS_CACHE_DIR": user.environ[b"CREDHELPERS_CACHE_DIR"]}
+    else:  # the very file, which is named no more, and may be missing now
+        folder = tmp_path / "credhelpers"
+        folder.mkdir()
+        user.config.rename(folder / "config.toml")
+        user.config.symlink_to(folder / "config.toml")
+        environ[b"XDG_CONFIG_HOME"] = os.fsencode(tmp_path)
+        del environ[b"CREDHELPERS_CONFIG"]
+    before = set(user.cache.glob("plan-*"))
+    expected = plan.route(Authority(ALIAS), environ).source
+    (place,) = set(user.cache.glob("plan-*")) - before
+    (mine,) = before
+    for put in (Path.hardlink_to, lambda to, of: to.write_bytes(of.read_bytes())):
+        place.unlink()
+        put(place, mine)
+        place.chmod(0o600)
+        assert plan.route(Authority(ALIAS), environ).source == expected
+        assert plan._Plan(b"", os.fsencode(mine.name), plan._Bytes(-1, mine.read_bytes())).word
+        with pytest.raises(ValueError, match="not a plan"):
+            plan._Plan(b"", os.fsencode(place.name), plan._Bytes(-1, mine.read_bytes()))
 
 
 def test_a_group_that_seems_to_be_empty_is_damaged(user: User) -> None:
