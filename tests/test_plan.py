@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
+import subprocess
+import sys
 import threading
 import time
 import tomllib
@@ -22,7 +25,7 @@ from credhelpers.config.lines import owners
 from credhelpers.errors import NotMine, Unavailable
 from credhelpers.exchanges import azure, ecr, google
 from credhelpers.hosts import Authority
-from tests.harness import NOWHERE, lacking
+from tests.harness import NOWHERE, lacking, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -713,6 +716,155 @@ def test_two_at_once(user: User) -> None:
         thread.join()
     assert wrong == []
     assert [path.name for path in user.cache.iterdir() if path.name.startswith(".")] == []
+
+
+_ASK = """
+import posix, sys
+from credhelpers import plan
+from credhelpers.errors import HelperError
+from credhelpers.hosts import Authority
+for server in sys.argv[1:]:
+    try:
+        found = plan.route(Authority(server), posix.environ)
+        print(server, found.source, sorted(found.settings.items()))
+    except HelperError as error:
+        print(server, type(error).__name__)
+"""
+
+
+class Asked:
+    """A process of its own that asks for owners, by one plan, with a package that nobody else touches."""
+
+    def __init__(self, user: User, installed: Path, *servers: str) -> None:
+        self.user = user
+        self.argv = [sys.executable, "-c", _ASK, *servers]
+        self.env = {os.fsdecode(name): os.fsdecode(value) for name, value in user.environ.items()}
+        self.env["PYTHONPATH"] = str(installed)
+        shutil.copytree(credhelpers.__path__[0], installed / "credhelpers")
+        assert self.run().stdout, "with bytecode from now on"
+
+    def run(self, *before: str) -> subprocess.CompletedProcess[str]:
+        """What it says, started by another command perhaps."""
+        argv = [*before, *self.argv]
+        return subprocess.run(argv, env=self.env, capture_output=True, text=True, timeout=60, check=False)
+
+    def traced(self, trace: Path, *options: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+        """The same, and the lines of its trace."""
+        done = self.run(need("strace", "strace"), "-y", "-o", str(trace), *options)
+        return done, trace.read_text().splitlines()
+
+    def calls(self, trace: Path) -> list[tuple[str, int]]:
+        """Every system call on the plan's directory: its name, and the how manieth of that name it is."""
+        self.forget()
+        counts: dict[str, int] = {}
+        found = []
+        for line in self.traced(trace)[1]:
+            name = line.partition("(")[0]
+            counts[name] = counts.get(name, 0) + 1
+            if str(self.user.cache) in line:
+                found.append((name, counts[name]))
+        assert {"openat", "write", "fsync", "close", "mkdir"} <= {name for name, _ in found}
+        return found
+
+    def forget(self) -> None:
+        """Let there be no directory."""
+        shutil.rmtree(self.user.cache, ignore_errors=True)
+
+    def sweep(self, fault: str, calls: list[tuple[str, int]], trace: Path) -> None:
+        """Let each of the calls go wrong; who is asked answers, and what is left is a plan or none."""
+        expected = self.run().stdout
+        assert expected.count("\n") == len(self.argv) - 3
+        for name, number in calls:
+            self.forget()
+            inject = f"inject={name}:{fault}:when={number}"
+            done, lines = self.traced(trace, "-e", f"trace={name}", "-e", inject)
+            hit = [line for line in lines if "INJECTED" in line or "SIGKILL" in line]
+            assert hit, inject
+            if fault.startswith("error"):
+                assert str(self.user.cache) in hit[0], (inject, hit)
+                assert (done.stdout, done.stderr, done.returncode) == (expected, "", 0), inject
+            left = [path.name for path in self.user.cache.glob(".*")] if self.user.cache.exists() else []
+            assert len(left) <= (fault.startswith("signal") or name.startswith("unlink")), (inject, left)
+            assert self.run().stdout == expected, inject
+
+
+@pytest.fixture
+def asked(user: User, tmp_path: Path) -> Asked:
+    """Who asks by a configuration of a few entries, which is not young: that would be compiled once more."""
+    user.write(user.entry(ALIAS, "gcr", credentials_file="/a") + user.entry(PRIVATE, profile="prod"))
+    found = Asked(user, tmp_path / "installed", ALIAS, PRIVATE, "ghcr.io")
+    time.sleep(2.1)
+    return found
+
+
+_FAULTS = {  # as in `test_cache`
+    "EIO": "openat newfstatat fstat read pread64 write fsync close rename renameat unlink unlinkat mkdir",
+    "EINTR": "openat read pread64 write fsync close",
+    "ENOSPC": "openat write fsync rename renameat mkdir",
+    "EACCES": "openat rename renameat unlink unlinkat mkdir",
+    "EROFS": "openat rename renameat unlink unlinkat mkdir",
+    "EMFILE": "openat",
+}
+
+
+def _failing(calls: list[tuple[str, int]], error: str) -> list[tuple[str, int]]:
+    return [call for call in calls if call[0] in _FAULTS[error].split()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", list(_FAULTS))
+def test_a_failing_call_costs_no_owner_sample(error: str, asked: Asked, tmp_path: Path) -> None:
+    """Whoever compiles answers by what he has compiled, whatever becomes of the file."""
+    calls = _failing(asked.calls(tmp_path / "trace"), error)
+    asked.sweep(f"error={error}", random.Random(5).sample(calls, min(5, len(calls))), tmp_path / "trace")
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_a_plan_or_none_sample(asked: Asked, tmp_path: Path) -> None:
+    """Whoever is asked next answers the same."""
+    calls = asked.calls(tmp_path / "trace")
+    asked.sweep("signal=SIGKILL", random.Random(5).sample(calls, min(12, len(calls))), tmp_path / "trace")
+
+
+@pytest.mark.long
+def test_a_failing_call_costs_no_owner_whole(asked: Asked, tmp_path: Path, proof: Callable[[str, str], None]) -> None:
+    """Each call on the plan's directory, in each way that it can fail, and a kill at each."""
+    calls = asked.calls(tmp_path / "trace")
+    for error in _FAULTS:
+        failing = _failing(calls, error)
+        asked.sweep(f"error={error}", failing, tmp_path / "trace")
+        proof(f"plan: a system call that fails with {error} costs no owner", f"{len(failing)} of {len(failing)} calls")
+    asked.sweep("signal=SIGKILL", calls, tmp_path / "trace")
+    proof("plan: a kill at a system call leaves a plan or none", f"{len(calls)} of {len(calls)} calls")
+
+
+@pytest.mark.slow
+def test_many_processes_at_once(asked: Asked) -> None:
+    """All compile and write, and nobody meets half of a plan, also while the configuration goes to and fro."""
+    expected = {asked.run().stdout}
+    texts = [asked.user.config.read_text(), asked.user.entry(ALIAS, "acr", registry=AZURE)]
+    asked.user.write(texts[1])
+    expected.add(asked.run().stdout)
+    assert len(expected) == 2
+    started = []
+    for number in range(16):
+        # In one step, as an editor does it; half of a configuration is none of the two.
+        other = asked.user.config.with_name("other")
+        other.write_text(texts[number % 2])
+        other.chmod(0o600)
+        other.replace(asked.user.config)
+        started.append(subprocess.Popen(asked.argv, env=asked.env, stdout=subprocess.PIPE, text=True))
+        if number % 5 == 0:
+            for path in asked.user.cache.glob("plan-*"):
+                path.unlink(missing_ok=True)
+    for process in started:
+        out, _ = process.communicate(timeout=60)
+        # What each of its three owners was read from may be another of the two.
+        assert set(out.splitlines()) <= {line for each in expected for line in each.splitlines()}
+        assert out.count("\n") == 3
+    asked.user.write(texts[0])
+    assert "gcr" in asked.run().stdout
+    assert not list(asked.user.cache.glob(".*"))
 
 
 def _counted(user: User, server: str, monkeypatch: pytest.MonkeyPatch) -> int:
