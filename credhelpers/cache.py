@@ -17,7 +17,7 @@ from time import time
 from credhelpers import cached_token, notes, private
 from credhelpers.cached_token import CLOCK_SLACK, FORMAT, MAGIC, CachedToken, Failure, head_of
 from credhelpers.credential import Credential
-from credhelpers.errors import Unavailable, reason, remedy
+from credhelpers.errors import NotFound, Unavailable, reason, remedy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,7 +113,8 @@ class TokenCache:
         error = failure.error
         kind = "Denial" if isinstance(error, Unavailable) and error.is_denial else type(error).__name__
         body = b"%d %d\n" % (int(failure.at * 1000), int(failure.took * 1000))
-        body += f"{kind}\n{error.message}\n{error.hint}\n{failure.receipt}".encode("ascii", "backslashreplace")
+        message = error.cause if isinstance(error, NotFound) else error.message
+        body += f"{kind}\n{error.code}\n{message}\n{error.hint}\n{failure.receipt}".encode("ascii", "backslashreplace")
         try:
             with self._open(create=True) as folder:
                 name = self._slot(folder, key, failure.receipt)
@@ -181,6 +182,7 @@ class TokenCache:
                 self._remove_failures(folder, failures)
         except (OSError, ValueError) as error:
             raise Unavailable(
+                "cache-not-erased",
                 "the cached token cannot be erased: " + reason(error),
                 remedy(error, "`ls -la` shows mode and owner of the cache directory, see `docs/cache.md`"),
             ) from None

@@ -149,15 +149,15 @@ def read_failure(folder: int, name: bytes) -> Failure | None:
     A failure from the future was written under another clock, and nobody can say how long it counts.
     """
     try:
-        times, kind, message, hint, said = read_body(folder, name + b".failed").decode("ascii").split("\n")
+        times, kind, code, message, hint, said = read_body(folder, name + b".failed").decode("ascii").split("\n")
         at, took = (int(word) / 1000 for word in times.split())
     except (OSError, ValueError):
         return None
     if at > time():
         return None
     if kind == "NotFound":
-        return Failure(NotFound(), at, took, said)
-    error = Unavailable(message, hint)
+        return Failure(NotFound(code, message), at, took, said)
+    error = Unavailable(code, message, hint)
     error.is_denial = kind == "Denial"
     return Failure(error, at, took, said)
 

@@ -4,8 +4,9 @@ The one place that knows arguments, standard streams and exit codes. A protocol 
 answer out of a `Call`; see `protocols`.
 
 What goes where: standard output carries one answer, or on failure one line that says why. Standard error is empty on
-success and on not-found; on another failure it may carry one `hint:` line, which of the two is what docker shows on
-`pull` and `push`. Nothing of the input and nothing of a secret is in either. Exit code 0 is success, 1 everything else.
+success; on failure it carries one line with name, cause, hint and code, which of the two is what docker
+shows on `pull` and `push`. On not-found it is empty but where somebody would wonder (`NotFound.cause`). Nothing of the
+input and nothing of a secret is in either. Exit code 0 is success, 1 everything else.
 
 This module is on the way of a cache hit. What is slow is imported where it is needed.
 """
@@ -19,6 +20,7 @@ from time import monotonic, sleep
 from credhelpers.errors import (
     DeadlinePassed,
     HelperError,
+    NotFound,
     Refused,
     Unavailable,
     overdue,
@@ -38,6 +40,12 @@ _INTERRUPT = DEADLINE - 0.3  # a call that can be interrupted ends in good order
 _RENEWAL = 60  # seconds for a renewal in the background
 _INPUT_BYTES = 1 << 20
 _LINE_BYTES = 200
+_TOLD_BYTES = 400  # of a failure, on standard error
+_CAUSE_BYTES = 60  # of which at least
+_NAME_BYTES = 64
+_WITHOUT_MEMORY = (
+    b"credhelpers: this system gives no more memory; `ulimit -v` shows the limit: raise it [system-memory]\n"
+)
 _POLL = 0.01  # seconds; some callers set a descriptor not to wait
 
 
@@ -114,7 +122,7 @@ class Call:
         if posix.isatty(0):
             if not is_needed:
                 return b""
-            raise Refused("standard input is a terminal", f"pipe it in, as in `{piped}`")
+            raise Refused("input-terminal", "standard input is a terminal", f"pipe it in, as in `{piped}`")
         chunks = []
         size = 0
         self._closing = closed
@@ -124,7 +132,7 @@ class Call:
                 chunks.append(chunk)
         self._closing = ""
         if size > _INPUT_BYTES:
-            raise Refused(f"the input is longer than {_INPUT_BYTES} bytes")
+            raise Refused("input-too-long", f"the input is longer than {_INPUT_BYTES} bytes")
         return b"".join(chunks)
 
     def slow_down(self) -> None:
@@ -154,7 +162,9 @@ class Call:
 
     def _endless(self) -> Refused:
         """What to say if the time was over before the input was."""
-        return Refused("standard input did not end within the time limit", f"close it, as in `{self._closing}`")
+        return Refused(
+            "input-endless", "standard input did not end within the time limit", f"close it, as in `{self._closing}`"
+        )
 
     def _succeed(self, answer: bytes) -> int:
         self._take_the_word()
@@ -165,20 +175,17 @@ class Call:
         try:
             if lacking := shortage(error):  # whoever made another sentence of it
                 error, self.is_short = lacking, True
-            # On `pull` and `push` docker drops what `get` printed and goes on without a credential (seen with 20.10 and
-            # 28.2), so the line that a person does see says why, too.
-            cause = f"{error.message}; " if isinstance(error, Unavailable) else ""
             line = _line(error.message, _LINE_BYTES)
-            hint = _line(f"hint: {cause}{error.hint}", 2 * _LINE_BYTES) if error.hint else b""
+            told = _told(self.name, error)
         except MemoryError:  # not even for these words
             self.is_short = True
-            line, hint = b"this system gives no more memory\n", b"hint: `ulimit -v` shows the limit: raise it\n"
+            line, told = b"this system gives no more memory\n", _WITHOUT_MEMORY
         if self.last_resort and isinstance(error, Unavailable) and not error.is_denial:
             return self._succeed(self.last_resort)
         self._take_the_word()
         self._tell_notes()
         _write(self._output, line)
-        _write(self._error, hint)
+        _write(self._error, told)
         return 1
 
     def _take_the_word(self) -> None:
@@ -232,7 +239,7 @@ def _internal(error: BaseException) -> Unavailable:
     A file or device that fails is no defect, wherever that was noticed. Anything else is, and the line says where.
     """
     if isinstance(error, KeyboardInterrupt):
-        return Unavailable("interrupted")
+        return Unavailable("interrupted", "interrupted")
     if lacking := shortage(error):
         return lacking
     trace = error.__traceback__
@@ -244,12 +251,30 @@ def _internal(error: BaseException) -> Unavailable:
         where = f" in {file}:{trace.tb_lineno}"
     if isinstance(error, OSError) and error.strerror:
         return Unavailable(
-            f"this system failed: {reason(error)}{where}", remedy(error, "`dmesg` may say more; try again")
+            "system-failed",
+            f"this system failed: {reason(error)}{where}",
+            remedy(error, "`dmesg` may say more; try again"),
         )
     return Unavailable(
+        "defect",
         f"internal error: {type(error).__name__}{where}",
         "this is a defect of credhelpers, please report it",
     )
+
+
+def _told(name: str, error: HelperError) -> bytes:
+    """The line on standard error: `NAME: CAUSE; HINT [CODE]`, of which the cause is shortened first, the code never.
+
+    On `pull` and `push` docker drops what `get` printed and goes on without a credential (seen with 20.10 and 28.2), so
+    this is what a person sees. Nothing for what nobody wonders about.
+    """
+    if not error.code:
+        return b""
+    limit, cause = (_LINE_BYTES, error.cause) if isinstance(error, NotFound) else (_TOLD_BYTES, error.message)
+    head, hint, code = f"{name[:_NAME_BYTES]}: ", f"; {error.hint}" if error.hint else "", f" [{error.code}]\n"
+    room = limit - len(head) - len(code)
+    cause = cause.removeprefix(head)[: max(room - len(hint), _CAUSE_BYTES)]
+    return _line((head + cause + hint)[: limit - len(code)] + code[:-1], limit)
 
 
 def _line(text: str, limit: int) -> bytes:
@@ -267,7 +292,7 @@ def _read(piped: str) -> bytes:
             sleep(_POLL)
         except OSError as error:
             why = f"standard input cannot be read: {reason(error)}"
-            raise Refused(why, f"pipe it in, as in `{piped}`") from None
+            raise Refused("input-unreadable", why, f"pipe it in, as in `{piped}`") from None
 
 
 def _write(descriptor: int, content: bytes) -> bool:

@@ -11,25 +11,36 @@
         └── Shortage      the system gives no more of what any program needs
 
 The first three texts are the wire's own: clients compare them byte for byte
-(docker/docker-credential-helpers, `credentials/error.go`), so they never vary. Every other message is one
-lower-case line that names no input and no secret, since clients print it to terminals and build logs.
+(docker/docker-credential-helpers, `credentials/error.go`), so they never vary, and say all there is to say. Every
+other message is one lower-case line that names no input and no secret, since clients print it to terminals and build
+logs, and has a code, `[a-z0-9-]+`, that stays what it is from version to version: `docs/errors.md` has them all.
 """
 
 
 class HelperError(Exception):
-    """Never raised itself. `message` goes to stdout as one line, `hint` to stderr as a line of its own."""
+    """Never raised itself.
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    code:    the cause's name, "" for what needs no word on stderr
+    message: goes to stdout as one line, and to stderr
+    hint:    names the command that mends it, for stderr
+    """
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(message)
+        self.code = code
         self.message = message
         self.hint = hint
 
 
 class NotFound(HelperError):
-    """Nothing is there for this server, which may be a registry of this helper's."""
+    """Nothing is there for this server, which may be a registry of this helper's.
 
-    def __init__(self) -> None:
-        super().__init__("credentials not found in native keychain")
+    code, cause: for a registry that is ours for sure, what was looked for, and where
+    """
+
+    def __init__(self, code: str = "", cause: str = "") -> None:
+        super().__init__(code, "credentials not found in native keychain")
+        self.cause = cause
 
 
 class NotMine(NotFound):
@@ -40,14 +51,14 @@ class MissingServer(HelperError):
     """The input holds no server."""
 
     def __init__(self) -> None:
-        super().__init__("no credentials server URL")
+        super().__init__("", "no credentials server URL")
 
 
 class MissingUsername(HelperError):
     """The input of `store` holds no user name."""
 
     def __init__(self) -> None:
-        super().__init__("no credentials username")
+        super().__init__("", "no credentials username")
 
 
 class Refused(HelperError):
@@ -79,6 +90,7 @@ class DeadlinePassed(BaseException):
 def overdue() -> Unavailable:
     """What a call says that did not end in time."""
     return Unavailable(
+        "time-over",
         "no answer within the time limit",
         "a network, a keyring or a disk keeps it waiting: try `docker-credential-NAME get` with CREDHELPERS_DEBUG=1",
     )
@@ -89,16 +101,26 @@ _ENOMEM, _ENFILE, _EMFILE, _EROFS, _ENOSPC = 12, 23, 24, 30, 28
 _MUCH = 1 << 24  # bytes
 _EDQUOT = (122, 69)  # of Linux, of macOS
 _THREADS = (
+    "system-threads",
     "this system gives no more threads",
     "`ulimit -u`, `ulimit -v` or a container's pids limit (`cat /sys/fs/cgroup/pids.max`): raise it, or end others",
 )
-_PROCESSES = ("this system gives no more processes", _THREADS[1])
+_PROCESSES = ("system-processes", "this system gives no more processes", _THREADS[2])
 _MEMORY = (
+    "system-memory",
     "this system gives no more memory",
     "`ulimit -v` or a container's limit (`cat /sys/fs/cgroup/memory.max`): raise it, or end others",
 )
-_DESCRIPTORS = ("this system gives no more file descriptors", "`ulimit -n` shows how many: raise it, or close others")
-_SYSTEM_WIDE = (_DESCRIPTORS[0], "`ulimit -n` is not the limit, the whole system's is: `sysctl -a | grep maxfiles`")
+_DESCRIPTORS = (
+    "system-descriptors",
+    "this system gives no more file descriptors",
+    "`ulimit -n` shows how many: raise it, or close others",
+)
+_SYSTEM_WIDE = (
+    "system-descriptors",
+    _DESCRIPTORS[1],
+    "`ulimit -n` is not the limit, the whole system's is: `sysctl -a | grep maxfiles`",
+)
 
 # Of the interpreter; of the linker for a library that it could not load, behind the library's name, in an ImportError
 # or OSError; of OpenSSL; of the resolver. What a server or a proxy says of itself stands in other places.
@@ -135,7 +157,7 @@ def shortage(error: BaseException | None) -> Shortage | None:
     return Shortage(*_MEMORY) if isinstance(error, Unavailable) and _is_memory_short() else None
 
 
-def _lacking(error: BaseException) -> tuple[str, str] | None:
+def _lacking(error: BaseException) -> tuple[str, str, str] | None:
     if isinstance(error, MemoryError) or (_is_of_what_was_lost(error) and _is_memory_short()):
         return _MEMORY
     if isinstance(error, ImportError) or type(error).__name__ in _SPEAKERS:

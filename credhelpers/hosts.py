@@ -128,10 +128,10 @@ def read(raw: bytes) -> Authority:
     """
     stripped = raw.strip(_BLANKS)
     if len(stripped) > SERVER_BYTES:
-        raise Refused(f"the server URL is longer than {SERVER_BYTES} bytes")
+        raise Refused("server-too-long", f"the server URL is longer than {SERVER_BYTES} bytes")
     for byte in stripped:
         if not 0x20 < byte < 0x7F or byte in _OUTSIDE_URLS:
-            raise Refused("the server URL holds a character that no registry has in its name")
+            raise Refused("server-malformed", "the server URL holds a character that no registry has in its name")
     server = stripped.decode("ascii")
     if not _split(server)[1].strip("/:"):
         raise MissingServer

@@ -91,6 +91,7 @@ class Minted:
             self._source.minter(self._route(authority))
         except NotMine:
             raise Unsupported(
+                "store-no-registry",
                 f"docker-credential-{self._source.kind} keeps no passwords, and this is not one of its registries",
                 'set "credsStore" to "keyring" in docker\'s config.json for registries with a password',
             ) from None

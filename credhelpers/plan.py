@@ -9,10 +9,10 @@ The file is lines of words. The head is a line with format, version of ours and 
 under another one it is no plan), then what it was compiled from (`receipt`), then how many groups there are or, if the
 configuration fails every host, what is wrong with it:
 
-    credhelpers-plan 1 VERSION CHECKSUM
+    credhelpers-plan 2 VERSION CHECKSUM
     word WORD
     from RECEIPT LINE
-    broken MESSAGE <tab> HINT
+    broken CODE <tab> MESSAGE <tab> HINT
     groups COUNT
     (an empty line)
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from credhelpers.identity import Environment
 
-_MAGIC = f"credhelpers-plan 1 {__version__} ".encode()
+_MAGIC = f"credhelpers-plan 2 {__version__} ".encode()
 _HEAD_BYTES = 8 * 1024  # a plan without entries, which is all of it, or at least a head
 _LONG_HEAD_BYTES = 1 << 20  # of a few paths, each of at most four kilobytes
 _ENTRY, _RULE, _ANY, _LAST = "0", "1", "2", "3"  # in the order in which they count
@@ -179,7 +179,7 @@ class _Plan:
             raise ValueError("not a plan of this version")
         self._index = len(head) + 2
         self._receipt: list[str] = []
-        self._broken = ("", "")
+        self._broken: list[str] = []
         self.word = ""
         self._count = 0
         for line in rest.decode("ascii").split("\n"):
@@ -189,8 +189,7 @@ class _Plan:
             elif kind == "word":
                 self.word = text
             elif kind == "broken":
-                message, _, hint = text.partition("\t")
-                self._broken = (_text(message), _text(hint))
+                self._broken = list(map(_text, text.split("\t")))
             else:
                 self._count = int(text)
 
@@ -200,7 +199,7 @@ class _Plan:
 
     def route(self, authority: Authority, environ: "Environment", source: str) -> Route:
         """As the function of this name."""
-        if self._broken[0]:
+        if self._broken:
             raise Unavailable(*self._broken)
         chosen = environ.get(b"CREDHELPERS_IDENTITY", b"").decode("ascii", "replace")
         found = list(self._fitting(authority, environ, source))
@@ -211,6 +210,7 @@ class _Plan:
             raise NotMine
         if chosen and not best.identity and not any(self._group(f"@{chosen}")):
             raise Unavailable(
+                "identity-unknown",
                 "the chosen identity is one that no entry of config.toml has",
                 "it is the name behind `@` of the executable, else CREDHELPERS_IDENTITY; `identity = NAME` makes one",
             )
@@ -252,21 +252,21 @@ class _Owner:
     """A line of a group: the key that it is found by, how it counts, and what it says.
 
     A kind is one of an entry, a rule of a source, a rule for any registry, an entry that counts last. The words are
-    key, kind, order, source, pattern, path, identity, line, variable, mistake, hint, and then pairs of a key of the
-    settings and its value.
+    key, kind, order, source, pattern, path, identity, line, variable, what is wrong (code, message, hint), and then
+    pairs of a key of the settings and its value.
     """
 
     __slots__ = ("_said", "identity", "kind", "line", "mistake", "path", "pattern", "rank", "source", "variable")
 
     def __init__(self, words: list[str]) -> None:
-        _, self.kind, order, self.source, pattern, path, self.identity, line, variable, message, hint = words[:11]
+        _, self.kind, order, self.source, pattern, path, self.identity, line, variable = words[:9]
         self.pattern = pattern
         self.path = _text(path)
         self.variable = variable.encode()
         self.line = int(line)
-        self.mistake = (_text(message), _text(hint)) if message else None
+        self.mistake = list(map(_text, words[9:12])) if words[9] else None
         self.rank = (self.kind, not self.identity, -path.count("/") if path else 1, int(order))
-        self._said = words[11:]
+        self._said = words[12:]
 
     def settings(self) -> "dict[str, Any]":
         """Those of an entry, or what is true of all hosts of a rule."""

@@ -174,6 +174,7 @@ class Tokens:
                 environment.restore()  # else `is_still` would see what a library was shown
             if credential.expires <= time():
                 raise Unavailable(
+                    "token-expired",
                     f"{self._kind} issued a token that has already expired by this machine's clock",
                     "compare `date -u` with the true time, and set the clock",
                 )

@@ -62,6 +62,7 @@ class Writable(Minted):
             minter = self._writable.minter(self._route(authority))
         except NotMine:
             raise Unsupported(
+                "store-no-place",
                 f"docker-credential-{self._writable.kind}: the configuration names no place for this registry",
                 f"add a `[[registry]]` for it to config.toml, see `docs/{self._writable.kind}.md`",
             ) from None

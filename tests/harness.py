@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -43,6 +44,15 @@ class Result:
         assert isinstance(answer, dict)
         assert set(answer) == {"ServerURL", "Username", "Secret"}
         return answer
+
+    @property
+    def told(self) -> str:
+        """The code in the line on standard error that tells a failure: there is no other, and it is short."""
+        assert self.code == 1, self
+        assert len(self.err) <= 400, self
+        line = re.fullmatch(r"docker-credential-[a-z]+: [ -~]+ \[([a-z0-9-]+)]\n", self.err.decode("ascii"))
+        assert line, self
+        return line[1]
 
     @property
     def listing(self) -> dict[str, str]:

@@ -910,7 +910,7 @@ def test_the_streams_of_a_failure(azure: FakeAzure, get: Callable[..., Result]) 
 
     assert result.code == 1
     assert result.out == b"Microsoft Entra refused: the client secret is wrong (AADSTS7000215)\n"
-    assert result.err.endswith(b"; set AZURE_CLIENT_SECRET to the secret's value, not to its id\n")
+    assert result.err.endswith(b"; set AZURE_CLIENT_SECRET to the secret's value, not to its id [acr-entra-refused]\n")
 
 
 # --- strangers -------------------------------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ def test_sharing_changes_nothing_but_the_hosts(cache: TokenCache, clock: Clock, 
 def test_sharing_renews_the_copy_and_ends_its_failure(cache: TokenCache) -> None:
     """A host that had an older token, or a failure, has the minter's token from then on."""
     _save(cache, _COPY, secret="old")
-    cache.save_failure(_COPY, Failure(Unavailable("it rains"), time.time(), 1))
+    cache.save_failure(_COPY, Failure(Unavailable("a-code", "it rains"), time.time(), 1))
     _save(cache, secret="new")
     cache.share(_KEY, _HOST, _COPY)
     assert _secret(cache, _COPY) == "new"
@@ -353,7 +353,7 @@ def test_something_strange_in_the_place_of_a_file_costs_no_answer(
     lock = cache.lock(_KEY)
     assert lock is not None
     cache.failure(_KEY)
-    cache.save_failure(_KEY, Failure(Unavailable("x"), time.time(), 1))
+    cache.save_failure(_KEY, Failure(Unavailable("a-code", "x"), time.time(), 1))
     _save(cache, secret="new")
     cache.tokens()
     lock.release()
@@ -528,9 +528,9 @@ def test_a_broken_entry_is_replaced(content: bytes, cache: TokenCache, folder: P
     ("error", "told"),
     [
         pytest.param(NotFound(), (NotFound, "credentials not found in native keychain", ""), id="not found"),
-        pytest.param(Unavailable("it rains", "wait"), (Unavailable, "it rains", "wait"), id="unavailable"),
-        pytest.param(Unavailable("it rains"), (Unavailable, "it rains", ""), id="no hint"),
-        pytest.param(Unavailable("é\ud800"), (Unavailable, "\\xe9\\ud800", ""), id="not ASCII"),
+        pytest.param(Unavailable("a-code", "it rains", "wait"), (Unavailable, "it rains", "wait"), id="unavailable"),
+        pytest.param(Unavailable("a-code", "it rains"), (Unavailable, "it rains", ""), id="no hint"),
+        pytest.param(Unavailable("a-code", "é\ud800"), (Unavailable, "\\xe9\\ud800", ""), id="not ASCII"),
     ],
 )
 def test_a_failure_is_remembered(
@@ -550,7 +550,7 @@ def test_a_failure_is_remembered(
 @pytest.mark.parametrize("is_denial", [True, False])
 def test_a_denial_is_remembered_as_one(cache: TokenCache, *, is_denial: bool) -> None:
     """Else who asks a second time would get what was denied the first time."""
-    error = type("Denied", (Unavailable,), {"is_denial": is_denial})("not for you")
+    error = type("Denied", (Unavailable,), {"is_denial": is_denial})("a-code", "not for you")
     cache.save_failure(_KEY, Failure(error, time.time(), 1))
     failure = cache.failure(_KEY)
     assert failure is not None
@@ -567,7 +567,7 @@ def test_a_token_ends_the_memory_of_a_failure(cache: TokenCache) -> None:
 
 def test_a_failure_is_what_a_hit_finds_where_no_token_is(cache: TokenCache) -> None:
     """And beside a token it is found by who asks for it only."""
-    failure = Failure(Unavailable("it rains"), time.time(), 1)
+    failure = Failure(Unavailable("a-code", "it rains"), time.time(), 1)
     cache.save_failure(_KEY, failure)
     found = cache.load(_KEY)
     assert isinstance(found, Failure)
@@ -581,7 +581,10 @@ def test_a_failure_is_what_a_hit_finds_where_no_token_is(cache: TokenCache) -> N
 @pytest.mark.parametrize("how", ["save", "erase"])
 def test_what_ends_a_failure_ends_it_under_all_keys(how: str, cache: TokenCache, folder: Path) -> None:
     """A minter and its hosts remember the same failure; those of other minters, and of other kinds, stay."""
-    same, other = Failure(Unavailable("it rains"), time.time(), 1), Failure(Unavailable("it snows"), time.time(), 1)
+    same, other = (
+        Failure(Unavailable("a-code", "it rains"), time.time(), 1),
+        Failure(Unavailable("a-code", "it snows"), time.time(), 1),
+    )
     for number in range(1, 4):
         cache.save_failure(_key(number), same)
     cache.save_failure(_key(4), other)
@@ -599,10 +602,10 @@ def test_what_ends_a_failure_ends_it_under_all_keys(how: str, cache: TokenCache,
     [
         b"",
         b"1\n",
-        b"1 2\nNotFound\n\n",
-        b"1 2\nNotFound\n\n\n\n",
-        b"x y\nNotFound\n\n\n",
-        b"1 2 3\nNotFound\n\n\n",
+        b"1 2\nNotFound\n\n\n",
+        b"1 2\nNotFound\n\n\n\n\n",
+        b"x y\nNotFound\n\n\n\n",
+        b"1 2 3\nNotFound\n\n\n\n",
         b"\xff",
     ],
 )
@@ -1161,7 +1164,7 @@ class Renewal:
             key, receipt = fakes.copy(_HOST, environ)
             old = Credential("nobody", "old", soft=1, hard=1, expires=now + 60)
             cache.save(key, _HOST, old, now, receipt)
-            cache.save_failure(key, Failure(Unavailable("x"), now - 60, 1, receipt))
+            cache.save_failure(key, Failure(Unavailable("a-code", "x"), now - 60, 1, receipt))
 
     def run(self, traced: str, *inject: str) -> tuple[subprocess.CompletedProcess[bytes], list[str]]:
         """The call, and the lines of its trace that are about the cache."""

@@ -47,7 +47,7 @@ class Toy:
         try:
             image = json.loads(content)["image"]
         except (ValueError, KeyError, TypeError):
-            raise Refused("the input is no request") from None
+            raise Refused("a-code", "the input is no request") from None
         now = time.time()
         if self.hand and now < self.hand.hard:
             call.renewal = self.refresh if now >= self.hand.soft else None
@@ -75,6 +75,10 @@ def told(secret: str) -> Result:
     return Result(0, b'{"auth": ["user", "%b"], "seconds": 60}\n' % secret.encode(), b"")
 
 
+def said(cause: str, code: str) -> Result:
+    return Result(1, f"{cause}\n".encode(), f"{NAME}: {cause} [{code}]\n".encode())
+
+
 def at_hand(soft: float, hard: float) -> Credential:
     return Credential("user", "at hand", soft=time.time() + soft, hard=time.time() + hard)
 
@@ -84,9 +88,9 @@ def at_hand(soft: float, hard: float) -> Credential:
     [
         pytest.param(b'{"image": "registry.example/app"}', told("secret"), id="found"),
         pytest.param(b'{"image": "ghcr.io/app"}', Result(1, f"{NotFound()}\n".encode(), b""), id="not found"),
-        pytest.param(b"{", Result(1, b"the input is no request\n", b""), id="refused"),
+        pytest.param(b"{", said("the input is no request", "a-code"), id="refused"),
         pytest.param(
-            b"A" * ((1 << 20) + 1), Result(1, b"the input is longer than 1048576 bytes\n", b""), id="too long"
+            b"A" * ((1 << 20) + 1), said("the input is longer than 1048576 bytes", "input-too-long"), id="too long"
         ),
     ],
 )
@@ -116,14 +120,15 @@ def test_an_input_that_never_ends() -> None:
     done = run(Toy(), reading, hurry).result()
     for end in (reading, writing):
         os.close(end)
-    hint = f"hint: close it, as in `{NAME} <REQUEST`\n".encode()
-    assert done == Result(1, b"standard input did not end within the time limit\n", hint)
+    why = "standard input did not end within the time limit"
+    told = f"{NAME}: {why}; close it, as in `{NAME} <REQUEST` [input-endless]\n"
+    assert done == Result(1, f"{why}\n".encode(), told.encode())
 
 
 @pytest.mark.parametrize(
     "work",
     [
-        pytest.param(lambda: boom(Unavailable("away", "wait")), id="unavailable"),
+        pytest.param(lambda: boom(Unavailable("a-code", "away", "wait")), id="unavailable"),
         pytest.param(lambda: boom(ValueError()), id="a defect"),
         pytest.param(lambda: time.sleep(5), id="too slow"),
     ],
@@ -162,13 +167,44 @@ def test_the_name_chooses_an_identity(name: str, identity: str) -> None:
 
 def test_a_failure_is_a_line_and_a_hint() -> None:
     """And a defect is told without its text."""
-    assert run(Toy(lambda: boom(Unavailable("away", "wait")))).result() == Result(1, b"away\n", b"hint: away; wait\n")
+    assert run(Toy(lambda: boom(Unavailable("a-code", "away", "wait")))).result() == Result(
+        1, b"away\n", f"{NAME}: away; wait [a-code]\n".encode()
+    )
     assert run(Toy(lambda: boom(ValueError("canary")))).result().out.startswith(b"internal error: ValueError in ")
+
+
+@pytest.mark.parametrize(
+    ("error", "limit"),
+    [
+        pytest.param(Unavailable("a-code", "c" * 500, "h" * 100), 400, id="cause"),
+        pytest.param(Unavailable("a-code", "c" * 500, "h" * 500), 400, id="both"),
+        pytest.param(Unavailable("a-code", "\u00e4" * 500), 400, id="no ASCII"),
+        pytest.param(NotFound("a-code", "c" * 500), 200, id="nothing found"),
+    ],
+)
+def test_what_is_too_long_is_cut_but_for_the_code(error: HelperError, limit: int) -> None:
+    """The cause before the hint, and the name of an executable as far as one says anything."""
+    toy = Toy(lambda: boom(error))
+    done = Running(lambda: calls.serve(toy.answer), ("n" * 255,), b'{"image": "x"}', nothing).result()
+    assert len(done.err) == limit
+    assert done.err.startswith(b"n" * 64 + b": ")
+    assert done.err.endswith(b" [a-code]\n")
+    assert done.err.count(b"\n") == 1
+    if len(error.hint) == 100:
+        assert b"; " + b"h" * 100 + b" [" in done.err
+
+
+def test_nothing_found_is_told_where_somebody_would_wonder() -> None:
+    """The sentence of the wire stays what it is."""
+    done = run(Toy(lambda: boom(NotFound("a-code", "there is no secret at a/path")))).result()
+    assert done == Result(1, f"{NotFound()}\n".encode(), f"{NAME}: there is no secret at a/path [a-code]\n".encode())
 
 
 def test_a_renewal_behind_the_answer(tmp_path: Path) -> None:
     """In a process of its own, after the client has its answer."""
-    toy = Toy(lambda: boom(HelperError("never asked")), hand=at_hand(-1, 60), refresh=(tmp_path / "renewed").touch)
+    toy = Toy(
+        lambda: boom(HelperError("a-code", "never asked")), hand=at_hand(-1, 60), refresh=(tmp_path / "renewed").touch
+    )
     assert run(toy).result() == told("at hand")
     end = time.monotonic() + 10
     while not (tmp_path / "renewed").exists():

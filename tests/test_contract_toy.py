@@ -85,7 +85,8 @@ class ToyMinter:
             with urlopen(f"https://api.toycloud.example/{self._zone}", timeout=5) as response:
                 token = json.load(response)
         except (OSError, ValueError):
-            raise Unavailable("toy cloud issues no token now", "`curl https://api.toycloud.example` says why") from None
+            why = "`curl https://api.toycloud.example` says why"
+            raise Unavailable("toy-away", "toy cloud issues no token now", why) from None
         end = now + token["life"]
         return Credential("toy", token["secret"], soft=now + token["life"] / 2, hard=end - 300, expires=end - 60)
 '''

@@ -363,8 +363,8 @@ def sentences_of_vault() -> list[tuple[str, str]]:
             if isinstance(node, ast.Call):
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 kinds = ("Unavailable", "Unsupported", "Denied", "Final", "WornOut", "_Gone", "fault")
-                pair = node.args[:2] if name in kinds else []
-            elif isinstance(node, ast.Tuple) and len(node.elts) in (2, 3) and id(node) not in words:
+                pair = node.args[1:3] if name in kinds else []
+            elif isinstance(node, ast.Tuple) and len(node.elts) in (2, 3, 4) and id(node) not in words:
                 pair = node.elts[-2:]
             found += itertools.product(*(texts_of(part, constants) for part in pair))
     return [(pair[0], pair[1]) for pair in dict.fromkeys(found) if len(pair) == 2 and pair[0].count(" ") > 1]
@@ -378,6 +378,54 @@ def test_the_page_of_vault_has_every_sentence() -> None:
     for message, hint in sentences:
         row = re.escape(f"| {message} | {hint} |").replace(r"\{\}", ".+")
         assert re.search(row, page), (message, hint)
+
+
+_A_CODE = re.compile(r"[a-z]+(-[a-z0-9]+)*")
+
+
+def codes() -> tuple[set[str], list[str]]:
+    """All codes of errors, as the first argument of one or as the first of three in a row; and where one is missing."""
+    nodes = [
+        (path, node)
+        for path in sorted((ROOT / "credhelpers").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+    ]
+    classes = [node for _, node in nodes if isinstance(node, ast.ClassDef)]
+    kinds = {"HelperError"}
+    for _ in range(4):  # as deep as they are derived
+        kinds |= {node.name for node in classes if kinds & {getattr(base, "id", "") for base in node.bases}}
+    found: set[str] = set()
+    missing = []
+    for path, node in nodes:
+        first: ast.expr | None = None
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            first = (
+                node.args[0]
+                if node.args and name in kinds | {"fault", "_refuse", "_foreign", "failed", "kind"}
+                else None
+            )
+            is_handed_on = "code" in ast.unparse(first or node) or isinstance(first, ast.Starred)
+            is_said = isinstance(first, ast.Constant) and (len(node.args) > 1 or name == "failed")
+            if name in kinds and first and not is_handed_on and not is_said:
+                missing.append(f"{path.name}:{node.lineno}")
+        elif isinstance(node, ast.Tuple) and len(node.elts) > 2 and " " in ast.unparse(node.elts[-2]):
+            first = node.elts[-3] if "-" in ast.unparse(node.elts[-3]) else None
+        if isinstance(first, ast.Constant) and isinstance(first.value, str) and _A_CODE.fullmatch(first.value):
+            found.add(first.value)
+    return found, missing
+
+
+def test_every_error_has_a_code_and_the_page_has_them_all() -> None:
+    """A code is an anchor of the page, once; none is there that no error has, and no error is without one."""
+    found, missing = codes()
+    page = (ROOT / "docs/errors.md").read_text()
+    told = re.findall(r'^\| <a id="(.*?)"></a>`(.*?)` \| \S.* \| \S.* \|$', page, re.MULTILINE)
+
+    assert not missing
+    assert len(found) > 300
+    assert sorted(told) == [(code, code) for code in sorted(found)]
+    assert max(map(len, found)) <= 40
 
 
 def contradictions_of_vault() -> list[str]:

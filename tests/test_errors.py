@@ -44,7 +44,7 @@ from credhelpers.errors import NotFound, Shortage, Unavailable, reason, remedy, 
 )
 def test_a_shortage_is_said_with_its_limit(error: Exception, words: str, command: str) -> None:
     """Each has a sentence and the command that shows the limit, also behind what others made of it."""
-    outer = Unavailable("something else", "look elsewhere")
+    outer = Unavailable("a-code", "something else", "look elsewhere")
     outer.__context__ = ConnectionError("broken", error)
     for found in (shortage(error), shortage(outer), shortage(ExceptionWithReason(error))):
         assert isinstance(found, Shortage)
@@ -72,7 +72,7 @@ def test_an_error_that_the_interpreter_lost_is_one_of_memory_if_there_is_none(
 
 def test_without_memory_every_failure_is_for_want_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenSSL says then that a certificate is not trusted, or that a connection broke."""
-    error = Unavailable("the certificate is not trusted", "see whose it is")
+    error = Unavailable("a-code", "the certificate is not trusted", "see whose it is")
     assert shortage(error) is None
     monkeypatch.setattr(errors, "_MUCH", 1 << 60)
     found = shortage(error)

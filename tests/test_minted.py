@@ -219,8 +219,8 @@ def test_a_token_that_comes_expired_is_an_error(helper: Minted, source: Source, 
 @pytest.mark.parametrize(
     ("error", "takes", "remembered"),
     [
-        pytest.param(Unavailable("it rains", "wait"), 0.5, 5.0, id="ten times as long as it took"),
-        pytest.param(Unavailable("it rains", "wait"), 9.0, 30.0, id="half a minute at most"),
+        pytest.param(Unavailable("a-code", "it rains", "wait"), 0.5, 5.0, id="ten times as long as it took"),
+        pytest.param(Unavailable("a-code", "it rains", "wait"), 9.0, 30.0, id="half a minute at most"),
         pytest.param(NotFound(), 1.0, 10.0, id="not found"),
     ],
 )
@@ -244,7 +244,7 @@ def test_a_failure_is_remembered_for_a_while(
     assert _secret(helper.get(Authority(_HOST))) == "token-2"
 
 
-@pytest.mark.parametrize("error", [Unavailable("it rains", "wait"), NotFound()])
+@pytest.mark.parametrize("error", [Unavailable("a-code", "it rains", "wait"), NotFound()])
 def test_a_remembered_failure_is_ready(
     error: HelperError, helper: Minted, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,7 +270,7 @@ def test_a_remembered_failure_is_ready(
 def test_a_failure_ends_for_all_hosts_of_an_order(end: str, helper: Minted, source: Source, cache: TokenCache) -> None:
     """After a token or an erase nobody is told of what failed before, whichever host heard of it."""
     source.clock.now = time.time()  # by which a file is debris
-    source.error, source.takes = Unavailable("it rains"), 9.0
+    source.error, source.takes = Unavailable("a-code", "it rains"), 9.0
     for host in (_HOST, _SISTER, _OTHER):
         with pytest.raises(Unavailable):
             helper.get(Authority(host))
@@ -294,7 +294,7 @@ def test_a_failed_mint_of_a_changed_identity_is_not_remembered(helper: Minted, s
     def change() -> None:
         source.environ[b"FAKE_IDENTITY"] = b"other"
 
-    source.error, source.takes, source.meanwhile = Unavailable("it rains"), 9.0, change
+    source.error, source.takes, source.meanwhile = Unavailable("a-code", "it rains"), 9.0, change
     with pytest.raises(Unavailable):
         helper.get(Authority(_HOST))
     for said in ({b"FAKE_IDENTITY": b"other"}, {}):
@@ -304,7 +304,7 @@ def test_a_failed_mint_of_a_changed_identity_is_not_remembered(helper: Minted, s
 
 def test_a_failure_of_another_clock_is_not_remembered(helper: Minted, source: Source, clock: Clock) -> None:
     """Else a clock set back by four minutes would keep it for as long."""
-    source.error, source.takes = Unavailable("it rains"), 9.0
+    source.error, source.takes = Unavailable("a-code", "it rains"), 9.0
     with pytest.raises(Unavailable):
         helper.get(Authority(_HOST))
     clock.now -= 240
@@ -325,7 +325,7 @@ def test_the_deadline_is_remembered_as_a_failure(helper: Minted, source: Source)
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")], ids=repr)
 def test_a_shortage_is_not_remembered(helper: Minted, source: Source, error: Exception) -> None:
     """It ends when another process does, whatever sentence a cloud has made of it."""
-    source.error, source.takes = Unavailable("it rains"), 3.0
+    source.error, source.takes = Unavailable("a-code", "it rains"), 3.0
     source.error.__context__ = error
     with pytest.raises(Unavailable):
         helper.get(Authority(_HOST))
@@ -347,7 +347,7 @@ def test_a_renewal_pauses_after_a_failure(helper: Minted, source: Source, clock:
     """An ageing token is good; the backend is asked once a minute at most, and a success ends the pauses."""
     helper.get(Authority(_HOST))
     clock.now += 120
-    source.error = Unavailable("it rains")
+    source.error = Unavailable("a-code", "it rains")
     with pytest.raises(Unavailable):
         helper.refresh(Authority(_HOST))
     for _ in range(5):
@@ -416,7 +416,7 @@ def test_a_call_hears_the_failure_of_another(
     assert lock is not None
     monkeypatch.setattr(
         "credhelpers.tokens.sleep",
-        lambda _seconds: cache.save_failure(key, Failure(Unavailable("theirs"), clock.now, 1)),
+        lambda _seconds: cache.save_failure(key, Failure(Unavailable("a-code", "theirs"), clock.now, 1)),
     )
     for verb in (helper.get, helper.ready):
         with pytest.raises(Unavailable, match=r"^theirs$"):
@@ -451,7 +451,7 @@ def test_one_of_those_who_have_waited_goes_before_the_others(
 
 
 @pytest.mark.parametrize(
-    "error", [Unavailable("ours"), NotFound(), DeadlinePassed()], ids=lambda error: type(error).__name__
+    "error", [Unavailable("a-code", "ours"), NotFound(), DeadlinePassed()], ids=lambda error: type(error).__name__
 )
 def test_what_another_process_got_meanwhile_answers(
     error: BaseException, helper: Minted, source: Source, cache: TokenCache, clock: Clock
@@ -482,7 +482,7 @@ def test_a_reason_is_not_replaced_by_the_clocks_word(
         clock.now += 8
         cache.save_failure(
             source.minter(fakes.owned(Authority(_HOST), {}, "fake")).token_key,
-            Failure(Unavailable("theirs"), clock.now, 7),
+            Failure(Unavailable("a-code", "theirs"), clock.now, 7),
         )
         raise DeadlinePassed
 
@@ -529,7 +529,7 @@ def test_an_identity_that_changed_while_waiting_is_not_mixed_up(
                 minter.token_key, _SISTER, Credential("one", "of one", soft=now + 9, hard=now + 9, expires=now + 9), now
             )
         elif state == "failed":
-            cache.save_failure(minter.token_key, Failure(Unavailable("of one"), now := clock.now, now))
+            cache.save_failure(minter.token_key, Failure(Unavailable("a-code", "of one"), now := clock.now, now))
         lock.release()
 
     monkeypatch.setattr("credhelpers.tokens.sleep", sleep)
@@ -608,7 +608,7 @@ def test_a_renewed_answer_takes_the_place_of_the_old_one(helper: Minted, source:
 def test_a_remembered_failure_is_of_its_identity(helper: Minted, source: Source) -> None:
     """Who changes something is not told of what failed before."""
     source.clock.now = time.time()  # by which a file is debris
-    source.error, source.takes = Unavailable("it rains"), 9.0
+    source.error, source.takes = Unavailable("a-code", "it rains"), 9.0
     identify(source, {b"FAKE_IDENTITY": b"a"})
     with pytest.raises(Unavailable):
         helper.get(Authority(_HOST))
@@ -668,7 +668,7 @@ def test_erase_forgets_the_token_and_the_failure(helper: Minted, source: Source)
     assert helper.ready(Authority(_SISTER)) is None
     assert helper.ready(Authority(_HOST)) is None, "the token is one, and it is gone"
     assert helper.list() == {}
-    source.error, source.takes = Unavailable("it rains"), 5.0
+    source.error, source.takes = Unavailable("a-code", "it rains"), 5.0
     with pytest.raises(Unavailable):
         helper.get(Authority(_HOST))
     helper.erase(Authority(_HOST))
@@ -717,7 +717,7 @@ def test_list_names_what_get_answers(helper: Minted, source: Source, clock: Cloc
     helper.refresh(Authority(_HOST))
     clock.now += 100
     assert helper.list() == {_HOST: "user"}
-    source.error = Unavailable("it rains")
+    source.error = Unavailable("a-code", "it rains")
     for host in helper.list():
         assert _secret(helper.ready(Authority(host))) == "token-3"
     helper.erase(Authority(_HOST))
@@ -814,7 +814,7 @@ def test_any_order_of_events_keeps_the_promises(  # noqa: C901 - a walk has as m
                 end = {secret: moment for secret, moment in end.items() if moment > clock.now}
             elif act == 7:
                 source.environ[b"FAKE_IDENTITY"] = chance.choice((b"x", b"y"))
-                source.error = chance.choice((None, None, Unavailable("it rains"), NotFound()))
+                source.error = chance.choice((None, None, Unavailable("a-code", "it rains"), NotFound()))
             elif act == 8 and chance.random() < 0.3:
                 if ready := helper.ready(Authority(host)):
                     erased.add(_secret(ready) or "")
@@ -1105,7 +1105,7 @@ def test_the_last_resort_is_a_token_that_still_lives(env: dict[str, str], tmp_pa
     assert (process.returncode, out, err) == (
         1,
         b"the fake cloud is down\n",
-        b"hint: the fake cloud is down; wait for better weather\n",
+        b"docker-credential-fake: the fake cloud is down; wait for better weather [a-code]\n",
     )
 
 

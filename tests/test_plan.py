@@ -504,7 +504,7 @@ def _give_away(path: Path) -> None:
         pytest.param(lambda path: path.chmod(0o640), id="open to a group"),
         pytest.param(_give_away, id="another owner"),
         pytest.param(
-            lambda path: path.write_bytes(path.read_bytes().replace(b"plan 1 ", b"plan 2 ")), id="from the future"
+            lambda path: path.write_bytes(path.read_bytes().replace(b"plan 2 ", b"plan 3 ")), id="from the future"
         ),
         pytest.param(
             lambda path: path.write_bytes(

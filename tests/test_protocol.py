@@ -56,6 +56,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarn
 
 NAME = "docker-credential-fake"
 OVERDUE = b"no answer within the time limit\n"
+
+
+def told(hint: str, cause: bytes) -> bytes:
+    """The line on standard error for what is on standard output."""
+    return f"{NAME}: {cause.decode().strip()}; {hint}\n".encode()
+
+
 ENDLESS = b"standard input did not end within the time limit\n"
 CANARY = "canary-in-an-exception"
 
@@ -167,7 +174,9 @@ def test_wrong_arguments_get_one_line_and_input_is_not_waited_for(
     arguments: tuple[str, ...], line: str, pipe: tuple[int, int]
 ) -> None:
     """Whoever calls it wrongly hears how to call it, on standard output as from the reference."""
-    assert run(Fake(), *arguments, stdin=pipe[0]) == Result(1, line.encode() + b"\n", b"")
+    assert run(Fake(), *arguments, stdin=pipe[0]) == Result(
+        1, f"{line}\n".encode(), f"{NAME}: {line.removeprefix(f'{NAME}: ')} [usage]\n".encode()
+    )
 
 
 @pytest.mark.parametrize("form", ["version", "--version", "-v"])
@@ -202,7 +211,8 @@ def test_a_terminal_is_refused_at_once(verb: str) -> None:
         os.close(terminal)
     assert done.code == 1
     assert done.out == b"standard input is a terminal\n"
-    assert done.err == f"hint: pipe it in, as in `echo HOST | {NAME} {verb}`\n".encode()
+    hint = f"pipe it in, as in `echo HOST | {NAME} {verb}` [input-terminal]"
+    assert done.err == f"{NAME}: standard input is a terminal; {hint}\n".encode()
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("version",), ()])
@@ -215,7 +225,8 @@ def test_what_needs_no_input_works_at_a_terminal(arguments: tuple[str, ...]) -> 
         os.close(master)
         os.close(terminal)
     assert done.code == (0 if arguments else 1)
-    assert done.err == b""
+    usage = f"{NAME}: Usage: {NAME} <store|get|erase|list|version> [usage]\n".encode()
+    assert done.err == (b"" if arguments else usage)
 
 
 @pytest.mark.parametrize("verb", ["get", "store", "erase", "list"])
@@ -245,8 +256,9 @@ def test_input_that_cannot_be_read_is_said_in_a_line() -> None:
         done = run(Fake(), "get", stdin=folder)
     finally:
         os.close(folder)
-    hint = b"hint: pipe it in, as in `echo HOST | docker-credential-fake get`\n"
-    assert done == Result(1, b"standard input cannot be read: Is a directory\n", hint)
+    why = "standard input cannot be read: Is a directory"
+    hint = f"pipe it in, as in `echo HOST | {NAME} get` [input-unreadable]"
+    assert done == Result(1, f"{why}\n".encode(), f"{NAME}: {why}; {hint}\n".encode())
 
 
 def test_input_that_is_set_not_to_wait_is_waited_for() -> None:
@@ -270,13 +282,13 @@ def test_input_that_is_set_not_to_wait_is_waited_for() -> None:
 def test_input_that_never_ends_meets_the_deadline(pipe: tuple[int, int]) -> None:
     """A client that forgets to close its end is told so, and no registry is blamed, which nobody has asked."""
     for verb, way in (
-        ("get", b"echo HOST | docker-credential-fake get"),
-        ("erase", b"echo HOST | docker-credential-fake erase"),
-        ("store", b"docker-credential-fake store <FILE"),
-        ("list", b"docker-credential-fake list </dev/null"),
+        ("get", "echo HOST | docker-credential-fake get"),
+        ("erase", "echo HOST | docker-credential-fake erase"),
+        ("store", "docker-credential-fake store <FILE"),
+        ("list", "docker-credential-fake list </dev/null"),
     ):
         done = run(Fake(), verb, stdin=pipe[0], before=hurry)
-        assert done == Result(1, ENDLESS, b"hint: close it, as in `" + way + b"`\n")
+        assert done == Result(1, ENDLESS, told("close it, as in `" + way + "` [input-endless]", ENDLESS))
 
 
 def test_the_deadline_holds_under_a_blocked_alarm(pipe: tuple[int, int]) -> None:
@@ -439,7 +451,7 @@ def test_a_renewal_that_cannot_start_costs_nothing() -> None:
 @pytest.mark.parametrize(
     "work",
     [
-        pytest.param(lambda: boom(Unavailable("the cloud is away", "wait")), id="unavailable"),
+        pytest.param(lambda: boom(Unavailable("a-code", "the cloud is away", "wait")), id="unavailable"),
         pytest.param(lambda: time.sleep(5), id="too slow"),
         pytest.param(lambda: boom(ValueError(CANARY)), id="a defect"),
         pytest.param(lambda: boom(KeyboardInterrupt()), id="interrupted"),
@@ -464,8 +476,8 @@ def test_there_is_no_last_resort_for_who_is_denied() -> None:
     class Denied(Unavailable):
         is_denial = True
 
-    done = run(Quick(hard=-1, work=lambda: boom(Denied("not for you", "ask"))), "get", stdin=b"ghcr.io")
-    assert done == Result(1, b"not for you\n", b"hint: not for you; ask\n")
+    done = run(Quick(hard=-1, work=lambda: boom(Denied("a-code", "not for you", "ask"))), "get", stdin=b"ghcr.io")
+    assert done == Result(1, b"not for you\n", told("ask [a-code]", b"not for you\n"))
 
 
 @pytest.mark.parametrize(
@@ -592,18 +604,23 @@ def test_without_memory_nothing_is_prepared(tmp_path: Path) -> None:
         pytest.param(NotFound(), b"credentials not found in native keychain\n", b"", id="not found"),
         pytest.param(MissingServer(), b"no credentials server URL\n", b"", id="no server"),
         pytest.param(MissingUsername(), b"no credentials username\n", b"", id="no user"),
-        pytest.param(Refused("no"), b"no\n", b"", id="refused"),
-        pytest.param(Unsupported("not here", "go there"), b"not here\n", b"hint: go there\n", id="with a hint"),
+        pytest.param(Refused("a-code", "no"), b"no\n", b"docker-credential-fake: no [a-code]\n", id="refused"),
         pytest.param(
-            Unavailable("x" * 201, "y" * 201),
+            Unsupported("a-code", "not here", "go there"),
+            b"not here\n",
+            told("go there [a-code]", b"not here\n"),
+            id="with a hint",
+        ),
+        pytest.param(
+            Unavailable("a-code", "x" * 201, "y" * 201),
             b"x" * 200 + b"\n",
-            b"hint: " + b"x" * 201 + b"; " + b"y" * 191 + b"\n",
+            told("y" * 201 + " [a-code]", b"x" * 163 + b"\n"),
             id="long",
         ),
         pytest.param(
-            Unavailable("a\nb\r\x1b[31m\u00e4\u2028", "c\td"),
+            Unavailable("a-code", "a\nb\r\x1b[31m\u00e4\u2028", "c\td"),
             b"a?b??[31m??\n",
-            b"hint: a?b??[31m??; c?d\n",
+            told("c?d [a-code]", b"a?b??[31m??\n"),
             id="hostile",
         ),
     ],
@@ -634,7 +651,7 @@ def test_sh2_a_defect_shows_its_kind_and_place_but_no_text(work: Callable[[], ob
     assert done.code == 1
     assert done.out.startswith(f"internal error: {kind} in ".encode())
     assert done.out.count(b"\n") == 1
-    assert done.err == b"hint: " + done.out.rstrip() + b"; this is a defect of credhelpers, please report it\n"
+    assert done.err == told("this is a defect of credhelpers, please report it [defect]", done.out)
     assert CANARY.encode() not in done.out + done.err
 
 
@@ -676,7 +693,7 @@ def test_a_sentence_that_was_made_of_a_shortage_is_not_said() -> None:
         try:
             boom(MemoryError())
         except MemoryError:
-            raise Unavailable("the cloud does not answer", "wait") from None
+            raise Unavailable("a-code", "the cloud does not answer", "wait") from None
 
     done = run(Slow(work), "get", stdin=b"ghcr.io")
     assert done.out == b"this system gives no more memory\n"
@@ -772,7 +789,7 @@ def test_an_interrupt_is_no_defect() -> None:
     os.write(writing, b"ghcr.io")
     until(lambda: fcntl.ioctl(writing, termios.FIONREAD, bytes(4)) == bytes(4))  # it has read, and waits for more
     os.kill(call.pid, signal.SIGINT)
-    assert call.result() == Result(1, b"interrupted\n", b"")
+    assert call.result() == Result(1, b"interrupted\n", b"docker-credential-fake: interrupted [interrupted]\n")
     os.close(writing)
 
 
@@ -856,8 +873,8 @@ def test_p38_every_call_ends_in_time_with_one_line(verb: str, work: Callable[[],
     call = Running(Stuck(), (verb,), b"ghcr.io", hurry)
     done = call.result()
     assert (done.code, done.out) == (1, OVERDUE)
-    hint = b"a network, a keyring or a disk keeps it waiting: try `docker-credential-NAME get` with CREDHELPERS_DEBUG=1"
-    assert done.err == b"hint: " + OVERDUE.rstrip() + b"; " + hint + b"\n"
+    hint = "a network, a keyring or a disk keeps it waiting: try `docker-credential-NAME get` with CREDHELPERS_DEBUG=1"
+    assert done.err == told(f"{hint} [time-over]", OVERDUE)
     assert call.took < patience(latest)
 
 
@@ -1078,7 +1095,7 @@ def test_the_slow_way_leaves_no_core() -> None:
         import ctypes
 
         dumpable = ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)  # PR_GET_DUMPABLE
-        boom(Unavailable(str(dumpable)))
+        boom(Unavailable("a-code", str(dumpable)))
 
     assert run(Slow(look), "get", stdin=b"ghcr.io").out == b"0\n"
 
@@ -1100,7 +1117,7 @@ def test_the_texts_of_the_wire() -> None:
     assert NotFound().message == "credentials not found in native keychain"
     assert MissingServer().message == "no credentials server URL"
     assert MissingUsername().message == "no credentials username"
-    assert str(Unavailable("why", "what to do")) == "why"
+    assert str(Unavailable("a-code", "why", "what to do")) == "why"
     assert not issubclass(DeadlinePassed, Exception)
 
 

@@ -185,7 +185,7 @@ def test_nobody_gets_the_refused_token_while_another_mints(
 def test_a_failure_does_not_bring_the_refused_token_back(tokens: Tokens, minter: FakeMinter) -> None:
     """The next one hears of the failure, and is not sent away with what was refused."""
     first = tokens.get(Wanted(minter))
-    minter.error = Unavailable("it rains")
+    minter.error = Unavailable("a-code", "it rains")
     for _ in range(3):
         with pytest.raises(Unavailable, match="it rains"):
             tokens.get(Wanted(minter), first)

@@ -63,7 +63,8 @@ def failure(result: Result, words: str, hint: str) -> None:
     """`get` failed with these words, and a hint that has these."""
     assert result.code == 1, result
     assert re.fullmatch(rf"[^\n]*{words}[^\n]*\n", result.out.decode()), result
-    assert re.fullmatch(rf"hint: [^\n]*{re.escape(hint)}[^\n]*\n", result.err.decode()), result
+    assert result.told
+    assert re.search(rf"; .*{re.escape(hint)}.* \[", result.err.decode()), result
     assert len(result.out) <= 200, result
     assert len(result.err) <= 401, result
 

@@ -140,8 +140,8 @@ def test_the_order_is_forgotten_where_only_another_host_asked(verb: str, helper:
 @pytest.mark.parametrize(
     "error",
     [
-        pytest.param(Unavailable("the answer was lost"), id="lost"),
-        pytest.param(Unsupported("no"), id="refused"),
+        pytest.param(Unavailable("a-code", "the answer was lost"), id="lost"),
+        pytest.param(Unsupported("a-code", "no"), id="refused"),
         pytest.param(DeadlinePassed(), id="deadline"),
         pytest.param(KeyboardInterrupt(), id="interrupt"),
         pytest.param(ZeroDivisionError(), id="defect"),
@@ -277,7 +277,7 @@ def test_what_failed_since_does_not_hide_what_is_in_hand(
     clock.now += 4000
 
     def fail() -> None:
-        raise Unavailable("it rains")
+        raise Unavailable("a-code", "it rains")
 
     _once(keeper, fail)
     with pytest.raises(Unavailable):
@@ -287,7 +287,7 @@ def test_what_failed_since_does_not_hide_what_is_in_hand(
     assert [old.memo if old else None for old in keeper.olds] == ["of old"]
 
 
-@pytest.mark.parametrize("error", [NotFound(), Unavailable("config.toml: not TOML")])
+@pytest.mark.parametrize("error", [NotFound(), Unavailable("a-code", "config.toml: not TOML")])
 def test_erase_forgets_whatever_the_configuration_says_now(
     error: Exception, helper: Writable, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,7 +115,9 @@ def _answered(make: "Callable[[], _Request[Result]]", seconds: float = _BUDGET) 
     try:
         import botocore.session  # noqa: F401 - whether it is here; a slow disk's seconds are part of the budget
     except ImportError:
-        raise Unavailable("botocore, which talks to AWS, is not installed", f"run `{_install('botocore')}`") from None
+        raise Unavailable(
+            "ecr-sdk-missing", "botocore, which talks to AWS, is not installed", f"run `{_install('botocore')}`"
+        ) from None
     request = make()
     request.until = started + seconds
     try:
@@ -343,7 +345,7 @@ class _Request(ABC, Generic[Result]):
         return Unavailable(*aws_errors.NO_CREDENTIALS)
 
     def _unavailable(self, cause: "Cause", status: int = 0, **more: str) -> Unavailable:
-        message, hint = cause
+        code, message, hint = cause
         names = {
             **more,
             "crt": _install("botocore[crt]"),
@@ -353,7 +355,7 @@ class _Request(ABC, Generic[Result]):
             "status": status,
             "upgrade": _install("botocore", upgrade=True),
         }
-        return Unavailable(message.format(**names), hint.format(**names))
+        return Unavailable(code, message.format(**names), hint.format(**names))
 
     def _source_profile(self) -> str | None:
         """The profile that signs in: the one that is set, or the one on which its role rests."""
@@ -458,7 +460,7 @@ class _TokenRequestBy(_TokenRequest):
 
     def _unavailable(self, cause: "Cause", status: int = 0, **more: str) -> Unavailable:
         because = super()._unavailable(cause, status, **more)
-        return Unknown(because.message, because.hint) if cause in aws_errors.UNKNOWN else because
+        return Unknown(because.code, because.message, because.hint) if cause in aws_errors.UNKNOWN else because
 
 
 class _IdentityRequest(_Request[SignedRequest]):

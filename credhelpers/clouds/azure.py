@@ -156,6 +156,7 @@ class AcrExchange:
         names = (self._host, self._host.partition(".")[0] + "." + ".".join(self._host.split(".")[-2:]))
         if fields.get("realm") != f"https://{self._host}/oauth2/token" or fields.get("service") not in names:
             raise Unavailable(
+                "acr-strange-challenge",
                 "the registry asks for a token in a way that Azure Container Registry does not",
                 "nothing was sent; look at `curl -i` of its /v2/ and at what stands between it and this machine",
             )
@@ -171,7 +172,7 @@ class AcrExchange:
             raise _refusal("exchange", status, is_of_tenant=is_of_tenant, is_arm=is_arm)
         refresh_token = _object(wire.body).get("refresh_token")
         if not _is_token(refresh_token):
-            raise Unavailable("the registry's answer to the exchange holds no token", _LATER)
+            raise Unavailable("acr-no-token", "the registry's answer to the exchange holds no token", _LATER)
         return refresh_token
 
     # --- the identity ------------------------------------------------------------------------------------------------
@@ -188,6 +189,7 @@ class AcrExchange:
                 notes.take(f"acr: {absent.message}")
         if old:  # its key says that whatever selects an identity is as it was: this one may only be away for now
             raise Unavailable(
+                "acr-identity-gone",
                 "no identity is found any more for the token in hand",
                 "run `az login`, or see `az vm identity show`; `CREDHELPERS_DEBUG=1` shows what was looked for",
             )
@@ -202,7 +204,9 @@ class AcrExchange:
         narrowed = self._environ.get(b"AZURE_TOKEN_CREDENTIALS", b"").strip().lower()
         if narrowed not in _NARROWED:
             raise Unavailable(
-                "AZURE_TOKEN_CREDENTIALS names no credential that is known here", "see the table in `docs/acr.md`"
+                "acr-unknown-credential",
+                "AZURE_TOKEN_CREDENTIALS names no credential that is known here",
+                "see the table in `docs/acr.md`",
             )
         wanted = _NARROWED[narrowed]
         if chosen:
@@ -212,6 +216,7 @@ class AcrExchange:
                 return (kind,)
         if chosen:
             raise Unavailable(
+                "acr-environment-empty",
                 "the environment names no identity, and the configuration says it does",
                 "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or another set of `docs/acr.md`",
             )
@@ -229,7 +234,7 @@ class AcrExchange:
         }
         token = ask[kind]()
         if not _is_token(token):
-            raise Unavailable("the answer for the identity holds no token", _LATER)
+            raise Unavailable("acr-no-token", "the answer for the identity holds no token", _LATER)
         return token
 
     def _by_secret(self) -> object:
@@ -263,6 +268,7 @@ class AcrExchange:
             )
         except (OSError, ValueError, TypeError):  # the last from cryptography: a password too much
             raise Unavailable(
+                "acr-certificate-unreadable",
                 "the certificate cannot be read",
                 "it must hold certificate and RSA key, in PEM or PKCS12; look at path, mode and password",
             ) from None
@@ -291,7 +297,9 @@ class AcrExchange:
         if endpoint == self._variable(b"MSI_ENDPOINT") and not self._variable(b"MSI_SECRET"):
             if ids:
                 raise Unavailable(
-                    "Cloud Shell has one identity, and another was asked for", "take its id out of config.toml"
+                    "acr-cloud-shell",
+                    "Cloud Shell has one identity, and another was asked for",
+                    "take its id out of config.toml",
                 )
         elif not ids and (client := self._variable(b"AZURE_CLIENT_ID")):
             ids = {"client_id": client}
@@ -307,12 +315,14 @@ class AcrExchange:
         """Where the managed identity's tokens are. Raises _Absent if there is no such service."""
         if self._variable(b"IDENTITY_SERVER_THUMBPRINT"):
             raise Unavailable(
+                "acr-service-fabric",
                 "the managed identity of Service Fabric is not supported: its certificate cannot be verified as usual",
                 "give this registry another `credential` in config.toml, see `docs/acr.md`",
             )
         endpoint = self._variable(b"IDENTITY_ENDPOINT")
         if endpoint and not (self._variable(b"IDENTITY_HEADER") or self._variable(b"IMDS_ENDPOINT")):
             raise Unavailable(
+                "acr-endpoint-incomplete",
                 "IDENTITY_ENDPOINT is set, but neither IDENTITY_HEADER nor IMDS_ENDPOINT is",
                 "`printenv IDENTITY_HEADER IMDS_ENDPOINT` must show one where docker runs: pass it on",
             )
@@ -334,6 +344,7 @@ class AcrExchange:
             status = 0
         if status not in (200, 400, 410, 429, *_TRANSIENT):
             raise _Absent(
+                "acr-metadata-absent",
                 "no metadata service of Azure answers on this machine",
                 "on a machine outside of Azure use another `credential`, see `docs/acr.md`",
             )
@@ -363,7 +374,11 @@ class AcrExchange:
         name = command[0]
         path = child.find(name.encode(), self._environ)
         if path is None:
-            raise _Absent(f"{name} is not on PATH", f"install it and run `{login}`, or choose another `credential`")
+            raise _Absent(
+                "acr-cli-missing",
+                f"{name} is not on PATH",
+                f"install it and run `{login}`, or choose another `credential`",
+            )
         self._check_directories(name)
         plain = {b"AZURE_CORE_NO_COLOR": b"true", b"NO_COLOR": b"true"}
         words = [path, *(word.encode() for word in command[1:])]
@@ -372,17 +387,21 @@ class AcrExchange:
                 words, self._environ, plain, self._until - _LAST_STEP - monotonic()
             )
         except OSError:  # its interpreter is gone, say
-            raise _Absent(f"{name} cannot be started", f"run `{name} version` to see why") from None
+            raise _Absent("acr-cli-broken", f"{name} cannot be started", f"run `{name} version` to see why") from None
         except TimeoutExpired:
-            raise Unavailable(f"{name} gave no answer in time", f"run `{' '.join(command[:3])}` and see why") from None
+            raise Unavailable(
+                "acr-cli-slow", f"{name} gave no answer in time", f"run `{' '.join(command[:3])}` and see why"
+            ) from None
         if status == 0:
             return _object(output)
         code = _aadsts(output + errors)
         if code:
             raise _entra_error(code, f"run `{login}`")
         if absence in output + errors:
-            raise _Absent(f"nobody is logged in to {name}", f"run `{login}`")
-        raise Unavailable(f"{name} failed with exit status {status}", f"run `{' '.join(command[:3])}`")
+            raise _Absent("acr-cli-signed-out", f"nobody is logged in to {name}", f"run `{login}`")
+        raise Unavailable(
+            "acr-cli-failed", f"{name} failed with exit status {status}", f"run `{' '.join(command[:3])}`"
+        )
 
     def _check_directories(self, name: str) -> None:
         """Raise if a directory from which az or azd load extensions, which are code, has a relative path."""
@@ -390,6 +409,7 @@ class AcrExchange:
             # As azure-cli has it: `~` is expanded in the first one.
             if self._environ.get(variable, b"/")[:1] not in (b"/", b"", b"~"):
                 raise Unavailable(
+                    "acr-relative-directory",
                     f"{variable.decode()} is a relative path, so {name} would run extensions of each directory",
                     f"set {variable.decode()} to an absolute path, or unset it",
                 )
@@ -430,7 +450,9 @@ class AcrExchange:
         tenant = self._needed("tenant_id", b"AZURE_TENANT_ID")
         if not tenant.replace("-", "").replace(".", "").isalnum() or not tenant.isascii():
             raise Unavailable(
-                "AZURE_TENANT_ID is not a tenant", "set it to the tenant's id, as `az account show` has it"
+                "acr-tenant-malformed",
+                "AZURE_TENANT_ID is not a tenant",
+                "set it to the tenant's id, as `az account show` has it",
             )
         return tenant, self._needed("client_id", b"AZURE_CLIENT_ID")
 
@@ -447,7 +469,9 @@ class AcrExchange:
         if not value:
             other = f" (or `{setting}` in config.toml)" if setting else ""
             raise Unavailable(
-                f"{variable.decode()} is not set", f"set it{other} for this kind of identity, see `docs/acr.md`"
+                "acr-variable-missing",
+                f"{variable.decode()} is not set",
+                f"set it{other} for this kind of identity, see `docs/acr.md`",
             )
         return value
 
@@ -456,7 +480,7 @@ class AcrExchange:
         try:
             return self._environ.get(name, b"").decode()
         except UnicodeDecodeError:
-            raise Unavailable(f"{name.decode()} is not UTF-8", "set it again") from None
+            raise Unavailable("acr-variable-malformed", f"{name.decode()} is not UTF-8", "set it again") from None
 
 
 def cloud_of(resource: str) -> str:
@@ -534,7 +558,9 @@ class _Adapter:
             return self._answer(request, 200, {"Content-Type": "application/json"}, self.known[url])
         try:
             if not url.startswith(self._prefix):
-                raise Unavailable(f"a request meant for {self._who} would have gone elsewhere", _REPORT)
+                raise Unavailable(
+                    "acr-foreign-request", f"a request meant for {self._who} would have gone elsewhere", _REPORT
+                )
             for attempt in range(1, self._attempts + 1):
                 answer = self._try(request, options.get("verify", True), options.get("proxies") or {})
                 pause = _PAUSE * 2**attempt * (1 - posix.urandom(1)[0] / 512)
@@ -571,9 +597,9 @@ class _Adapter:
         except Exception as error:  # noqa: BLE001 - of `requests`, of urllib3, of the system: all have no answer
             raise self._reason(error) from None
         if len(body) > _BODY_BYTES or answer.headers.get("Content-Encoding", "identity") != "identity":
-            raise Unavailable(f"the answer of {self._who} is too long or compressed", _BETWEEN)
+            raise Unavailable("acr-strange-answer", f"the answer of {self._who} is too long or compressed", _BETWEEN)
         if 300 <= answer.status_code < 400:  # noqa: PLR2004 - RFC 9110
-            raise Unavailable(f"{self._who} redirects elsewhere, which is not followed", _BETWEEN)
+            raise Unavailable("acr-redirect", f"{self._who} redirects elsewhere, which is not followed", _BETWEEN)
         self.status, self.body = answer.status_code, body
         return self._answer(request, answer.status_code, answer.headers, body)
 
@@ -601,19 +627,15 @@ class _Adapter:
         kinds = {type(part).__name__ for part in _causes(error)}
         if isinstance(error, exceptions.ProxyError):
             return Unavailable(
+                "acr-proxy",
                 f"the proxy does not lead to {who}",
                 "`printenv HTTPS_PROXY NO_PROXY` shows which; ask who runs it, or set NO_PROXY",
             )
         if isinstance(error, exceptions.SSLError):
-            is_untimely = any(getattr(part, "verify_code", 0) in _NOT_NOW for part in _causes(error))
-            return Unavailable(
-                f"the certificate of {who} is not {'valid at this time' if is_untimely else 'trusted'}",
-                "compare `date -u` with the true time"
-                if is_untimely
-                else "`export REQUESTS_CA_BUNDLE=FILE` with the certificate of the authority, if it is yours",
-            )
+            return _untrusted(who, error)
         if "NameResolutionError" in kinds:
             return Unavailable(
+                "acr-name-unknown",
                 f"the name of {who} cannot be resolved",
                 "check the spelling; `getent hosts REGISTRY` asks for it as we did",
             )
@@ -621,13 +643,28 @@ class _Adapter:
             return self._overdue()
         if isinstance(error, OSError) and not isinstance(error, exceptions.RequestException):
             return Unavailable(
+                "acr-ca-unreadable",
                 "the file of CA certificates cannot be read",
                 "`printenv REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE` shows it; correct or unset it",
             )
-        return Unavailable(f"{who} cannot be reached, or broke off", _NETWORK)
+        return Unavailable("acr-unreachable", f"{who} cannot be reached, or broke off", _NETWORK)
 
     def _overdue(self) -> Unavailable:
-        return Unavailable(f"{self._who} gave no answer in time", _NETWORK)
+        return Unavailable("acr-slow", f"{self._who} gave no answer in time", _NETWORK)
+
+
+def _untrusted(who: str, error: Exception) -> Unavailable:
+    if any(getattr(part, "verify_code", 0) in _NOT_NOW for part in _causes(error)):
+        return Unavailable(
+            "acr-certificate-untimely",
+            f"the certificate of {who} is not valid at this time",
+            "compare `date -u` with the true time",
+        )
+    return Unavailable(
+        "acr-certificate-untrusted",
+        f"the certificate of {who} is not trusted",
+        "`export REQUESTS_CA_BUNDLE=FILE` with the certificate of the authority, if it is yours",
+    )
 
 
 _NOT_NOW = (9, 10)  # a certificate that is not valid yet, or not any more: <openssl/x509_vfy.h>
@@ -674,7 +711,9 @@ def _host_of(authority: str) -> str:
     host = found.host
     if not host or found.port or bare.lower() not in (host, "https://" + host):
         raise Unavailable(
-            "AZURE_AUTHORITY_HOST is not an https host", "write it as in `https://login.microsoftonline.com`"
+            "acr-authority-host",
+            "AZURE_AUTHORITY_HOST is not an https host",
+            "write it as in `https://login.microsoftonline.com`",
         )
     return host
 
@@ -695,6 +734,7 @@ def _check_is_near(endpoint: str) -> None:
         is_near = False
     if "@" in authority or "\\" in authority or not (scheme == "https" or (scheme == "http" and is_near)):
         raise Unavailable(
+            "acr-endpoint-foreign",
             "the address of the managed identity is not of this machine, nor https",
             "`printenv IDENTITY_ENDPOINT MSI_ENDPOINT AZURE_POD_IDENTITY_AUTHORITY_HOST` shows it; correct it",
         )
@@ -720,7 +760,9 @@ def _sdk() -> "Any":
 
 def _missing() -> Unavailable:
     return Unavailable(
-        "the Azure SDK is not installed", "install credhelpers with its extra: `pip install 'credhelpers[acr]'`"
+        "acr-sdk-missing",
+        "the Azure SDK is not installed",
+        "install credhelpers with its extra: `pip install 'credhelpers[acr]'`",
     )
 
 
@@ -733,7 +775,11 @@ def _text_of(path: str, what: str) -> str:
             raise lacking from None
         text = ""
     if not text:
-        raise Unavailable(f"{what} is missing, empty or unreadable", "look at it with `ls -l`, as who runs docker")
+        raise Unavailable(
+            "acr-file-unreadable",
+            f"{what} is missing, empty or unreadable",
+            "look at it with `ls -l`, as who runs docker",
+        )
     return text
 
 
@@ -783,9 +829,10 @@ def _credential(refresh_token: str) -> Credential:
         claims = {}
     end = claims.get("exp")
     if not isinstance(end, int | float) or end <= 0:
-        raise Unavailable("the registry's token does not say when it expires", _LATER)
+        raise Unavailable("acr-no-expiry", "the registry's token does not say when it expires", _LATER)
     if end > now + lifetimes.ACR.longest:
         raise Unavailable(
+            "acr-clock",
             "the registry's token lives too long to be true by this machine's clock",
             "compare `date -u` with the true time, and set the clock",
         )
@@ -797,34 +844,45 @@ def _refusal(step: str, status: int, *, is_of_tenant: bool = False, is_arm: bool
     """What a status of the registry means at this step."""
     if status in (400, 401) and is_of_tenant:
         return Unavailable(
+            "acr-tenant-refused",
             "the registry does not take tokens of this tenant",
             "set `tenant_id` in config.toml, or AZURE_TENANT_ID for an application, to the registry's: see "
             "`az account show`",
         )
     if status == 401 and is_arm:  # noqa: PLR2004 - RFC 9110
         return Unavailable(
+            "acr-arm-refused",
             "the registry does not take tokens for Azure Resource Manager from this identity",
             'take `audience = "arm"` out, or see `az acr config authentication-as-arm show`',
         )
     if (step, status) == ("/v2/", 403):
         return Unavailable(
+            "acr-firewall",
             "the registry's firewall does not let this machine in",
             "see `az acr network-rule list`, or reach it by its private endpoint",
         )
     words = {
         401: (
+            "acr-identity-refused",
             "the registry does not accept this identity",
             "see `az role assignment list` for AcrPull, and the tenant",
         ),
         403: (
+            "acr-identity-forbidden",
             "the registry forbids it to this identity",
             "see `az role assignment list` for AcrPull, and the firewall",
         ),
-        404: ("there is no Azure Container Registry at this name", "look at the spelling, see `az acr list`"),
-        429: ("the registry asks to slow down", "wait a minute, then pull again"),
+        404: (
+            "acr-registry-unknown",
+            "there is no Azure Container Registry at this name",
+            "look at the spelling, see `az acr list`",
+        ),
+        429: ("acr-throttled", "the registry asks to slow down", "wait a minute, then pull again"),
     }
     kind = Unknown if (step, status) in (("exchange", 401), ("exchange", 403)) else Unavailable
-    return kind(*words.get(status, (f"the registry answered with status {status}", "try again in a minute")))
+    return kind(
+        *words.get(status, ("acr-failed", f"the registry answered with status {status}", "try again in a minute"))
+    )
 
 
 def _entra_refusal(wire: _Adapter) -> Unavailable:
@@ -833,14 +891,16 @@ def _entra_refusal(wire: _Adapter) -> Unavailable:
     if code:
         return _entra_error(code)
     if wire.status == 429:  # noqa: PLR2004 - RFC 6585
-        return Unavailable("Microsoft Entra asks to slow down", "wait a minute, then try again")
-    return Unavailable(f"Microsoft Entra answered with status {wire.status} and no token", _LATER)
+        return Unavailable("acr-entra-throttled", "Microsoft Entra asks to slow down", "wait a minute, then try again")
+    return Unavailable("acr-entra-failed", f"Microsoft Entra answered with status {wire.status} and no token", _LATER)
 
 
 def _entra_error(code: int, hint: str = "") -> Unavailable:
     words, advice = _ENTRA_ERRORS.get(code, ("", "look up the number at https://login.microsoftonline.com/error"))
     kind = Unknown if code in _UNKNOWN else Unavailable
-    return kind(f"Microsoft Entra refused: {words or 'see its number'} (AADSTS{code})", hint or advice)
+    return kind(
+        "acr-entra-refused", f"Microsoft Entra refused: {words or 'see its number'} (AADSTS{code})", hint or advice
+    )
 
 
 def _aadsts(content: bytes) -> int:
@@ -857,24 +917,33 @@ def _metadata_refusal(wire: _Adapter, *, is_one_asked_for: bool) -> Unavailable:
     """What the last answer of the metadata service means."""
     if b"ultiple user" in wire.body:
         return Unavailable(
+            "acr-identity-ambiguous",
             "this machine has several identities, and none was chosen",
             "set AZURE_CLIENT_ID, or `client_id` in config.toml, to the one that may pull",
         )
     if wire.status == 429:  # noqa: PLR2004 - RFC 6585
-        return Unavailable("the metadata service asks to slow down", "wait a minute, then try again")
+        return Unavailable(
+            "acr-metadata-throttled", "the metadata service asks to slow down", "wait a minute, then try again"
+        )
     if wire.status in (400, 403, 404):
         if is_one_asked_for:
             return Unavailable(
+                "acr-identity-unassigned",
                 "the identity that was asked for is not assigned to this machine",
                 "see `az vm identity show`, AZURE_CLIENT_ID and config.toml",
             )
-        return _Absent("no identity is assigned to this machine", "assign one: `az vm identity assign`")
+        return _Absent(
+            "acr-identity-absent", "no identity is assigned to this machine", "assign one: `az vm identity assign`"
+        )
     if wire.status == 401:  # noqa: PLR2004 - RFC 9110
         return Unavailable(
+            "acr-metadata-forbidden",
             "the metadata service does not let this user in",
             "on Azure Arc `sudo usermod -aG himds USER`, then log in anew",
         )
-    return Unavailable(f"the metadata service answered with status {wire.status} and no token", _LATER)
+    return Unavailable(
+        "acr-metadata-failed", f"the metadata service answered with status {wire.status} and no token", _LATER
+    )
 
 
 def _causes(error: BaseException) -> "list[BaseException]":

@@ -85,7 +85,9 @@ class GoogleExchange:
             return self._impersonated(network, _metadata(network, is_expected=False))
         except NotFound:
             if "impersonate" in self._settings:
-                raise Unavailable("there is no identity that could impersonate the service account", _SETUP) from None
+                raise Unavailable(
+                    "gcr-nobody-impersonates", "there is no identity that could impersonate the service account", _SETUP
+                ) from None
             raise
 
     def _from_file(self, network: "_Network", path: bytes, what: str) -> tuple[str, float]:
@@ -124,9 +126,12 @@ def credential(token: object, end: float) -> Credential:
     now = time()
     life = end - now
     if not isinstance(token, str) or not 0 < len(token) < _TOKEN_BYTES or not all("!" <= one <= "~" for one in token):
-        raise Unavailable("google answered with something that is no access token", "try again in a moment")
+        raise Unavailable(
+            "gcr-no-token", "google answered with something that is no access token", "try again in a moment"
+        )
     if not _SHORTEST <= life <= lifetimes.GCR.longest:
         raise Unavailable(
+            "gcr-clock",
             "google's token has expired by the clock of this machine, or lives too long to be true",
             "compare `date -u` with the true time, and set the clock",
         )
@@ -140,7 +145,9 @@ def credential(token: object, end: float) -> Credential:
 
 def _missing() -> Unavailable:
     return Unavailable(
-        "google-auth is not installed", "install credhelpers with its extra `gcr`: `pip install credhelpers[gcr]`"
+        "gcr-sdk-missing",
+        "google-auth is not installed",
+        "install credhelpers with its extra `gcr`: `pip install credhelpers[gcr]`",
     )
 
 
@@ -162,7 +169,9 @@ def _refreshed(network: "_Network", credentials: "Any", kind: str) -> tuple[str,
         raise
     except SubprocessError:
         problem = Unavailable(
-            "the program of the credential file gave no token in time", "run it by hand and see how long it takes"
+            "gcr-program-slow",
+            "the program of the credential file gave no token in time",
+            "run it by hand and see how long it takes",
         )
     except (
         GoogleAuthError,
@@ -208,7 +217,9 @@ class _File:
         default = self._universe if self.kind == "impersonated_service_account" else UNIVERSE
         if (self._info.get("universe_domain") or default) != self._universe:
             self._refuse(
-                "is of another universe than the registry", "choose another for it in config.toml, see `docs/gcr.md`"
+                "gcr-universe",
+                "is of another universe than the registry",
+                "choose another for it in config.toml, see `docs/gcr.md`",
             )
         loaders: dict[str, Callable[[], Any]] = {
             "service_account": self._service_account,
@@ -218,16 +229,16 @@ class _File:
             "impersonated_service_account": self._impersonated,
         }
         if self.kind not in loaders:
-            self._refuse("has a type that is not supported", "`docs/gcr.md` lists the types")
+            self._refuse("gcr-file-unsupported", "has a type that is not supported", "`docs/gcr.md` lists the types")
         try:
             return loaders[self.kind]()
         except HelperError:
             raise
         except (GoogleAuthError, ValueError, TypeError, KeyError, AttributeError):
-            self._refuse("is incomplete or damaged", _ANOTHER_FILE)
+            self._refuse("gcr-file-damaged", "is incomplete or damaged", _ANOTHER_FILE)
 
-    def _refuse(self, message: str, hint: str) -> "Never":
-        raise Unavailable(f"{self._origin.what} {message}", hint) from None
+    def _refuse(self, code: str, message: str, hint: str) -> "Never":
+        raise Unavailable(code, f"{self._origin.what} {message}", hint) from None
 
     def _service_account(self) -> "Any":
         from google.oauth2.service_account import Credentials
@@ -240,7 +251,9 @@ class _File:
         from google.oauth2.credentials import Credentials
 
         if self._universe != UNIVERSE:
-            self._refuse("is a user's, which this universe does not take", "use a service account or federation")
+            self._refuse(
+                "gcr-universe", "is a user's, which this universe does not take", "use a service account or federation"
+            )
         return Credentials.from_authorized_user_info(self._info)
 
     def _workforce_user(self) -> "Any":
@@ -254,7 +267,7 @@ class _File:
 
         source = _File(self._origin, self._info["source_credentials"], self._universe, self._network)
         if source.kind == self.kind:
-            self._refuse("impersonates in a circle", "write the chain into `delegates`")
+            self._refuse("gcr-file-circular", "impersonates in a circle", "write the chain into `delegates`")
         url = self._send_to("service_account_impersonation_url")
         account = url.rpartition("/")[2].removesuffix(":generateAccessToken")
         delegates = self._info.get("delegates")
@@ -277,7 +290,11 @@ class _File:
             from google.auth.pluggable import Credentials as External
 
             if self._network.environ.get(b"GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES") != b"1":
-                self._refuse("wants to run a program", "allow that with GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1")
+                self._refuse(
+                    "gcr-program-forbidden",
+                    "wants to run a program",
+                    "allow that with GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1",
+                )
             self._check_that_it_may_name_a_program()
             pluggable.subprocess = _Subprocess(self._network)
             milliseconds = int(_BUDGET * 1000)
@@ -285,7 +302,11 @@ class _File:
             program["timeout_millis"] = min(program.get("timeout_millis") or milliseconds, milliseconds)
             info["credential_source"] = {**source, "executable": program}
         elif "certificate" in source:
-            self._refuse("wants a client certificate, which is not supported", "use a file, a URL or AWS as the source")
+            self._refuse(
+                "gcr-client-certificate",
+                "wants a client certificate, which is not supported",
+                "use a file, a URL or AWS as the source",
+            )
         else:
             from google.auth.identity_pool import Credentials as External
 
@@ -297,11 +318,13 @@ class _File:
         path = self._origin.path
         if not path.startswith(b"/"):
             self._refuse(
+                "gcr-file-relative",
                 "names a program, and has a relative path, so it is another one in each directory",
                 "`printenv GOOGLE_APPLICATION_CREDENTIALS CLOUDSDK_CONFIG HOME`, and set the absolute path",
             )
         if mending := files.mending(path, self._origin.status):
             self._refuse(
+                "gcr-file-untrusted",
                 "names a program, and others may write it, so it is not trusted",
                 f"see what is in it, then run `{mending}`",
             )
@@ -314,7 +337,11 @@ class _File:
             if scheme != "https" or port != 443 or not is_service(host, self._universe):  # noqa: PLR2004 - HTTPS
                 raise NotFound
         except NotFound:
-            self._refuse(f"sends secrets to a `{name}` that is not Google's", "do not use it; ask who made it")
+            self._refuse(
+                "gcr-file-foreign",
+                f"sends secrets to a `{name}` that is not Google's",
+                "do not use it; ask who made it",
+            )
         return url
 
     def _ask(self, url: str, *, is_metadata: bool) -> None:
@@ -324,7 +351,9 @@ class _File:
             if is_metadata and not is_local(host):
                 raise NotFound
         except NotFound:
-            self._refuse("names a URL that is neither https nor local", "look at its `credential_source`")
+            self._refuse(
+                "gcr-file-foreign", "names a URL that is neither https nor local", "look at its `credential_source`"
+            )
         self._network.allowed.append(url)
 
 
@@ -353,15 +382,19 @@ def _read(path: bytes, what: str) -> "tuple[dict[str, Any], os.stat_result]":
         content, status = files.read(path, _FILE_BYTES)
         info = json.loads(content)
     except (FileNotFoundError, NotADirectoryError):
-        raise Unavailable(f"{what} does not exist", f"correct the path; `ls -l` shows it. Or {_LOGIN}") from None
+        raise Unavailable(
+            "gcr-file-missing", f"{what} does not exist", f"correct the path; `ls -l` shows it. Or {_LOGIN}"
+        ) from None
     except files.TooLong:
         info = None
     except (files.NotRegular, ValueError, RecursionError):
-        raise Unavailable(f"{what} is not JSON", _ANOTHER_FILE) from None
+        raise Unavailable("gcr-file-malformed", f"{what} is not JSON", _ANOTHER_FILE) from None
     except OSError:
-        raise Unavailable(f"{what} cannot be read", "look at its mode and owner with `ls -l`") from None
+        raise Unavailable(
+            "gcr-file-unreadable", f"{what} cannot be read", "look at its mode and owner with `ls -l`"
+        ) from None
     if not isinstance(info, dict):
-        raise Unavailable(f"{what} is not a credential of Google's", _ANOTHER_FILE)
+        raise Unavailable("gcr-file-malformed", f"{what} is not a credential of Google's", _ANOTHER_FILE)
     return info, status
 
 
@@ -405,14 +438,16 @@ class _Network:
         scheme, host, port, target = endpoint(url)
         is_google = scheme == "https" and port == 443 and is_service(host, self.universe)  # noqa: PLR2004 - HTTPS
         if not is_google and not any(url == known or url.startswith(f"{known}/") for known in self.allowed):
-            raise Unavailable("a credential file sends secrets to a host that is not Google's", "do not use it")
+            raise Unavailable(
+                "gcr-file-foreign", "a credential file sends secrets to a host that is not Google's", "do not use it"
+            )
         left = self.until - monotonic()
         if is_local(host):
             left = min(left, _LOCAL)
         name = host if is_google else "the token URL of the credential file"
         answer = _asked(name, left, lambda: self._exchange(scheme, host, port, method, target, body, headers))
         if 300 <= answer.status < 400:  # noqa: PLR2004 - RFC 9110, 15.4
-            raise Unavailable(f"{name} answers with a redirect, which is not followed", _PROXY_HINT)
+            raise Unavailable("gcr-redirect", f"{name} answers with a redirect, which is not followed", _PROXY_HINT)
         self._last = (host if is_google else "", answer.status, answer.data)
         return answer
 
@@ -422,8 +457,11 @@ class _Network:
         if status != 200:  # noqa: PLR2004 - as google-auth has it
             return _refusal(kind, host, status, body)
         if host:
-            return Unavailable("google answered with something that is no access token", "try again in a moment")
+            return Unavailable(
+                "gcr-no-token", "google answered with something that is no access token", "try again in a moment"
+            )
         return Unavailable(
+            "gcr-subject-unavailable",
             "the token that the credential file refers to cannot be had",
             "look at its `credential_source`: the file, URL or program that it names",
         )
@@ -466,7 +504,9 @@ def _answered(
         response = connection.getresponse()
         data = response.read(_ANSWER_BYTES + 1)
         if len(data) > _ANSWER_BYTES or response.getheader("Content-Encoding", "identity") != "identity":
-            raise Unavailable(f"the answer is compressed or longer than {_ANSWER_BYTES} bytes", _PROXY_HINT)
+            raise Unavailable(
+                "gcr-strange-answer", f"the answer is compressed or longer than {_ANSWER_BYTES} bytes", _PROXY_HINT
+            )
         if response.length:
             raise ConnectionError("half an answer")
         return _Response(response.status, {name.lower(): value for name, value in response.getheaders()}, data)
@@ -481,22 +521,24 @@ def _asked(name: str, seconds: float, work: "Callable[[], _Response]") -> _Respo
     except ssl.SSLCertVerificationError as error:
         raise _untrusted(name, error) from None
     except ssl.SSLError:
-        problem = Unavailable(f"no TLS connection with {name}", _PROXY_HINT)
+        problem = Unavailable("gcr-no-tls", f"no TLS connection with {name}", _PROXY_HINT)
     except gaierror:
         problem = Unavailable(
-            f"the address of {name} cannot be found", "check the network, HTTPS_PROXY and `getent hosts google.com`"
+            "gcr-name-unknown",
+            f"the address of {name} cannot be found",
+            "check the network, HTTPS_PROXY and `getent hosts google.com`",
         )
     except (Late, TimeoutError):
-        problem = Unavailable(f"{name} does not answer in time", _NETWORK)
+        problem = Unavailable("gcr-slow", f"{name} does not answer in time", _NETWORK)
     except (OSError, HTTPException, ValueError) as error:
         if lacking := shortage(error):
             raise lacking from None
         if str(error).startswith("Tunnel connection failed"):
             problem = Unavailable(
-                f"the proxy of HTTPS_PROXY does not let us through to {name}", "ask who runs the proxy"
+                "gcr-proxy", f"the proxy of HTTPS_PROXY does not let us through to {name}", "ask who runs the proxy"
             )
         else:
-            problem = Unavailable(f"{name} cannot be reached", _NETWORK)
+            problem = Unavailable("gcr-unreachable", f"{name} cannot be reached", _NETWORK)
     raise problem from None
 
 
@@ -504,6 +546,7 @@ def _trust(environ: "Environment") -> ssl.SSLContext:
     """The certificates that are trusted: those of `requests`' own variables, else the system's, else certifi's."""
     bundle = environ.get(b"REQUESTS_CA_BUNDLE") or environ.get(b"CURL_CA_BUNDLE")
     no_tls = Unavailable(
+        "gcr-tls-broken",
         "the TLS library of this machine does not work",
         "see whether `openssl version -a` works, and `printenv OPENSSL_CONF OPENSSL_MODULES SSL_CERT_FILE`",
     )
@@ -527,6 +570,7 @@ def _trust(environ: "Environment") -> ssl.SSLContext:
         if not bundle:
             raise no_tls from None
         raise Unavailable(
+            "gcr-ca-unreadable",
             "the file of REQUESTS_CA_BUNDLE cannot be read as certificates",
             "`printenv REQUESTS_CA_BUNDLE CURL_CA_BUNDLE` shows it; correct or unset it",
         ) from None
@@ -537,11 +581,16 @@ def _untrusted(name: str, error: ssl.SSLCertVerificationError) -> Unavailable:
     expired, too_early, other_name = 10, 9, 62
     if error.verify_code in (expired, too_early):
         return Unavailable(
-            f"the certificate of {name} is not valid at this time", "compare `date -u` with the true time"
+            "gcr-certificate-untimely",
+            f"the certificate of {name} is not valid at this time",
+            "compare `date -u` with the true time",
         )
     if error.verify_code == other_name:
-        return Unavailable(f"what answers as {name} has the certificate of another host", _PROXY_HINT)
+        return Unavailable(
+            "gcr-certificate-foreign", f"what answers as {name} has the certificate of another host", _PROXY_HINT
+        )
     return Unavailable(
+        "gcr-certificate-untrusted",
         f"the certificate of {name} is not trusted",
         "if a proxy of yours looks into TLS, `export REQUESTS_CA_BUNDLE=FILE` with its authority's certificate",
     )
@@ -563,7 +612,9 @@ def _proxy(environ: "Environment", host: str) -> "tuple[str, int, dict[str, str]
     if not colon or address.endswith("]"):
         name, port = address, ""
     if "/" in address or not (port.isdigit() or not port):
-        raise Unavailable("HTTPS_PROXY is not an `http://` URL", "write it as `http://HOST:PORT`")
+        raise Unavailable(
+            "gcr-proxy-malformed", "HTTPS_PROXY is not an `http://` URL", "write it as `http://HOST:PORT`"
+        )
     headers = {"Proxy-Authorization": "Basic " + b64encode(unquote(user).encode()).decode()} if at else {}
     return name, int(port or "80"), headers
 
@@ -587,13 +638,18 @@ def _refusal(kind: str, host: str, status: int, body: bytes) -> Unavailable:
     word, detail = _error_of(body)
     if not host:
         return Unavailable(
+            "gcr-token-url",
             f"the token URL of the credential file answers with HTTP {status}",
             "`curl -i` it, and see what it points to",
         )
     if status == 429 or word == "RESOURCE_EXHAUSTED":  # noqa: PLR2004 - RFC 6585
-        return Unavailable("google limits how often this identity may ask for tokens", "wait a minute, then try again")
+        return Unavailable(
+            "gcr-throttled", "google limits how often this identity may ask for tokens", "wait a minute, then try again"
+        )
     if status >= 500:  # noqa: PLR2004 - RFC 9110, 15.6
-        return Unavailable(f"{host} failed with HTTP {status}", "try again in a moment; see status.cloud.google.com")
+        return Unavailable(
+            "gcr-failed", f"{host} failed with HTTP {status}", "try again in a moment; see status.cloud.google.com"
+        )
     if "iamcredentials" in host:
         return _refused_impersonation(word, detail, status)
     if "sts" in host or kind == "external_account_authorized_user":
@@ -603,28 +659,40 @@ def _refusal(kind: str, host: str, status: int, body: bytes) -> Unavailable:
 
 def _refused_user(word: str, detail: str, status: int) -> Unavailable:
     if "rapt" in detail:
-        return Unavailable("google wants this user to log in again (session length of the organisation)", _LOGIN)
+        return Unavailable(
+            "gcr-login-again", "google wants this user to log in again (session length of the organisation)", _LOGIN
+        )
     if word == "invalid_grant":
-        return Unavailable("the user's login has expired or was revoked", _LOGIN)
+        return Unavailable("gcr-login-expired", "the user's login has expired or was revoked", _LOGIN)
     if word in ("invalid_client", "unauthorized_client", "deleted_client", "disabled_client"):
-        return Unavailable("the OAuth client of this login is not known to google any more", _LOGIN)
+        return Unavailable(
+            "gcr-client-unknown", "the OAuth client of this login is not known to google any more", _LOGIN
+        )
     return _refused(word, status)
 
 
 def _refused_key(word: str, detail: str, status: int) -> Unavailable:
     if "short-lived" in detail or "iat" in detail.split():
         return Unavailable(
-            "google does not accept the time of this machine", "compare `date -u` with the true time, and set the clock"
+            "gcr-clock",
+            "google does not accept the time of this machine",
+            "compare `date -u` with the true time, and set the clock",
         )
     if "disabled" in detail:
-        return Unavailable("the service account is disabled", "run `gcloud iam service-accounts enable ACCOUNT`")
+        return Unavailable(
+            "gcr-account-disabled",
+            "the service account is disabled",
+            "run `gcloud iam service-accounts enable ACCOUNT`",
+        )
     if "not found" in detail or "deleted" in detail:
         return Unavailable(
+            "gcr-account-gone",
             "the service account does not exist any more",
             "`gcloud iam service-accounts list` shows which there are; make a key of one",
         )
     if word == "invalid_grant":
         return Unavailable(
+            "gcr-key-unknown",
             "google does not know this key of the service account: deleted, disabled or expired",
             "see `gcloud iam service-accounts keys list --iam-account=ACCOUNT`",
         )
@@ -634,30 +702,39 @@ def _refused_key(word: str, detail: str, status: int) -> Unavailable:
 def _refused_exchange(kind: str, word: str, detail: str, status: int) -> Unavailable:
     if kind == "external_account_authorized_user" and word == "invalid_grant":
         return Unavailable(
-            "the workforce user's login has expired", "run `gcloud auth application-default login` again"
+            "gcr-login-expired",
+            "the workforce user's login has expired",
+            "run `gcloud auth application-default login` again",
         )
     if "expired" in detail or "stale" in detail:
         return Unavailable(
+            "gcr-subject-expired",
             "the token that the credential file refers to has expired",
             "look at its `credential_source`: what ought to renew that file, URL or program",
         )
     if word == "invalid_target":
-        return Unavailable("the workload identity pool or provider does not exist, or is disabled", _POOLS)
+        return Unavailable(
+            "gcr-pool-unknown", "the workload identity pool or provider does not exist, or is disabled", _POOLS
+        )
     if word in ("invalid_grant", "invalid_request", "unauthorized_client", "access_denied"):
-        return Unavailable(f"google does not accept the external identity: {word}", _POOLS)
+        return Unavailable("gcr-subject-refused", f"google does not accept the external identity: {word}", _POOLS)
     return _refused(word, status)
 
 
 def _refused_impersonation(word: str, detail: str, status: int) -> Unavailable:
     if "service_disabled" in detail or "has not been used" in detail:
         return Unavailable(
+            "gcr-impersonation-off",
             "the API for impersonation is off in the project",
             "run `gcloud services enable iamcredentials.googleapis.com`",
         )
     if status == 403:  # noqa: PLR2004 - RFC 9110, 15.5.4
-        return Unavailable("this identity may not impersonate the service account", _CREATOR)
+        return Unavailable(
+            "gcr-impersonation-denied", "this identity may not impersonate the service account", _CREATOR
+        )
     if status == 404:  # noqa: PLR2004 - RFC 9110, 15.5.5
         return Unavailable(
+            "gcr-account-gone",
             "the service account to impersonate does not exist",
             "`gcloud iam service-accounts list` shows which there are",
         )
@@ -666,7 +743,9 @@ def _refused_impersonation(word: str, detail: str, status: int) -> Unavailable:
 
 def _refused(word: str, status: int) -> Unavailable:
     return Unavailable(
-        f"google refused to issue a token: {word or f'HTTP {status}'}", "`docs/gcr.md` says what to look at"
+        "gcr-refused",
+        f"google refused to issue a token: {word or f'HTTP {status}'}",
+        "`docs/gcr.md` says what to look at",
     )
 
 
@@ -706,6 +785,7 @@ def _metadata(network: _Network, *, is_expected: bool) -> tuple[str, float]:
     if answer.status == 404:  # noqa: PLR2004 - RFC 9110, 15.5.5
         if is_expected:
             raise Unavailable(
+                "gcr-machine-without-account",
                 "this machine has no service account",
                 "`gcloud compute instances set-service-account` attaches one; or choose another identity",
             )
@@ -718,12 +798,15 @@ def _metadata(network: _Network, *, is_expected: bool) -> tuple[str, float]:
     universe = server.ask("universe/universe-domain")
     if universe.status not in (200, 404):  # OK; a server that is older than universes
         raise Unavailable(
+            "gcr-metadata-failed",
             f"the metadata server does not tell the universe of this machine: HTTP {universe.status}",
             "try again in a moment; `docs/gcr.md` says how to choose another identity",
         )
     domain = universe.data.decode("ascii", "replace").strip() if universe.status == 200 else ""  # noqa: PLR2004 - OK
     if (domain or UNIVERSE) != network.universe:
-        raise Unavailable("the identity of this machine is of another universe than the registry", _SETUP)
+        raise Unavailable(
+            "gcr-universe", "the identity of this machine is of another universe than the registry", _SETUP
+        )
     return token, end
 
 
@@ -744,12 +827,14 @@ def identity_token(environ: "Environment", audience: str) -> str:
         if named:
             raise
         raise Unavailable(
+            "gcr-no-identity-token",
             "this is no machine of Google's, and no key of a service account is configured",
             "set `credentials_file` in config.toml; `gcloud iam service-accounts list` shows whose key it may be",
         ) from None
     token = answer.data.decode("ascii", "replace").strip()
     if answer.status != 200 or token.count(".") != 2 or not token.isprintable():  # noqa: PLR2004 - OK; RFC 7515, 7.1
         raise Unavailable(
+            "gcr-metadata-failed",
             f"the metadata server gives no identity token: HTTP {answer.status}",
             "look at the service account of this machine; on GKE at the IAM binding of the Kubernetes account",
         )
@@ -768,14 +853,14 @@ def signed_assertion(path: bytes, what: str, audience: str, seconds: int) -> str
         raise _missing() from None
     info, _ = _read(path, what)
     if info.get("type") != "service_account":
-        raise Unavailable(f"{what} is not the key of a service account", _ANOTHER_FILE)
+        raise Unavailable("gcr-file-malformed", f"{what} is not the key of a service account", _ANOTHER_FILE)
     now = int(time())
     try:
         signer = crypt.RSASigner.from_service_account_info(info)
         claims = {"iss": info["client_email"], "sub": info["client_email"], "aud": audience}
         return str(jwt.encode(signer, claims | {"iat": now, "exp": now + seconds}).decode("ascii"))
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise Unavailable(f"{what} is incomplete or damaged", _ANOTHER_FILE) from None
+        raise Unavailable("gcr-file-damaged", f"{what} is incomplete or damaged", _ANOTHER_FILE) from None
 
 
 class _Metadata:
@@ -805,6 +890,7 @@ class _Metadata:
         answer = _asked("the metadata server", _LOCAL, work)
         if answer.headers.get("metadata-flavor") != "Google":
             raise Unavailable(
+                "gcr-metadata-foreign",
                 "the metadata server is not one of Google's",
                 "`printenv GCE_METADATA_HOST GCE_METADATA_IP` shows where it points; correct or unset it",
             )
@@ -816,6 +902,7 @@ def _parsed(answer: _Response) -> tuple[str, float]:
     """Token and seconds of its life in the metadata server's answer."""
     if answer.status != 200:  # noqa: PLR2004 - OK
         raise Unavailable(
+            "gcr-metadata-failed",
             f"the metadata server gives no token: HTTP {answer.status}",
             "look at the service account of this machine; on GKE at the IAM binding of the Kubernetes account",
         )
@@ -823,14 +910,16 @@ def _parsed(answer: _Response) -> tuple[str, float]:
         parsed = json.loads(answer.data)
         return parsed["access_token"], float(parsed["expires_in"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        raise Unavailable("the metadata server's answer is no token", "try again in a moment") from None
+        raise Unavailable("gcr-no-token", "the metadata server's answer is no token", "try again in a moment") from None
 
 
 def _gcloud(environ: "Environment", settings: "dict[str, Any]", universe: str, until: float) -> tuple[str, float]:
     """The token of gcloud's login and when it ends, by its command for tools like this one."""
     program = child.find(b"gcloud", environ)
     if program is None:
-        raise Unavailable("gcloud is not installed", "install it, or choose another `credential` in config.toml")
+        raise Unavailable(
+            "gcr-gcloud-missing", "gcloud is not installed", "install it, or choose another `credential` in config.toml"
+        )
     command = [
         program,
         b"config",
@@ -842,6 +931,7 @@ def _gcloud(environ: "Environment", settings: "dict[str, Any]", universe: str, u
     command += [f"--{name}={settings[name]}".encode() for name in ("account", "configuration") if name in settings]
     if environ.get(b"CLOUDSDK_CONFIG", b"/")[:1] not in (b"/", b""):  # gcloud starts the Python in its `virtenv`
         raise Unavailable(
+            "gcr-gcloud-relative",
             "CLOUDSDK_CONFIG is a relative path, so gcloud would run what is in each directory",
             "set CLOUDSDK_CONFIG to an absolute path, or unset it",
         )
@@ -849,24 +939,34 @@ def _gcloud(environ: "Environment", settings: "dict[str, Any]", universe: str, u
     try:
         status, output, errors = child.run_program(command, environ, asking, until - monotonic())
     except OSError:
-        raise Unavailable("gcloud cannot be started", "run `gcloud version` to see why") from None
+        raise Unavailable("gcr-gcloud-broken", "gcloud cannot be started", "run `gcloud version` to see why") from None
     except TimeoutExpired:
-        raise Unavailable("gcloud does not answer in time", "run `gcloud config config-helper` to see why") from None
+        raise Unavailable(
+            "gcr-gcloud-slow", "gcloud does not answer in time", "run `gcloud config config-helper` to see why"
+        ) from None
     if status:
         text = errors.decode("utf-8", "replace").lower()
         if any(sign in text for sign in ("auth login", "reauth", "invalid_grant", "no active account", "credentialed")):
-            raise Unavailable("gcloud is not logged in, or its login has expired", "run `gcloud auth login`")
-        raise Unavailable("gcloud gave no token", "run `gcloud config config-helper` to see what it says")
+            raise Unavailable(
+                "gcr-gcloud-signed-out", "gcloud is not logged in, or its login has expired", "run `gcloud auth login`"
+            )
+        raise Unavailable(
+            "gcr-gcloud-broken", "gcloud gave no token", "run `gcloud config config-helper` to see what it says"
+        )
     try:
         answer = json.loads(output)
         have = answer.get("configuration", {}).get("properties", {}).get("core", {}).get("universe_domain")
         credential = answer["credential"]
         token, end = credential["access_token"], datetime.fromisoformat(credential["token_expiry"]).timestamp()
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        raise Unavailable("gcloud gave no token", "run `gcloud config config-helper` to see what it says") from None
+        raise Unavailable(
+            "gcr-gcloud-broken", "gcloud gave no token", "run `gcloud config config-helper` to see what it says"
+        ) from None
     if (have or UNIVERSE) != universe:
         raise Unavailable(
-            "gcloud's configuration is of another universe than the registry", "choose another by `configuration`"
+            "gcr-universe",
+            "gcloud's configuration is of another universe than the registry",
+            "choose another by `configuration`",
         )
     return token, end
 

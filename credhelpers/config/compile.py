@@ -70,7 +70,9 @@ def read(name: bytes, recorder: "Recorder", *, is_named: bool) -> File | None:
     text = trusted(name, file.fault, recorder)
     if text is None:
         if is_named:  # who names a file does not mean the identity that is used without one
-            raise file.fault("CREDHELPERS_CONFIG names no file", "give the absolute path of one, or unset it")
+            raise file.fault(
+                "config-absent", "CREDHELPERS_CONFIG names no file", "give the absolute path of one, or unset it"
+            )
         return None
     return File(name, text)
 
@@ -113,11 +115,14 @@ def _tables(file: File) -> "list[dict[str, Any]]":
     try:
         document = tomllib.loads(file.text)
     except (ValueError, RecursionError) as error:
-        raise file.fault(f"not TOML: {_position(error)}", "mend the line, see `docs/configuration.md`") from None
+        raise file.fault(
+            "config-no-toml", f"not TOML: {_position(error)}", "mend the line, see `docs/configuration.md`"
+        ) from None
     file.only(document, ("registry",), 0)
     tables = document.get("registry", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise file.fault(
+            "config-no-table",
             f"line {file.line(0, 'registry')}: `registry` is not a list of tables",
             "write `[[registry]]` with two brackets",
         )
@@ -133,19 +138,21 @@ def _common(file: File, table: "dict[str, Any]", number: int, words: tuple[str, 
         if key not in table:
             for other in get_close_matches(key, [name[:_SHOWN] for name in table], 1, _NEAR):
                 file.only({other: ""}, (key,), number)
-            raise file.fault(f"line {file.line(number)}: no `{key}`", SEE)
+            raise file.fault("config-key-missing", f"line {file.line(number)}: no `{key}`", SEE)
         if not isinstance(table[key], str):
-            raise file.fault(f"line {file.line(number, key)}: `{key}` is not a text", SEE)
+            raise file.fault("config-value", f"line {file.line(number, key)}: `{key}` is not a text", SEE)
     pattern, slash, path = table["match"].partition("/")
     name, _, port = pattern.partition(":")
     is_host = re.fullmatch(_HOST, pattern) and "*" not in "".join(name.split(".")[-2:])
     if not is_host or (port.isdigit() and int(port) > _LAST_PORT):
         raise file.fault(
+            "config-match",
             f"line {file.line(number, 'match')}: `match` is not a host in lower case",
             "`*` stands for any part of one label, but not in the last two; no scheme",
         )
     if slash and not re.fullmatch(_PATH, path):
         raise file.fault(
+            "config-match",
             f"line {file.line(number, 'match')}: what is behind the host in `match` is no path of a repository",
             "whole names between slashes, and at the end perhaps `/*`",
         )
@@ -161,6 +168,7 @@ def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source
     identity = table.get("identity", "")
     if "identity" in table and not (isinstance(identity, str) and re.fullmatch(IDENTITY, identity)):
         raise file.fault(
+            "config-identity",
             f"line {file.line(number, 'identity')}: `identity` is not a name",
             "letters, digits, `.`, `_` and `-`, at most 64, the first a letter or digit",
         )
@@ -168,6 +176,7 @@ def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source
     file.only(table, (*_COMMON, *source.settings), number)
     if ":" in entry.pattern and not source.has_ports:
         raise file.fault(
+            "config-match",
             f"line {file.line(number, 'match')}: `match` has a port, and no registry of this source has one",
             "take the port out",
         )
@@ -175,10 +184,10 @@ def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source
         if key not in _COMMON:
             words, allowed, _ = source.settings[key]
             if not fits(value, allowed):
-                raise file.fault(f"line {file.line(number, key)}: `{key}` is not {words}", SEE)
+                raise file.fault("config-value", f"line {file.line(number, key)}: `{key}` is not {words}", SEE)
             entry.settings[key] = value
     if message := source.contradiction(entry.settings):
-        raise file.fault(f"line {entry.line}: {message}", SEE)
+        raise file.fault("config-contradiction", f"line {entry.line}: {message}", SEE)
 
 
 def _never_reached(file: File, number: int, entry: Entry, earlier: Entry) -> Unavailable:
@@ -186,9 +195,12 @@ def _never_reached(file: File, number: int, entry: Entry, earlier: Entry) -> Una
     first = file.line((earlier.order + 1) // 2, "match")
     if entry.pattern == earlier.pattern:
         return file.fault(
-            f"{place}: the same `match` as in line {first}", "keep the one that is meant: the first would win"
+            "config-never-reached",
+            f"{place}: the same `match` as in line {first}",
+            "keep the one that is meant: the first would win",
         )
     return file.fault(
+        "config-never-reached",
         f"{place}: never reached, `match` in line {first} has all of its hosts",
         "put the particular one first: the first that matches counts",
     )

@@ -31,9 +31,9 @@ class File:
         self.text = text
         self._places: dict[tuple[int, str | None], int] | None = None
 
-    def fault(self, message: str, hint: str) -> Unavailable:
+    def fault(self, code: str, message: str, hint: str) -> Unavailable:
         """The error for `message`; the file's own path is in the hint, where there is room."""
-        return Unavailable(f"config.toml: {message}", f"{hint} ({self.name})")
+        return Unavailable(code, f"config.toml: {message}", f"{hint} ({self.name})")
 
     def line(self, number: int, key: str | None = None) -> int:
         """The line of the `number`th registry, or of a key in it; of a key outside of them if that is 0."""
@@ -67,12 +67,16 @@ class File:
         advice = f"did you mean `{near[0]}`?" if near else "it may be " + ", ".join(f"`{name}`" for name in known)
         is_name = len(word) <= _SHOWN and re.fullmatch("[A-Za-z0-9_-]+", word)
         what = "key" if word == key else key
-        raise self.fault(f"line {self.line(number, key)}: unknown {what}" + (f" `{word}`" if is_name else ""), advice)
+        raise self.fault(
+            "config-unknown-word",
+            f"line {self.line(number, key)}: unknown {what}" + (f" `{word}`" if is_name else ""),
+            advice,
+        )
 
 
 def contradiction(name: bytes, line: int, message: str) -> Unavailable:
     """What is said of settings that exclude each other or lack each other, in the entry that begins in this line."""
-    return File(name).fault(f"line {line}: {message}", SEE)
+    return File(name).fault("config-contradiction", f"line {line}: {message}", SEE)
 
 
 def _lines(text: str) -> dict[tuple[int, str | None], int]:
@@ -127,10 +131,10 @@ def _statements(text: str) -> "Iterator[tuple[int, str, list[int]]]":
             start, first, braces = match.end(), line, []
 
 
-def trusted(name: bytes, fault: "Callable[[str, str], Unavailable]", recorder: "Recorder") -> str | None:
+def trusted(name: bytes, fault: "Callable[[str, str, str], Unavailable]", recorder: "Recorder") -> str | None:
     """The text of a file that configures; None if there is none. What was looked at is noted with `recorder`.
 
-    Raises what `fault` makes of a message and a hint if others may write the file, or it is unreadable. That is so
+    Raises what `fault` makes of code, message and hint if others may write the file, or it is unreadable. That is so
     now: whose it is, who may and whether a disk answers can change while its stamp stays, so nothing is kept of it.
     """
     try:
@@ -140,30 +144,34 @@ def trusted(name: bytes, fault: "Callable[[str, str], Unavailable]", recorder: "
         raise
 
 
-def _trusted(name: bytes, fault: "Callable[[str, str], Unavailable]", recorder: "Recorder") -> str | None:
+def _trusted(name: bytes, fault: "Callable[[str, str, str], Unavailable]", recorder: "Recorder") -> str | None:
     content, status = None, None
     try:
         content, status = files.read(name, _FILE_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         if _is_link(name):
-            raise fault("a link that leads nowhere", "mend or remove it") from None
+            raise fault("config-unreadable", "a link that leads nowhere", "mend or remove it") from None
         return None
     except (IsADirectoryError, files.NotRegular):
-        raise fault("not a file", "look at it with `ls -l`") from None
+        raise fault("config-unreadable", "not a file", "look at it with `ls -l`") from None
     except files.TooLong:
-        raise fault(f"longer than {_FILE_BYTES} bytes", "it must be a configuration file") from None
+        raise fault(
+            "config-unreadable", f"longer than {_FILE_BYTES} bytes", "it must be a configuration file"
+        ) from None
     except files.Unread:
-        raise fault("cannot be read", "try it with `cat`") from None
+        raise fault("config-unreadable", "cannot be read", "try it with `cat`") from None
     except (OSError, ValueError):
-        raise fault("cannot be opened", "look at its mode and owner with `ls -l`") from None
+        raise fault("config-unreadable", "cannot be opened", "look at its mode and owner with `ls -l`") from None
     finally:
         recorder.file(name, status, content)
     if mending := files.mending(name, status):
-        raise fault("others may write it, so it is not trusted", f"see what is in it, then run `{mending}`")
+        raise fault(
+            "config-untrusted", "others may write it, so it is not trusted", f"see what is in it, then run `{mending}`"
+        )
     try:
         return content.decode("utf-8-sig")  # some editors put a mark before it
     except UnicodeDecodeError:
-        raise fault("not UTF-8", "it must be written in UTF-8") from None
+        raise fault("config-unreadable", "not UTF-8", "it must be written in UTF-8") from None
 
 
 def _is_link(name: bytes) -> bool:

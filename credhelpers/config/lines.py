@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from credhelpers.config.schema import Entry, Owners
+    from credhelpers.errors import Unavailable
     from credhelpers.identity import Environment
 
     Line = tuple[str, str]  # with the key of its group before it
@@ -37,7 +38,7 @@ def lines(name: bytes, environ: "Environment", word: str, *, is_named: bool) -> 
     receipt = recorder.lines()
     head = [f"word {recorder.word}", *(f"from {line}" for line in receipt)]
     if found.broken:
-        head.append(f"broken {_word(found.broken.message)}\t{_word(found.broken.hint)}")
+        head.append("broken " + "\t".join(_said(found.broken)))
     return head, list(_lines(found)), len(receipt) <= LINES and not recorder.is_fleeting
 
 
@@ -45,19 +46,24 @@ def _lines(found: "Owners") -> "Iterator[Line]":
     for entry in found.entries:
         yield _of_entry(entry)
     for name in {entry.identity for entry in found.entries if entry.identity}:
-        yield f"@{name}", "\t".join((f"@{name}", _ENTRY, "0", "", "", "", "", "0", "", "", ""))
+        yield f"@{name}", "\t".join((f"@{name}", _ENTRY, "0", "", "", "", "", "0", "", "", "", ""))
     for order, (source, (pattern, static, variable)) in enumerate(found.rules):
         key = _key_of(pattern)
-        words = [key, _ANY if pattern == "*" else _RULE, str(order), source, pattern, "", "", "0", variable, "", ""]
+        words = [key, _ANY if pattern == "*" else _RULE, str(order), source, pattern, "", "", "0", variable, "", "", ""]
         yield key, "\t".join(words + [f"{name}={_shown(value)}" for name, value in sorted(static.items())])
 
 
 def _of_entry(entry: "Entry") -> "Line":
     key = _key_of(entry.pattern)
-    mistake = (entry.mistake.message, entry.mistake.hint) if entry.mistake else ("", "")
+    mistake = _said(entry.mistake) if entry.mistake else ("", "", "")
     words = [key, _LAST if entry.is_last else _ENTRY, str(entry.order), entry.source, entry.pattern, _word(entry.path)]
-    words += [entry.identity, str(entry.line), "", *map(_word, mistake)]
+    words += [entry.identity, str(entry.line), "", *mistake]
     return key, "\t".join(words + [f"{name}={_shown(value)}" for name, value in sorted(entry.settings.items())])
+
+
+def _said(error: "Unavailable") -> tuple[str, str, str]:
+    """An error as three words: code, message, hint."""
+    return error.code, _word(error.message), _word(error.hint)
 
 
 def _key_of(pattern: str) -> str:

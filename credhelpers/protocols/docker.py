@@ -61,7 +61,7 @@ def serve(helper: "Helper") -> "NoReturn":
 def answer(call: "Call", helper: "Helper") -> bytes:
     """What a client gets on standard output. Raises HelperError."""
     if len(call.arguments) != 1:
-        raise Refused(f"Usage: {call.name} <store|get|erase|list|version>")
+        raise Refused("usage", f"Usage: {call.name} <store|get|erase|list|version>")
     verb = call.arguments[0]
     if verb in ("version", "--version", "-v"):
         from credhelpers import __version__
@@ -73,7 +73,7 @@ def answer(call: "Call", helper: "Helper") -> bytes:
     if verb not in answers:
         # An argument is not repeated unless it is a word: it goes to terminals and logs.
         shown = verb if verb.isascii() and verb.isalnum() and len(verb) <= _WORD else "not a word"
-        raise Refused(f"{call.name}: unknown action: {shown}")
+        raise Refused("usage", f"{call.name}: unknown action: {shown}")
     return answers[verb](call, helper, _input(call, verb))
 
 
@@ -106,7 +106,7 @@ def _store(call: "Call", helper: "Helper", content: bytes) -> bytes:
 
     authority, credential = read(content)
     if len(credential.answer(authority.sent)) > ANSWER_BYTES:
-        raise Refused(f"the credential does not fit into an answer of {ANSWER_BYTES} bytes")
+        raise Refused("credential-too-long", f"the credential does not fit into an answer of {ANSWER_BYTES} bytes")
     call.slow_down()
     if credential.is_empty():  # no client could use it: who asks for it later must hear that there is none
         helper.erase(authority)
@@ -143,6 +143,7 @@ def _is_askable(server: str) -> bool:
 def _fitting(answer: bytes) -> bytes:
     if len(answer) > ANSWER_BYTES:
         raise Unavailable(
+            "credential-too-long",
             f"the answer is longer than {ANSWER_BYTES} bytes",
             "`docker logout` forgets it where it is kept here, and `docker login` keeps another",
         )

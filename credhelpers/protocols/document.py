@@ -15,18 +15,22 @@ def read(content: bytes) -> "tuple[hosts.Authority, Credential]":
     fields = _object(content)
     server, username, secret = (fields.get(name, "") for name in ("ServerURL", "Username", "Secret"))
     if not (isinstance(server, str) and isinstance(username, str) and isinstance(secret, str)):
-        raise Refused("the input of store has a field that is not a string")
+        raise Refused("input-malformed", "the input of store has a field that is not a string")
     try:
         authority = hosts.read(server.encode())
         if not username.encode():
             raise MissingUsername
         secret.encode()
     except UnicodeEncodeError:
-        raise Refused("the input of store has half a character in it") from None
+        raise Refused("input-malformed", "the input of store has half a character in it") from None
     if "Secret" not in fields:
-        raise Refused("the input of store has no secret")
+        raise Refused("input-malformed", "the input of store has no secret")
     if authority.is_dubious:
-        raise Refused("the server URL could be read as two hosts", "leave out user info, escapes and empty labels")
+        raise Refused(
+            "server-dubious",
+            "the server URL could be read as two hosts",
+            "leave out user info, escapes and empty labels",
+        )
     return authority, Credential(username, secret)
 
 
@@ -45,5 +49,5 @@ def _object(content: bytes) -> dict[str, object]:
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
-        raise Refused("the input of store is not one JSON object")
+        raise Refused("input-malformed", "the input of store is not one JSON object")
     return fields

@@ -113,6 +113,7 @@ class GcrMinter:
             if old is None:
                 raise
             raise Unavailable(
+                "gcr-identity-gone",
                 "no identity is found any more for the token in hand",
                 "`curl -H Metadata-Flavor:Google http://169.254.169.254` shows whether the metadata server answers",
             ) from None

@@ -87,6 +87,7 @@ class Age:
         key = self._key_file()
         if key is None:
             raise Unavailable(
+                "age-identity-gone",
                 "the identity file of the embedded store is gone, so its entries cannot be read",
                 "bring back its identity.txt from a backup, or `docker login` again",
             )
@@ -116,6 +117,7 @@ def _decrypt(content: bytes, identities: "list[Any]") -> bytes:
     except pyrage.DecryptError as error:
         if str(error) == "No matching keys found":
             raise Unavailable(
+                "age-other-identity",
                 "the entry is encrypted to another identity",
                 "name that one in CREDHELPERS_AGE_IDENTITY, or `docker login` again",
             ) from None
@@ -125,7 +127,9 @@ def _decrypt(content: bytes, identities: "list[Any]") -> bytes:
 
 def _damaged() -> Unavailable:
     return Unavailable(
-        "the entry in the embedded store is damaged", "`docker login` writes it anew, `docker logout` removes it"
+        "age-damaged",
+        "the entry in the embedded store is damaged",
+        "`docker login` writes it anew, `docker logout` removes it",
     )
 
 
@@ -133,7 +137,9 @@ def _named_key(path: bytes) -> bytes:
     """The content of the file that `CREDHELPERS_AGE_IDENTITY` names: a private key, so held to ssh's rules."""
     if not path.startswith(b"/"):
         raise Unavailable(
-            "CREDHELPERS_AGE_IDENTITY is not an absolute path", "`export CREDHELPERS_AGE_IDENTITY=/the/whole/path`"
+            "age-identity-relative",
+            "CREDHELPERS_AGE_IDENTITY is not an absolute path",
+            "`export CREDHELPERS_AGE_IDENTITY=/the/whole/path`",
         )
     from credhelpers import files  # what a `get` by the store's own identity does not need
 
@@ -141,16 +147,20 @@ def _named_key(path: bytes) -> bytes:
         content, status = files.read(path, _KEY_BYTES)
     except (IsADirectoryError, files.NotRegular):
         raise Unavailable(
-            "CREDHELPERS_AGE_IDENTITY names no regular file", "`age-keygen -o FILE` makes an identity file"
+            "age-identity-no-file",
+            "CREDHELPERS_AGE_IDENTITY names no regular file",
+            "`age-keygen -o FILE` makes an identity file",
         ) from None
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "unusable path"
         raise Unavailable(
+            "age-identity-unreadable",
             f"the identity that CREDHELPERS_AGE_IDENTITY names cannot be read: {reason}",
             '`ls -l "$CREDHELPERS_AGE_IDENTITY"` shows it',
         ) from None
     if not files.is_secret(status):
         raise Unavailable(
+            "age-identity-exposed",
             "the identity that CREDHELPERS_AGE_IDENTITY names is open to other users",
             '`chmod 600 "$CREDHELPERS_AGE_IDENTITY"` and own it',
         )
@@ -186,6 +196,7 @@ def _recipients(key: bytes) -> "list[Any]":
             raise _unusable() from None
     if key.startswith(b"-----BEGIN RSA PRIVATE KEY-----"):
         raise Unavailable(
+            "age-identity-old-format",
             "the ssh key that CREDHELPERS_AGE_IDENTITY names is in an old format",
             '`ssh-keygen -p -N "" -f "$CREDHELPERS_AGE_IDENTITY"` converts it',
         )
@@ -232,6 +243,7 @@ def _ssh_public(key: bytes) -> tuple[bytes, bytes]:
 
 def _protected() -> Unavailable:
     return Unavailable(
+        "age-identity-passphrase",
         "the identity of the embedded store is protected by a passphrase, and a helper cannot ask for it",
         "name one without: `age-keygen -o FILE` makes it",
     )
@@ -239,6 +251,7 @@ def _protected() -> Unavailable:
 
 def _unusable() -> Unavailable:
     return Unavailable(
+        "age-identity-malformed",
         "the identity of the embedded store is no age identity and no ssh-ed25519 or ssh-rsa private key",
         "`age-keygen -o FILE` makes one for CREDHELPERS_AGE_IDENTITY",
     )

@@ -55,7 +55,9 @@ class Folder:
         """Raise Unavailable if there can be no directory at all."""
         if self._path is None:
             raise Unavailable(
-                "there is no home directory to keep credentials in", "`export HOME=...` or `export XDG_DATA_HOME=...`"
+                "store-no-home",
+                "there is no home directory to keep credentials in",
+                "`export HOME=...` or `export XDG_DATA_HOME=...`",
             )
 
     def read(self, name: bytes) -> bytes | None:
@@ -221,14 +223,18 @@ def _sweep(folder: int) -> None:
 def _unreadable(error: OSError | ValueError) -> Unavailable:
     if isinstance(error, PermissionError) or getattr(error, "errno", 0) in (20, 40):  # ENOTDIR, ELOOP: a link
         return Unavailable(
+            "store-exposed",
             "the directory of the embedded store, or a file in it, is not private to this user",
             f"`ls -la {_SHOWN}` shows it; `chmod -R go= {_SHOWN}` closes it to others",
         )
-    return Unavailable(f"the embedded store cannot be read: {reason(error)}", f"look at it with `ls -la {_SHOWN}`")
+    return Unavailable(
+        "store-unreadable", f"the embedded store cannot be read: {reason(error)}", f"look at it with `ls -la {_SHOWN}`"
+    )
 
 
 def _unwritable(error: OSError) -> Unavailable:
     return Unavailable(
+        "store-unwritable",
         f"the embedded store cannot be written: {reason(error)}",
         remedy(error, f"look at it with `df {_SHOWN}` and `ls -la {_SHOWN}`"),
     )

@@ -127,6 +127,7 @@ class Keyring:
         native = _NATIVE.get(self._platform, "secret-service")
         if choice not in ("", _EMBEDDED, native):
             raise Refused(
+                "keyring-unknown-choice",
                 f"CREDHELPERS_KEYRING names no store of this system, the choices are {_EMBEDDED} and {native}",
                 "`unset CREDHELPERS_KEYRING` lets the helper choose",
             )
@@ -143,6 +144,7 @@ class Keyring:
         if store is None:
             if choice:
                 raise Unavailable(
+                    "keyring-absent",
                     "there is no Secret Service in this session",
                     "start one, as with `gnome-keyring-daemon --unlock`, or `unset CREDHELPERS_KEYRING`",
                 )
@@ -228,6 +230,7 @@ class _Native:
 
 def _elsewhere() -> Unavailable:
     return Unavailable(
+        "keyring-elsewhere",
         "this entry is in the OS keyring, which is not reachable from this session",
         "run it in the desktop session, or `export CREDHELPERS_KEYRING=embedded` and `docker login` for a second entry",
     )

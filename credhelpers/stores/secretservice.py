@@ -83,7 +83,9 @@ class SecretService:
                 except secretstorage.ItemNotFoundException:
                     continue  # replaced since it was found
                 except UnicodeDecodeError:
-                    raise Unavailable("the entry in the keyring is not text", "`docker login` writes it anew") from None
+                    raise Unavailable(
+                        "keyring-no-text", "the entry in the keyring is not text", "`docker login` writes it anew"
+                    ) from None
         raise _always_replaced()
 
     def write(self, server: str, credential: Credential) -> None:
@@ -187,7 +189,9 @@ class SecretService:
             return secretstorage.Collection(self._connection)
         except secretstorage.ItemNotFoundException:
             raise Unavailable(
-                "the keyring has no default collection", f"`gnome-keyring-daemon --unlock` makes one, {_EMBEDDED}"
+                "keyring-no-collection",
+                "the keyring has no default collection",
+                f"`gnome-keyring-daemon --unlock` makes one, {_EMBEDDED}",
             ) from None
 
     def _unlock(self, locked: "Any") -> None:
@@ -198,11 +202,14 @@ class SecretService:
             dismissed = locked.unlock()
         except TimeoutError:
             raise Unavailable(
+                "keyring-locked",
                 "the keyring is locked, and nobody unlocked it in time",
                 f"unlock it and try again, {_EMBEDDED}",
             ) from None
         if dismissed:
-            raise Unavailable("the keyring is locked, and unlocking it was cancelled", f"try again, {_EMBEDDED}")
+            raise Unavailable(
+                "keyring-locked", "the keyring is locked, and unlocking it was cancelled", f"try again, {_EMBEDDED}"
+            )
 
 
 class _Trouble:
@@ -225,9 +232,12 @@ class _Trouble:
         if isinstance(error, secretstorage.LockedException):
             raise _locked() from None
         if isinstance(error, secretstorage.PromptDismissedException):
-            raise Unavailable("the keyring asked for leave, which was refused", f"try again, {_EMBEDDED}") from None
+            raise Unavailable(
+                "keyring-refused", "the keyring asked for leave, which was refused", f"try again, {_EMBEDDED}"
+            ) from None
         if isinstance(error, (secretstorage.SecretStorageException, DBusErrorResponse, OSError)):
             raise Unavailable(
+                "keyring-failed",
                 "the keyring failed: " + _error_name(error),
                 f"look at it with `busctl --user status {_SERVICE}`, {_EMBEDDED}",
             ) from None
@@ -256,6 +266,7 @@ def _sockets(environ: "Environment") -> list[bytes]:
             unsupported = True
     if unsupported and not any(sockets):
         raise Unavailable(
+            "keyring-bus-unsupported",
             "the session bus is reached in a way that is not supported, only unix sockets are",
             "`export CREDHELPERS_KEYRING=embedded` to do without a keyring",
         )
@@ -271,7 +282,7 @@ def _may_listen(socket: bytes) -> bool:
     try:
         posix.stat(socket)
     except PermissionError:
-        raise _foreign(_CLOSED) from None
+        raise _foreign("keyring-bus-closed", _CLOSED) from None
     except (OSError, ValueError):
         return False
     return True
@@ -334,10 +345,12 @@ def _connect(socket: bytes) -> "Any":
     except (TimeoutError, BlockingIOError):  # the latter: the queue of those who want in is full
         raise _not_answering() from None
     except PermissionError:
-        raise _foreign(_CLOSED) from None
+        raise _foreign("keyring-bus-closed", _CLOSED) from None
     except OSError as error:
         raise Unavailable(
-            "the session bus failed: " + _error_name(error), f"look at it with `busctl --user status`, {_EMBEDDED}"
+            "keyring-bus-failed",
+            "the session bus failed: " + _error_name(error),
+            f"look at it with `busctl --user status`, {_EMBEDDED}",
         ) from None
 
 
@@ -359,7 +372,7 @@ def _authenticated(address: bytes) -> "tuple[socket.socket, bool]":
         bus.connect(address)  # bytes: a text would be written in the locale's encoding
         owner = peer.user(bus)
         if owner not in (posix.geteuid(), 0):
-            raise _foreign(_ANOTHERS if owner is not None else _UNKNOWN)
+            raise _foreign("keyring-bus-foreign", _ANOTHERS if owner is not None else _UNKNOWN)
         bus.sendall(b"\0AUTH EXTERNAL\r\n")
         said = _line(bus, until)
         if said.partition(b" ")[0] == b"DATA":
@@ -410,7 +423,10 @@ def _is_offered(connection: "Any") -> bool:
         if connection.is_roots:
             ours = bus.GetConnectionUnixUser(connection.unique_name)[0]
             if bus.GetConnectionUnixUser(_SERVICE)[0] not in (ours, 0):
-                raise _foreign("the keyring on the session bus is another user's, and no password goes there")
+                raise _foreign(
+                    "keyring-bus-foreign",
+                    "the keyring on the session bus is another user's, and no password goes there",
+                )
     return True
 
 
@@ -420,35 +436,42 @@ def _newest(items: "list[Any]") -> "Any":
 
 
 def _locked() -> Unavailable:
-    return Unavailable("the keyring is locked", f"unlock it, as with `gnome-keyring-daemon --unlock`, {_EMBEDDED}")
+    return Unavailable(
+        "keyring-locked", "the keyring is locked", f"unlock it, as with `gnome-keyring-daemon --unlock`, {_EMBEDDED}"
+    )
 
 
 def _unanswered() -> Unavailable:
     return Unavailable(
+        "keyring-unanswered",
         "the keyring asked for leave, and nobody gave it in time",
         f"try again and answer it on the screen of the session, {_EMBEDDED}",
     )
 
 
 def _not_answering() -> Unavailable:
-    return Unavailable("the keyring does not answer", f"look at it with `busctl --user status {_SERVICE}`, {_EMBEDDED}")
+    return Unavailable(
+        "keyring-slow", "the keyring does not answer", f"look at it with `busctl --user status {_SERVICE}`, {_EMBEDDED}"
+    )
 
 
 def _always_replaced() -> Unavailable:
-    return Unavailable("the entry in the keyring changes all the time", "try again when no `docker login` is running")
+    return Unavailable(
+        "keyring-busy", "the entry in the keyring changes all the time", "try again when no `docker login` is running"
+    )
 
 
 def _exposed(status: "posix.stat_result") -> Unavailable:
     reason = "the session bus is in a directory that is not this user's alone"
     # One that others may write is shared on purpose, as /tmp is, and stays so.
     if status.st_uid == posix.geteuid() and not status.st_mode & 0o022:
-        return Unavailable(reason, f'`chmod 700 "$XDG_RUNTIME_DIR"` closes it, {_EMBEDDED}')
-    return _foreign(reason)
+        return Unavailable("keyring-bus-exposed", reason, f'`chmod 700 "$XDG_RUNTIME_DIR"` closes it, {_EMBEDDED}')
+    return _foreign("keyring-bus-exposed", reason)
 
 
-def _foreign(reason: str) -> Unavailable:
+def _foreign(code: str, reason: str) -> Unavailable:
     return Unavailable(
-        reason, f"`unset DBUS_SESSION_BUS_ADDRESS XDG_RUNTIME_DIR` if they are of another session, {_EMBEDDED}"
+        code, reason, f"`unset DBUS_SESSION_BUS_ADDRESS XDG_RUNTIME_DIR` if they are of another session, {_EMBEDDED}"
     )
 
 

@@ -64,7 +64,9 @@ class System:
                 raise ValueError
             return Credential.sealed(kept[len(start) :].encode() + b"\n")
         except ValueError:
-            raise Unavailable("the entry in the keyring is damaged", "`docker login` writes it anew") from None
+            raise Unavailable(
+                "keyring-damaged", "the entry in the keyring is damaged", "`docker login` writes it anew"
+            ) from None
 
     def write(self, server: str, credential: Credential) -> None:
         """Keep the credential under exactly this key."""
@@ -101,9 +103,11 @@ def _ask(question: "Callable[[], Result]") -> "Result":
         return within(PATIENCE, question)
     except Late:
         raise Unavailable(
-            "the keyring does not answer", f"`security show-keychain-info` may tell why, {_EMBEDDED}"
+            "keyring-slow", "the keyring does not answer", f"`security show-keychain-info` may tell why, {_EMBEDDED}"
         ) from None
     except (KeyringError, RuntimeError, OSError) as error:
         raise Unavailable(
-            f"the keyring failed: {type(error).__name__}", f"`security unlock-keychain` if it is locked, {_EMBEDDED}"
+            "keyring-failed",
+            f"the keyring failed: {type(error).__name__}",
+            f"`security unlock-keychain` if it is locked, {_EMBEDDED}",
         ) from None

@@ -118,7 +118,11 @@ def _said(
         paths = {pattern: path.removeprefix(namespace + "/") for pattern, path in paths.items()}
     mount = file.text(of_method, "mount_path").strip("/")
     if mount and not mount.startswith("auth/"):
-        raise file.fault("`mount_path` does not begin with `auth/`", "`vault auth list` shows what comes after that")
+        raise file.fault(
+            "vault-file-mistake",
+            "`mount_path` does not begin with `auth/`",
+            "`vault auth list` shows what comes after that",
+        )
     if mount and found["auth"] != "token":
         found["auth_mount"] = mount.removeprefix("auth/")
     file.only(of_method, ("type", "mount_path", "namespace", *_ABOUT_TRIES), "method")
@@ -126,32 +130,38 @@ def _said(
     for key, value in (*found.items(), *(("path", path) for path in paths.values())):
         words, pattern, _ = settings[key]
         if not fits(value, pattern) or not str(value).isprintable():
-            raise file.fault(f"what it has for our `{key}` is not {words}")
+            raise file.fault("vault-file-mistake", f"what it has for our `{key}` is not {words}")
     message = login.contradiction(found)
     if message:
-        raise file.fault(message)
+        raise file.fault("vault-file-mistake", message)
     return {pattern: found | {"path": path} for pattern, path in paths.items()}
 
 
 def _read(file: "_File", recorder: "Recorder", *, is_named: bool) -> hcl.Body | None:
     """What is in the file; None if nobody has made one."""
     if not file.name.startswith(b"/"):
-        raise file.fault("DCVL_CONFIG_FILE is not an absolute path", "give the absolute path of a file, or unset it")
+        raise file.fault(
+            "vault-file-absent",
+            "DCVL_CONFIG_FILE is not an absolute path",
+            "give the absolute path of a file, or unset it",
+        )
     text = trusted(file.name, file.fault, recorder)
     if text is None:
         if is_named:
-            raise file.fault("DCVL_CONFIG_FILE names no file", "give the absolute path of one, or unset it")
+            raise file.fault(
+                "vault-file-absent", "DCVL_CONFIG_FILE names no file", "give the absolute path of one, or unset it"
+            )
         return None
     try:
         return hcl.read(text)
     except hcl.Malformed as malformed:
-        raise file.fault(f"line {malformed.line}: not HCL", "mend the line") from None
+        raise file.fault("vault-file-no-hcl", f"line {malformed.line}: not HCL", "mend the line") from None
 
 
 def _paths(file: "_File", said: "dict[str, Any]") -> dict[str, str]:
     """Where the secrets are, by host and port or by `*`, taken out of what is said."""
     if ("secret" in said) == ("secrets" in said):
-        raise file.fault("`config` has neither `secret` nor `secrets`, or both")
+        raise file.fault("vault-file-mistake", "`config` has neither `secret` nor `secrets`, or both")
     paths: dict[str, str] = {}
     if "secrets" in said:
         table = file.values(said.pop("secrets"), "secrets")
@@ -159,28 +169,40 @@ def _paths(file: "_File", said: "dict[str, Any]") -> dict[str, str]:
             try:
                 registry = hosts.registry(name)
             except NotMine:
-                raise file.fault("a key of `secrets` is not a host", "write host, or host:port in quotes") from None
+                raise file.fault(
+                    "vault-file-mistake", "a key of `secrets` is not a host", "write host, or host:port in quotes"
+                ) from None
             if paths.setdefault(registry.name, file.text(table, name)) != table[name]:
-                raise file.fault("`secrets` has two paths for one registry", "keep the one that is meant")
+                raise file.fault(
+                    "vault-file-mistake", "`secrets` has two paths for one registry", "keep the one that is meant"
+                )
     else:
         paths["*"] = file.text(said, "secret")
     said.pop("secret", None)
     if any("{" in path for path in paths.values()):
-        raise file.fault("a path in Vault has a brace in it", "patterns can be had in config.toml")
+        raise file.fault(
+            "vault-file-mistake", "a path in Vault has a brace in it", "patterns can be had in config.toml"
+        )
     return {pattern: path.strip("/") for pattern, path in paths.items()}
 
 
 def _login(environ: "Environment", file: "_File", method: str, said: "dict[str, Any]") -> "dict[str, Any]":
     """How to log in, in our settings."""
     if method not in _METHODS:
-        raise file.fault("its `method` is none that has an equivalent here", "it may be " + ", ".join(_METHODS))
+        raise file.fault(
+            "vault-file-unsupported",
+            "its `method` is none that has an equivalent here",
+            "it may be " + ", ".join(_METHODS),
+        )
     for key in said:
         if key in _SECRETS:
-            raise file.fault(f"`{key}` is a secret in a file that configures", "keep it as `docs/vault.md` says")
+            raise file.fault(
+                "vault-file-secret", f"`{key}` is a secret in a file that configures", "keep it as `docs/vault.md` says"
+            )
     file.check_flags(said)
     file.only(said, tuple(_METHODS[method]), f"`config` of {method}")
     if file.text(said, "type") not in ("", *_TYPES.get(method, ())):
-        raise file.fault(f"method {method} is of a type that has no equivalent here")
+        raise file.fault("vault-file-unsupported", f"method {method} is of a type that has no equivalent here")
     found: dict[str, Any] = {"auth": method}
     for key, setting in _METHODS[method].items():
         if setting and key in said:
@@ -199,7 +221,9 @@ def _login(environ: "Environment", file: "_File", method: str, said: "dict[str, 
 def _check_token_file(environ: "Environment", file: "_File", path: str) -> None:
     """Raise unless a token is looked for there anyway."""
     if path.encode("utf-8", "replace") != token_file(environ):
-        raise file.fault("`token_file_path` is not where a token is looked for", "set BAO_TOKEN_PATH to it")
+        raise file.fault(
+            "vault-file-unsupported", "`token_file_path` is not where a token is looked for", "set BAO_TOKEN_PATH to it"
+        )
 
 
 def _server(environ: "Environment", file: "_File", found: "dict[str, Any]", said: "dict[str, Any]") -> "dict[str, Any]":
@@ -212,7 +236,9 @@ def _server(environ: "Environment", file: "_File", found: "dict[str, Any]", said
         if not value or setting in found or any(variable(environ, name) for name in names):
             continue
         if not setting:
-            raise file.fault(f"`{key}` of `vault` is not followed", f"set VAULT_{names[0]} to what it says")
+            raise file.fault(
+                "vault-file-unsupported", f"`{key}` of `vault` is not followed", f"set VAULT_{names[0]} to what it says"
+            )
         server[setting] = value
     return server
 
@@ -223,9 +249,9 @@ class _File:
     def __init__(self, name: bytes) -> None:
         self.name = name
 
-    def fault(self, message: str, hint: str = _SEE) -> Unavailable:
+    def fault(self, code: str, message: str, hint: str = _SEE) -> Unavailable:
         """The error for `message`; the file's path is in the hint, where there is room."""
-        return Unavailable(f"vault-login's file: {message}", f"{hint} ({self.name.decode('ascii', 'replace')})")
+        return Unavailable(code, f"vault-login's file: {message}", f"{hint} ({self.name.decode('ascii', 'replace')})")
 
     def only(self, said: "dict[str, Any]", known: tuple[str, ...], block: str) -> None:
         """Raise for a key that nobody would follow."""
@@ -233,7 +259,7 @@ class _File:
             if key not in known:
                 is_name = len(key) <= _SHOWN and key.isascii() and key.replace("_", "").isalnum()
                 what = f"`{key}`" if is_name else "a key"
-                raise self.fault(f"{what} in {block} has no equivalent here")
+                raise self.fault("vault-file-unsupported", f"{what} in {block} has no equivalent here")
 
     def values(self, body: object, block: str) -> "dict[str, Any]":
         """What a block says, by key."""
@@ -241,10 +267,12 @@ class _File:
         found: dict[str, Any] = {}
         for one in bodies:
             if not isinstance(one, hcl.Body):
-                raise self.fault(f"`{block}` is not a block")
+                raise self.fault("vault-file-mistake", f"`{block}` is not a block")
             for words, value in one:
                 if len(words) > 1 or words[0] in found:
-                    raise self.fault(f"a key of `{block}` stands there twice", "keep the one that is meant")
+                    raise self.fault(
+                        "vault-file-mistake", f"a key of `{block}` stands there twice", "keep the one that is meant"
+                    )
                 found[words[0]] = value
         return found
 
@@ -261,7 +289,7 @@ class _File:
                     if isinstance(nested, hcl.Body) and word != ("config",):
                         label, inner = word, nested
                 if not isinstance(inner, hcl.Body) or len(label) > 1:
-                    raise self.fault(f"`{name}` is not a block")
+                    raise self.fault("vault-file-mistake", f"`{name}` is not a block")
                 found.append((label[0] if label else "", inner))
         return found
 
@@ -269,26 +297,26 @@ class _File:
         """The only block of this name, empty if there is none."""
         found = self.blocks(body, name)
         if len(found) > 1:
-            raise self.fault(f"it has more than one `{name}`", "keep the one that is meant")
+            raise self.fault("vault-file-mistake", f"it has more than one `{name}`", "keep the one that is meant")
         return found[0] if found else ("", hcl.Body())
 
     def text(self, said: "dict[str, Any]", key: str) -> str:
         """The text of a key, "" if it is not there."""
         value = said.get(key, "")
         if not isinstance(value, str):
-            raise self.fault(f"a value that must be a text is none: that of `{key}`"[:80])
+            raise self.fault("vault-file-mistake", f"a value that must be a text is none: that of `{key}`"[:80])
         return value
 
     def flag(self, said: "dict[str, Any]", key: str) -> bool:
         """Whether a key is true, false if it is not there."""
         value = said.get(key, False)
         if not isinstance(value, str | bool) or value not in _FLAGS:
-            raise self.fault(f"`{key}` is neither true nor false")
+            raise self.fault("vault-file-mistake", f"`{key}` is neither true nor false")
         return _FLAGS[value]
 
     def check_flags(self, said: "dict[str, Any]") -> None:
         """Take out what must be false, and raise if it is not."""
         for key in _MUST_BE_FALSE:
             if self.flag(said, key):
-                raise self.fault(f"`{key}` has no equivalent here")
+                raise self.fault("vault-file-unsupported", f"`{key}` has no equivalent here")
             said.pop(key, None)

@@ -57,6 +57,7 @@ def _helper(environ: "Environment") -> str:
     for path in _configurations(environ):
         if not path.startswith(b"/"):
             raise Unavailable(
+                "vault-configuration-relative",
                 "the configuration file of `vault` has a relative path, so it is another one in each directory",
                 "it may name a program: `printenv VAULT_CONFIG_PATH BAO_CONFIG_PATH HOME`, and set the absolute path",
             )
@@ -66,7 +67,9 @@ def _helper(environ: "Environment") -> str:
         content, status = opened
         if mending := trust.mending(path, status):
             raise Unavailable(
-                f"{_CONFIGURATION} is open to others, who may write it", f"see what is in it, then run `{mending}`"
+                "vault-configuration-untrusted",
+                f"{_CONFIGURATION} is open to others, who may write it",
+                f"see what is in it, then run `{mending}`",
             )
         found = _named(content.decode("utf-8", "surrogateescape"), path)
         if found:
@@ -81,7 +84,9 @@ def _named(text: str, path: bytes) -> str:
         found = [value for words, value in hcl.read(text) if words == ("token_helper",)]
     except hcl.Malformed as malformed:
         raise Unavailable(
-            f"{_CONFIGURATION} is not HCL: line {malformed.line}", f"mend the line ({path.decode('ascii', 'replace')})"
+            "vault-configuration-no-hcl",
+            f"{_CONFIGURATION} is not HCL: line {malformed.line}",
+            f"mend the line ({path.decode('ascii', 'replace')})",
         ) from None
     return found[0] if found and isinstance(found[0], str) else ""
 
@@ -100,6 +105,7 @@ def _check_program(path: str) -> None:
         is_safe = False
     if not is_safe:
         raise Unavailable(
+            "vault-token-helper-untrusted",
             "the token helper of Vault is not a program that only you may write",
             "`token_helper` in ~/.vault must be an absolute path; look at it with `ls -l`",
         )
@@ -111,11 +117,23 @@ def _ask(helper: str, environ: "Environment", seconds: float) -> str:
     try:
         code, output, _ = child.run_command([helper, "get"], environ, {}, seconds, b"/")
     except TimeoutExpired:
-        raise Unavailable("the token helper of Vault did not end in time", "`vault token lookup` runs it too") from None
+        raise Unavailable(
+            "vault-token-helper-failed",
+            "the token helper of Vault did not end in time",
+            "`vault token lookup` runs it too",
+        ) from None
     except OSError:
-        raise Unavailable("the token helper of Vault cannot be started", "`vault token lookup` runs it too") from None
+        raise Unavailable(
+            "vault-token-helper-failed",
+            "the token helper of Vault cannot be started",
+            "`vault token lookup` runs it too",
+        ) from None
     if code or len(output) > _TOKEN_BYTES:
-        raise Unavailable("the token helper of Vault failed", "`vault token lookup` runs it too and shows why")
+        raise Unavailable(
+            "vault-token-helper-failed",
+            "the token helper of Vault failed",
+            "`vault token lookup` runs it too and shows why",
+        )
     return output.decode("utf-8", "replace").strip()
 
 
@@ -128,6 +146,7 @@ def _file(path: bytes) -> str:
     content, status = opened
     if trust.is_open(status):  # an agent writes 0640 by default, for the user in its group
         raise Unavailable(
+            "vault-token-exposed",
             f"{what} is open to others",
             f"run `chmod go-w,o-r` on it ({path.decode('ascii', 'replace')}); `vault login` makes it so",
         )
@@ -143,14 +162,20 @@ def _opened(path: bytes, what: str) -> "tuple[bytes, os.stat_result] | None":
         return None
     except (IsADirectoryError, trust.NotRegular, trust.TooLong):
         raise Unavailable(
-            f"{what} is not one", f"look at it with `ls -l` ({name}); `vault login` writes ~/.vault-token"
+            "vault-token-unreadable",
+            f"{what} is not one",
+            f"look at it with `ls -l` ({name}); `vault login` writes ~/.vault-token",
         ) from None
     except (OSError, ValueError):
-        raise Unavailable(f"{what} cannot be read", f"look at it with `ls -l` ({name})") from None
+        raise Unavailable(
+            "vault-token-unreadable", f"{what} cannot be read", f"look at it with `ls -l` ({name})"
+        ) from None
 
 
 def _checked(token: str, what: str) -> str:
     """The token, if it is visible ASCII, of which every token of Vault's is made. Raises Unavailable."""
     if not re.fullmatch("[!-~]*", token):
-        raise Unavailable(f"{what} is not a token of Vault's", "run `vault login -no-print`, or correct it")
+        raise Unavailable(
+            "vault-token-malformed", f"{what} is not a token of Vault's", "run `vault login -no-print`, or correct it"
+        )
     return token

@@ -56,8 +56,11 @@ def _aws(session: "Session", secret_path: "SecretPath", registry: "Registry", ol
             lambda left: authorization_token_by(access, secret, token, host, left),
             session,
             answer,
-            "AWS does not know the user that Vault made for this, or lets it get no token",
-            "use a role of the type assumed_role, whose keys work at once, and allow it ecr:GetAuthorizationToken",
+            (
+                "vault-engine-unknown-user",
+                "AWS does not know the user that Vault made for this, or lets it get no token",
+                "use a role of the type assumed_role, whose keys work at once, and allow it ecr:GetAuthorizationToken",
+            ),
         )
         if token:
             answer.lease = None  # it ends by itself, and the registry's token does not end with it
@@ -111,14 +114,20 @@ def _azure(session: "Session", secret_path: "SecretPath", registry: "Registry", 
             lambda left: AcrExchange(server, cloud, settings, environ, (), left).credential(),
             session,
             answer,
-            "Azure does not know the service principal that Vault made for this, or lets it pull nothing",
-            "give the role an `application_object_id` that has AcrPull already; `vault read` of the role shows it",
+            (
+                "vault-engine-unknown-user",
+                "Azure does not know the service principal that Vault made for this, or lets it pull nothing",
+                "give the role an `application_object_id` that has AcrPull already; `vault read` of the role shows it",
+            ),
         )
         return leases.bound(made, answer, session, secret_path)
 
 
 def _until_known(
-    work: "Callable[[float], Credential]", session: "Session", answer: "DynamicSecret", message: str, hint: str
+    work: "Callable[[float], Credential]",
+    session: "Session",
+    answer: "DynamicSecret",
+    because: tuple[str, str, str],
 ) -> Credential:
     """What `work` makes, given the seconds that are left; again while the cloud does not know the identity."""
     until = session.connection.until - _LAST
@@ -128,7 +137,7 @@ def _until_known(
             return work(until - monotonic())
         except propagation.Unknown:
             if answer.lease is None or monotonic() + pause + _LAST > until:
-                raise Unavailable(message, hint) from None
+                raise Unavailable(*because) from None
         sleep(pause * (0.75 + urandom(1)[0] / 510))
         pause = min(pause * 1.6, _PAUSE_AT_MOST)
 
@@ -143,11 +152,14 @@ def _ecr(registry: "Registry") -> "EcrHost":
     try:
         return ecr_of(settings["account"], settings["region"])
     except NotMine:
-        raise Unavailable("`region` is in no partition of AWS", "correct it in config.toml") from None
+        raise Unavailable(
+            "vault-engine-region", "`region` is in no partition of AWS", "correct it in config.toml"
+        ) from None
 
 
 def _no_alias(lack: str) -> Unavailable:
     return Unavailable(
+        "vault-engine-foreign",
         "the engine in Vault is one of a cloud to which this registry does not belong",
         f"if it stands for a registry of that cloud, say so in config.toml: {lack}",
     )
@@ -161,7 +173,7 @@ def _text_of(answer: "DynamicSecret", name: str) -> str:
 
 
 def _no_answer(hint: str) -> Unavailable:
-    return Unavailable("the engine in Vault does not answer with what its kind answers", hint)
+    return Unavailable("vault-engine-answer", "the engine in Vault does not answer with what its kind answers", hint)
 
 
 def _moment(value: "Any") -> float | None:

@@ -70,7 +70,11 @@ class Server:
         self.is_agent = settings.get("auth") == "agent" or bool(self.socket or (agent and "address" not in settings))
         self.namespace: str = (settings.get("namespace") or variable(environ, "NAMESPACE")).strip("/")
         if not _NAMESPACE.fullmatch(self.namespace):
-            raise Unavailable("VAULT_NAMESPACE is not the path of a namespace", "run `printenv VAULT_NAMESPACE`")
+            raise Unavailable(
+                "vault-namespace-malformed",
+                "VAULT_NAMESPACE is not the path of a namespace",
+                "run `printenv VAULT_NAMESPACE`",
+            )
 
     @property
     def origin(self) -> str:
@@ -90,11 +94,16 @@ class Server:
         name = "`address` in config.toml" if is_ours else "VAULT_ADDR or VAULT_AGENT_ADDR"
         found = _URL.fullmatch(self.address)
         if not found or not 0 < int(found["port"] or "1") <= 65535:  # noqa: PLR2004 - RFC 6335
-            raise Unavailable(f"{name} is not the URL of a server", "`export VAULT_ADDR=https://HOST:8200` names one")
+            raise Unavailable(
+                "vault-address-malformed",
+                f"{name} is not the URL of a server",
+                "`export VAULT_ADDR=https://HOST:8200` names one",
+            )
         scheme, host = found["scheme"], found["host"].lower()
         is_allowed = is_ours and self.settings.get("plain_http") == "allowed"
         if scheme == "http" and not (_is_loopback(host) or is_allowed):
             raise Unavailable(
+                "vault-plain-http",
                 "vault's address begins with `http://`, and nothing secret goes there unencrypted",
                 "`export VAULT_ADDR=https://HOST:8200`, or see `plain_http` in `docs/vault.md`",
             )
@@ -135,7 +144,9 @@ class Connection:
             import hvac
             from hvac.adapters import JSONAdapter
         except ImportError:
-            raise Unavailable("hvac, which talks to Vault, is not installed", "see `docs/install.md`") from None
+            raise Unavailable(
+                "vault-sdk-missing", "hvac, which talks to Vault, is not installed", "see `docs/install.md`"
+            ) from None
 
         class Adapter(JSONAdapter):  # type: ignore[misc] # hvac has no types
             def _raise_for_error(self, method: str, url: str, response: "Any") -> None:  # noqa: ARG002 - hvac's own
@@ -197,7 +208,9 @@ class Wire:
             fields[name] = value
         if not all(value.isascii() and value.isprintable() for value in fields.values()):
             raise Unavailable(
-                "a request to Vault would hold what none may hold", "run `vault login -no-print` for a new token"
+                "vault-request-malformed",
+                "a request to Vault would hold what none may hold",
+                "run `vault login -no-print` for a new token",
             )
         if options.get("json") is not None:
             body = json.dumps(options["json"]).encode()

@@ -40,7 +40,7 @@ def by_proxy(url: str, scheme: str, host: str, port: int, options: "Mapping[str,
         login = urllib3.make_headers(proxy_basic_auth=parts.auth) if parts.auth else {}
         manager = urllib3.ProxyManager(parts.url, proxy_headers=login, **options)
     except ValueError:  # urllib3's LocationParseError is one
-        raise Unavailable("the URL of the proxy is not one of HTTP", PROXY) from None
+        raise Unavailable("vault-proxy-malformed", "the URL of the proxy is not one of HTTP", PROXY) from None
     if scheme == "http":
         return _ForwardPool(manager, f"{scheme}://{host}:{port}")
     return manager.connection_from_host(host.strip("[]"), port, scheme)
@@ -73,7 +73,7 @@ def by_socket(path: str, seconds: float) -> "Any":
                 found.settimeout(seconds)
                 found.connect(address)
                 if not peer.is_meant(found, address):
-                    raise failed("foreign")
+                    raise failed("vault-agent-foreign")
             except BaseException:
                 found.close()
                 raise

@@ -54,6 +54,7 @@ def _pair(data: "Mapping[str, Any]", registry: "Registry", writer: str) -> tuple
         return fields.pair(data, registry, writer)
     except Unavailable:
         raise Unavailable(
+            "vault-fields",
             "the engine's answer in Vault lacks a user name or a password under the names that are known",
             "`username_field`, `password_field` or `username` in config.toml say what they are, see `docs/vault.md`",
         ) from None

@@ -33,6 +33,7 @@ def pair(data: "Mapping[str, Any]", registry: "Registry", writer: str) -> tuple[
         auths = _auths(data.get(registry.auths_field))
         if auths is None:
             raise Unavailable(
+                "vault-fields",
                 "the secret in Vault lacks the field that `auths_field` names",
                 f"`{writer} FIELD=@config.json` writes one",
             )
@@ -57,6 +58,7 @@ def merged(data: "Mapping[str, Any]", registry: "Registry", username: str, secre
         new[_chosen(data, _usernames(settings))] = username
     elif settings["username"] != username:
         raise Unsupported(
+            "vault-other-user",
             "the configuration says the user name for this registry, and this is another one",
             "log in with the one that `username` in config.toml says, or remove it there",
         )
@@ -115,6 +117,7 @@ def times(
     soft, hard, expires = lifetimes.window(now, min(ends), lifetimes.KV_ENDING, kept)
     if expires <= now:
         raise Unavailable(
+            "vault-secret-expired",
             "the secret in Vault is over by its own `expires_at`",
             f"`docker login` or `{writer}` writes a new one; compare `date -u` with the true time",
         )
@@ -177,12 +180,14 @@ def _text(data: "Mapping[str, Any]", names: tuple[str, ...], writer: str) -> str
         value = str(value)
     if value in ("", None):
         raise Unavailable(
+            "vault-fields",
             "the secret in Vault lacks a user name or a password",
             "`username_field` and `password_field` in config.toml name its fields; "
             f"in KV `{writer} username=NAME password=-` adds them",
         )
     if not isinstance(value, str):
         raise Unavailable(
+            "vault-fields",
             "the user name or the password in Vault is not a text",
             f"`{writer} username=NAME password=-` writes texts; "
             "for docker's `auths` see `auths_field` in `docs/vault.md`",
@@ -208,6 +213,7 @@ def _auths(value: object) -> "dict[str, Any] | None":
             value = False
     if not isinstance(value, dict) or not isinstance(value.get("auths", {}), dict):
         raise Unavailable(
+            "vault-auths-malformed",
             "the field that `auths_field` names is not docker's `auths`",
             'it holds {"auths": {"REGISTRY": {"auth": "BASE64"}}}, as ~/.docker/config.json does',
         )
@@ -245,6 +251,7 @@ def _pair_in_auths(entries: "dict[str, Any]", registry: "Registry") -> tuple[str
         username, secret = _decoded(entry["auth"])
     if not isinstance(username, str) or not isinstance(secret, str) or not username or not secret:
         raise Unavailable(
+            "vault-auths-malformed",
             "the entry of docker's `auths` in Vault for this registry lacks a user name or a password",
             "`docker login` writes it anew",
         )
@@ -266,7 +273,9 @@ def _merged_auths(data: "Mapping[str, Any]", registry: "Registry", username: str
     from base64 import b64encode
 
     if ":" in username:  # RFC 7617, 2
-        raise Unsupported("docker's `auths` cannot hold a user name with a colon", "keep it in fields of its own")
+        raise Unsupported(
+            "vault-auths-colon", "docker's `auths` cannot hold a user name with a colon", "keep it in fields of its own"
+        )
     field = registry.auths_field
     found = data.get(field)
     auths = _auths(found) or {}

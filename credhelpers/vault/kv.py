@@ -82,7 +82,9 @@ def fetch(session: "Session", secret_path: "SecretPath") -> Secret:
             return Secret(None, _object(_object(refusal.answer.get("data")).get("metadata")))
         raise unavailable(refusal, path, "read") from None
     if not isinstance(answer, dict) or not isinstance(answer.get("data"), dict):
-        raise Unavailable("what answers at the address of Vault does not answer as Vault does", "try `vault status`")
+        raise Unavailable(
+            "vault-no-vault", "what answers at the address of Vault does not answer as Vault does", "try `vault status`"
+        )
     data = answer["data"]
     if secret_path.engine == "kv-v1":
         return Secret(data)
@@ -116,7 +118,9 @@ def change(
         if (secret.data is not None and new == old) or _put(session, secret_path, new, secret.version):
             return
     raise Unavailable(
-        "somebody else wrote the secret in Vault at the same time, more than once", "run the same command again"
+        "vault-write-conflict",
+        "somebody else wrote the secret in Vault at the same time, more than once",
+        "run the same command again",
     )
 
 
@@ -173,6 +177,7 @@ def _put(session: "Session", secret_path: "SecretPath", data: "Data", version: i
 def _create(session: "Session", secret_path: "SecretPath", data: "Data") -> None:
     if not _put(session, secret_path, data, 0):
         raise Denied(
+            "vault-read-denied",
             "this token may not read the secret in Vault, so it does not replace it: other fields would be lost",
             f'a policy of this token must grant "read" on {_path(secret_path)}',
         )
@@ -182,14 +187,19 @@ def _not_there(secret: Secret, secret_path: "SecretPath") -> NotFound | _Gone:
     """Why there is no data."""
     history = f"`vault kv metadata get {secret_path}` shows the versions"
     if secret.metadata.get("destroyed") is True:
-        return _Gone("this version of the secret in Vault was destroyed", f"`docker login` writes one; {history}")
+        return _Gone(
+            "vault-secret-gone",
+            "this version of the secret in Vault was destroyed",
+            f"`docker login` writes one; {history}",
+        )
     if secret_path.version:
         if secret.metadata:
             return _Gone(
+                "vault-secret-gone",
                 "the configured version of the secret in Vault was deleted",
                 f"`vault kv undelete -versions={secret_path.version} {secret_path}` takes it back; {history}",
             )
-        return _Gone("the configured version of the secret is not in Vault", history)
+        return _Gone("vault-secret-gone", "the configured version of the secret is not in Vault", history)
     is_deleted = bool(secret.metadata)
     notes.take("the newest version of the secret was deleted" if is_deleted else "nothing is at the configured path")
     return NotFound()
@@ -198,6 +208,7 @@ def _not_there(secret: Secret, secret_path: "SecretPath") -> NotFound | _Gone:
 def _refuse_pinned(secret_path: "SecretPath") -> None:
     if secret_path.version:
         raise Unsupported(
+            "vault-version-pinned",
             "the configuration pins a version of the secret in Vault, so nothing is written there",
             "remove `version` in config.toml, or set `read_only`",
         )

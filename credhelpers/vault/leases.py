@@ -148,7 +148,11 @@ def _lease(answer: "dict[str, Any]", mark: str) -> Lease | None:
         return None
     is_word = isinstance(name, str) and name.isascii() and name.isprintable() and " " not in name
     if not is_word or len(name) > _ID_BYTES:
-        raise Unavailable("vault's answer has a lease that has no name", "`vault status` shows what answers there")
+        raise Unavailable(
+            "vault-lease-malformed",
+            "vault's answer has a lease that has no name",
+            "`vault status` shows what answers there",
+        )
     return Lease(name, mark, duration, is_renewable=answer.get("renewable") is True)
 
 
@@ -175,6 +179,7 @@ def shortened(credential: Credential, times: tuple[float, float, float], memo: s
 
 def _uses_are_counted() -> Final:
     return Final(
+        "vault-token-uses",
         "the uses of this Vault token are counted, and the last one ends all that was leased with it",
         "unset VAULT_TOKEN, and `vault login -no-print` gets one without a limit; a role's limit is `token_num_uses`",
     )
@@ -188,11 +193,13 @@ def _refused(refusal: Refusal, secret_path: "SecretPath") -> Exception:
     path, mount = str(secret_path), secret_path.mount
     if refusal.says("unknown role", "not found", "does not exist", "Role "):
         return Unavailable(
+            "vault-role-unknown",
             "the engine in Vault does not know the role at the configured path",
             f"`vault list {mount}/roles` shows those that there are, `vault path-help {mount}` the paths",
         )
     if refusal.status in (_BAD_REQUEST, _UNSUPPORTED):
         return Unavailable(
+            "vault-engine-failed",
             "the engine in Vault cannot make a credential at the configured path",
             f"`vault path-help {path}` says what it wants, the log of the Vault server what failed",
         )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Request = tuple[str, dict[str, Any]]
     # Words in Vault's answer, one of which is there; the message; the hint, in which `{mount}` is the method's path
     # and `{role}` the configured role, NAME if there is none.
-    Refusals = tuple[tuple[tuple[str, ...], str, str], ...]
+    Refusals = tuple[tuple[tuple[str, ...], str, str, str], ...]
 
 _NAME = "vault token"  # what stands where a credential of the wire has its user name
 _WHOLE = 0.9  # of the first life: a renewal that gives less comes near the longest life that a token may have
@@ -193,6 +193,7 @@ class Login:
         found = answer.get("auth")
         if isinstance(found, dict) and found.get("mfa_requirement"):
             raise Unavailable(
+                "vault-login-second-factor",
                 "vault wants a second factor for this login, and a credential helper cannot ask for one",
                 "use another method or role; `vault list identity/mfa/login-enforcement` shows where it is wanted",
             )
@@ -232,19 +233,25 @@ class Login:
         name, role = settings["auth"], settings.get("role", "NAME")
         if refusal.status not in _REFUSED:
             return unavailable(refusal, path, "update")
-        for words, message, hint in self._method.refusals:
+        for words, code, message, hint in self._method.refusals:
             if refusal.says(*words):
-                return Unavailable(message, hint.format(mount=where, role=role))
+                return Unavailable(code, message, hint.format(mount=where, role=role))
         if refusal.says("address", "CIDR"):
             return Unavailable(
+                "vault-login-address",
                 "vault lets this identity log in from other addresses only",
                 f"`vault read {where}/role/{role}` shows its CIDR blocks",
             )
         if refusal.status == 500:  # noqa: PLR2004 - RFC 9110
             return unavailable(refusal, path, "update")
         if refusal.status == 400:  # noqa: PLR2004 - as above
-            return Unavailable(f"vault refused the login by {name}", f"`vault path-help {where}` shows what it takes")
+            return Unavailable(
+                "vault-login-refused",
+                f"vault refused the login by {name}",
+                f"`vault path-help {where}` shows what it takes",
+            )
         return Unavailable(
+            "vault-login-denied",
             f"vault denied the login: {name} is not mounted there, or the role does not let this identity in",
             "`vault auth list` shows what is mounted; else look at namespace, `auth_mount` and `role`",
         )
@@ -260,6 +267,7 @@ def _credential(found: object, first: int = 0) -> Credential:
     lifetime = found.get("lease_duration") if isinstance(found, dict) else None
     if not isinstance(found, dict) or not _is_token(token) or not isinstance(lifetime, int) or lifetime < 0:
         raise Unavailable(
+            "vault-login-no-token",
             "vault gave no token for this login",
             "try it with `vault login -no-print -method=METHOD`; `vault status` shows what answers there",
         )
@@ -289,7 +297,11 @@ def secret_or_none(environ: "Environment", settings: "Settings", setting: str, n
         return secret_in(settings[setting], what)
     value = variable(environ, name)
     if value and not _is_line(value):
-        raise Unavailable(f"VAULT_{name} is not one line of text", f"set it again to {what} and nothing else")
+        raise Unavailable(
+            "vault-login-secret-malformed",
+            f"VAULT_{name} is not one line of text",
+            f"set it again to {what} and nothing else",
+        )
     return value
 
 
@@ -298,7 +310,7 @@ def secret(environ: "Environment", settings: "Settings", setting: str, name: str
     found = secret_or_none(environ, settings, setting, name, what)
     if not found:
         hint = f"set `{setting}` in config.toml or VAULT_{name}"
-        raise Unavailable(f"there is no {what} to log in to vault with", hint)
+        raise Unavailable("vault-login-secret-missing", f"there is no {what} to log in to vault with", hint)
     return found
 
 
@@ -308,14 +320,18 @@ def secret_in(path: str, what: str) -> str:
         line = files.read(path, _BYTES)[0].decode().strip()
     except (FileNotFoundError, NotADirectoryError):
         hint = "correct the path in config.toml, or deliver it; `ls -l` shows what is there"
-        raise Unavailable(f"the file of the {what} does not exist", hint) from None
+        raise Unavailable("vault-login-secret-missing", f"the file of the {what} does not exist", hint) from None
     except (files.NotRegular, files.TooLong):
         line = ""
     except (OSError, ValueError):
         hint = "look at it with `ls -l`, as who runs docker"
-        raise Unavailable(f"the file of the {what} cannot be read", hint) from None
+        raise Unavailable("vault-login-secret-unreadable", f"the file of the {what} cannot be read", hint) from None
     if not _is_line(line):
-        raise Unavailable(f"the file of the {what} is empty or not one line of text", "`wc -lc` counts what is in it")
+        raise Unavailable(
+            "vault-login-secret-malformed",
+            f"the file of the {what} is empty or not one line of text",
+            "`wc -lc` counts what is in it",
+        )
     return line
 
 

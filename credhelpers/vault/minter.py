@@ -70,6 +70,7 @@ class VaultMinter:
             return
         if not self._is_whole:
             raise Unsupported(
+                "vault-part-of-registry",
                 "vault has one place for all of this registry, and none for a part of it",
                 "log in to the registry without a path",
             )
@@ -77,6 +78,7 @@ class VaultMinter:
         secret_path = secret_paths.certain(session, self._registry)
         if not secret_path.is_kv:
             raise Unsupported(
+                "vault-not-written",
                 "vault makes the credentials of this registry itself, so none can be written there",
                 "leave out `docker login`, or let it succeed with `read_only = true` in config.toml",
             )
@@ -112,7 +114,9 @@ class VaultMinter:
         """Whether Vault is not to be written. Raises Unsupported if whoever tries shall hear of it."""
         settings = self._registry.settings
         if settings.get("read_only") and settings.get("on_write") == "refuse":
-            raise Unsupported("vault is not written for this registry", "`read_only` in config.toml says so")
+            raise Unsupported(
+                "vault-not-written", "vault is not written for this registry", "`read_only` in config.toml says so"
+            )
         return bool(settings.get("read_only"))
 
     def _session(self) -> Session:

@@ -17,14 +17,20 @@ def timeout(text: str) -> float:
     """Seconds of `VAULT_CLIENT_TIMEOUT`. Raises Unavailable."""
     found = duration.seconds(text)
     if found is None:
-        raise Unavailable("VAULT_CLIENT_TIMEOUT is not a duration", "`export VAULT_CLIENT_TIMEOUT=60s` is one")
+        raise Unavailable(
+            "vault-variable-malformed",
+            "VAULT_CLIENT_TIMEOUT is not a duration",
+            "`export VAULT_CLIENT_TIMEOUT=60s` is one",
+        )
     return found
 
 
 def retries(text: str) -> int:
     """The number in `VAULT_MAX_RETRIES`. Raises Unavailable."""
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise Unavailable("VAULT_MAX_RETRIES is not a number", "`export VAULT_MAX_RETRIES=2` is one")
+        raise Unavailable(
+            "vault-variable-malformed", "VAULT_MAX_RETRIES is not a number", "`export VAULT_MAX_RETRIES=2` is one"
+        )
     return int(text)
 
 
@@ -38,7 +44,15 @@ def headers(text: str) -> dict[str, str]:
         _HEADER.fullmatch(name) and isinstance(value, str) and _HEADER_VALUE.fullmatch(value)
         for name, value in found.items()
     ):
-        raise Unavailable("VAULT_HEADERS is not an object of headers in JSON", "correct or unset VAULT_HEADERS")
+        raise Unavailable(
+            "vault-variable-malformed",
+            "VAULT_HEADERS is not an object of headers in JSON",
+            "correct or unset VAULT_HEADERS",
+        )
     if any(name.lower().startswith("x-vault-") for name in found):
-        raise Unavailable("VAULT_HEADERS names a header that is Vault's own", "correct or unset VAULT_HEADERS")
+        raise Unavailable(
+            "vault-variable-malformed",
+            "VAULT_HEADERS names a header that is Vault's own",
+            "correct or unset VAULT_HEADERS",
+        )
     return found

@@ -146,7 +146,9 @@ def of_environment(environ: "Environment", settings: "Settings") -> str:
     prefix = environ[_OF_ENVIRONMENT].decode("ascii", "replace").strip("/")
     if not re.fullmatch(str(settings["path"][1]), prefix + "/x") or "{" in prefix or "}" in prefix:
         raise Unavailable(
-            "DOCKER_CREDENTIAL_VAULT_KV_PATH is not a path in Vault", "run `printenv DOCKER_CREDENTIAL_VAULT_KV_PATH`"
+            "vault-variable-malformed",
+            "DOCKER_CREDENTIAL_VAULT_KV_PATH is not a path in Vault",
+            "run `printenv DOCKER_CREDENTIAL_VAULT_KV_PATH`",
         )
     return prefix + "/{host}"
 
@@ -214,13 +216,16 @@ def _filled(settings: "Mapping[str, Any]", host: str, port: str) -> str:
     for mark in marks:
         if not values.get(mark):
             raise Unavailable(
+                "vault-path-incomplete",
                 "the configured path in Vault needs what this registry's name does not have",
                 "a `path` may hold {host} and {port}; {account} and {region} for Amazon, {region} for Google: say for "
                 "which registry an alias stands",
             )
     path = re.sub(r"\{([^{}]*)\}", lambda match: values[match[1]], template)
     if any(part in ("", ".", "..") or "{" in part or "}" in part for part in path.split("/")):
-        raise Unavailable("the configured path in Vault is not one", "see `path` in `docs/vault.md`")
+        raise Unavailable(
+            "vault-path-malformed", "the configured path in Vault is not one", "see `path` in `docs/vault.md`"
+        )
     return path
 
 
@@ -295,6 +300,7 @@ def _confirmed(registry: Registry, actual: SecretPath) -> SecretPath:
     if said.mount != actual.mount or (said.engine != actual.engine and is_kv):
         found = f"{actual.engine} {actual.mount}"
         raise Unavailable(
+            "vault-engine-other",
             "the engine in Vault is not the configured one",
             f"`vault secrets list -detailed` shows it: it is {found}; see `engine` and `mount` in config.toml",
         )
@@ -314,6 +320,7 @@ def _looked_up(session: "Session", registry: Registry) -> SecretPath:
         answer = session.do(lambda client: client.adapter.request("get", f"/v1/{where}"), where, "read")
     except Denied:
         raise Denied(
+            "vault-engine-hidden",
             "vault shows this token no engine at the configured path",
             "`vault secrets list` shows what is mounted; "
             f"a policy of this token must grant something at {registry.path}",
@@ -322,10 +329,16 @@ def _looked_up(session: "Session", registry: Registry) -> SecretPath:
         raise unavailable(refusal, where, "read") from None
     data = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(data, dict) or not isinstance(data.get("path"), str) or not isinstance(data.get("type"), str):
-        raise Unavailable("what answers at the address of Vault does not answer as Vault does", "try `vault status`")
+        raise Unavailable(
+            "vault-no-vault", "what answers at the address of Vault does not answer as Vault does", "try `vault status`"
+        )
     mount = data["path"].strip("/")
     if not registry.path.startswith(mount + "/"):
-        raise Unavailable("no engine is mounted at the configured path in Vault", "`vault secrets list` shows what is")
+        raise Unavailable(
+            "vault-engine-absent",
+            "no engine is mounted at the configured path in Vault",
+            "`vault secrets list` shows what is",
+        )
     return registry.at(_engine(data), mount, is_asked=True)
 
 

@@ -195,13 +195,16 @@ class Session:
             self._ambient_token = "" if self._identity.is_only_agent else ambient_token.find(self.environ, left)
         if not self._ambient_token and not self._identity.server.is_agent:
             raise Final(
-                "there is no Vault token", "run `vault login -no-print`, or configure `auth`, see `docs/vault.md`"
+                "vault-no-token",
+                "there is no Vault token",
+                "run `vault login -no-print`, or configure `auth`, see `docs/vault.md`",
             )
         return self._ambient_token
 
 
 def _tokenless_agent() -> Final:
     return Final(
+        "vault-agent-without-token",
         "vault's agent adds no token that is good, and there is none here",
         "`use_auto_auth_token` in its configuration makes it; its log says why not; or run `vault login -no-print`",
     )

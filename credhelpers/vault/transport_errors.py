@@ -22,59 +22,76 @@ PROXY = "`NO_PROXY=HOST vault status` goes past it; correct VAULT_PROXY_ADDR, VA
 _NOT_YET_VALID, _EXPIRED = 9, 10
 _OTHER_NAMES = (62, 64)  # of a host, of an address
 
-_SENTENCES = {
-    "name": (
+_SENTENCES = (
+    (
+        "vault-certificate-name",
         "the certificate of Vault is for another name",
         "`export VAULT_TLS_SERVER_NAME=NAME` if it is meant, else correct VAULT_ADDR; VAULT_SKIP_VERIFY is not heeded",
     ),
-    "expired": (
+    (
+        "vault-certificate-expired",
         "the certificate of Vault has expired",
         "renew it there; `date -u` shows whether this machine's clock is right",
     ),
-    "early": ("the certificate of Vault is not valid yet", "`date -u` shows whether this machine's clock is right"),
-    "unknown": ("no known authority vouches for the certificate of Vault", _AUTHORITY),
-    "plain": (
+    (
+        "vault-certificate-early",
+        "the certificate of Vault is not valid yet",
+        "`date -u` shows whether this machine's clock is right",
+    ),
+    ("vault-certificate-unknown", "no known authority vouches for the certificate of Vault", _AUTHORITY),
+    (
+        "vault-no-tls",
         "what answers at the address of Vault does not speak TLS",
         "`export VAULT_ADDR=http://127.0.0.1:8200` is for a development server on this machine",
     ),
-    "client": (
+    (
+        "vault-client-certificate-wanted",
         "vault demands a client's certificate that it knows",
         "`export VAULT_CLIENT_CERT=FILE VAULT_CLIENT_KEY=FILE`, or `certificate_file` and `key_file`",
     ),
-    "tls": ("vault cannot be spoken to in TLS", _BETWEEN),
-    "unresolved": (
+    ("vault-tls-failed", "vault cannot be spoken to in TLS", _BETWEEN),
+    (
+        "vault-name-unknown",
         "the host of Vault cannot be resolved",
         "`getent hosts HOST` looks it up; correct VAULT_ADDR or `address`",
     ),
-    "refused": (
+    (
+        "vault-unreachable",
         "nothing answers at Vault's address",
         "start Vault, or correct VAULT_ADDR or `address`; `vault status` tries VAULT_ADDR",
     ),
-    "socket": ("there is no agent of Vault at the socket", "start `vault agent`, or correct the path after `unix://`"),
-    "long": (
+    (
+        "vault-agent-absent",
+        "there is no agent of Vault at the socket",
+        "start `vault agent`, or correct the path after `unix://`",
+    ),
+    (
+        "vault-agent-path",
         "the path of the agent's socket is longer than a socket's may be",
         "have `vault agent` listen at one of 100 letters",
     ),
-    "proxy": ("the proxy does not lead to Vault", PROXY),
-    "cut": ("the connection to Vault broke off", _STATUS),
-    "overdue": ("vault did not answer in time", _STATUS),
-    "foreign": (
+    ("vault-proxy", "the proxy does not lead to Vault", PROXY),
+    ("vault-connection-broken", "the connection to Vault broke off", _STATUS),
+    ("vault-slow", "vault did not answer in time", _STATUS),
+    (
+        "vault-agent-foreign",
         "the socket of Vault's agent is another user's, and others may write a directory above it",
         "put it where only root and the agent's user may write, as below /run; `ls -ld` on each of them shows who may",
     ),
-    "stranger": ("what answers at the address of Vault is no Vault", _BETWEEN),
-    "tls only": ("vault speaks TLS only", "`export VAULT_ADDR=https://HOST:8200`"),
-    "elsewhere": (
+    ("vault-no-vault", "what answers at the address of Vault is no Vault", _BETWEEN),
+    ("vault-tls-only", "vault speaks TLS only", "`export VAULT_ADDR=https://HOST:8200`"),
+    (
+        "vault-redirect",
         "vault redirects to another server, which is not followed",
         "`vault status` shows the active one; set VAULT_ADDR to its address or the load balancer's",
     ),
-    "circle": ("vault redirects in a circle", _BETWEEN),
-}
+    ("vault-redirect-circle", "vault redirects in a circle", _BETWEEN),
+)
 
 
-def failed(cause: str) -> Final:
-    """What to say where there is no answer for this cause, one of the table's."""
-    return Final(*_SENTENCES[cause])
+def failed(code: str) -> Final:
+    """What to say where there is no answer for the cause that has this code in the table."""
+    return Final(*next(sentence for sentence in _SENTENCES if sentence[0] == code))
 
 
 def reason(error: Exception) -> Final:
@@ -83,37 +100,39 @@ def reason(error: Exception) -> Final:
     kinds = {type(part).__name__ for part in parts}
     for part in parts:
         if isinstance(part, ssl.SSLError) and not isinstance(part, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-            return failed(_tls_cause(part))
+            return failed(_tls_code(part))
     if kinds & {"ConnectTimeoutError", "ReadTimeoutError", "TimeoutError"} and not kinds & {"NewConnectionError"}:
-        return failed("overdue")
+        return failed("vault-slow")
     if "ProxyError" in kinds or "ProxySchemeUnsupported" in kinds:
-        cause = "proxy"
+        code = "vault-proxy"
     elif "NameResolutionError" in kinds or "gaierror" in kinds:
-        cause = "unresolved"
+        code = "vault-name-unknown"
     elif "NewConnectionError" in kinds:
-        cause = "refused"
+        code = "vault-unreachable"
     elif any(type(part) is OSError and "AF_UNIX" in str(part) for part in parts):  # it has no number
-        cause = "long"
+        code = "vault-agent-path"
     elif kinds & {"FileNotFoundError", "ConnectionRefusedError", "PermissionError"}:
-        cause = "socket"
+        code = "vault-agent-absent"
     else:
-        cause = "cut"
-    return failed(cause)
+        code = "vault-connection-broken"
+    return failed(code)
 
 
-def _tls_cause(error: ssl.SSLError) -> str:
+def _tls_code(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        code = error.verify_code
-        if code in _OTHER_NAMES:
-            return "name"
-        return {_EXPIRED: "expired", _NOT_YET_VALID: "early"}.get(code, "unknown")
+        number = error.verify_code
+        if number in _OTHER_NAMES:
+            return "vault-certificate-name"
+        return {_EXPIRED: "vault-certificate-expired", _NOT_YET_VALID: "vault-certificate-early"}.get(
+            number, "vault-certificate-unknown"
+        )
     words = error.reason or ""
     if words in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"):
-        return "plain"
+        return "vault-no-tls"
     # The alerts by which a server refuses a client's certificate or its absence (RFC 8446, 6.2). Go's sends the first
     # for its absence in TLS 1.2, and for one of an unknown authority.
     is_alert = words.endswith(("ALERT_BAD_CERTIFICATE", "ALERT_CERTIFICATE_REQUIRED", "ALERT_UNKNOWN_CA"))
-    return "client" if is_alert else "tls"
+    return "vault-client-certificate-wanted" if is_alert else "vault-tls-failed"
 
 
 def _causes(error: BaseException) -> "Iterator[BaseException]":

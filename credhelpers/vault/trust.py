@@ -33,7 +33,9 @@ def context(environ: "Environment", settings: "Mapping[str, Any]", variable: "Va
     try:
         _trust(found, settings.get("ca_file") or "", lambda name: variable(environ, name))
     except (OSError, ValueError):  # an SSLError is an OSError
-        raise Unavailable("the certificates that vouch for Vault cannot be read", _CA_HINT) from None
+        raise Unavailable(
+            "vault-ca-unreadable", "the certificates that vouch for Vault cannot be read", _CA_HINT
+        ) from None
     _present(found, settings, lambda name: variable(environ, name))
     return found
 
@@ -71,10 +73,16 @@ def _present(found: ssl.SSLContext, settings: "Mapping[str, Any]", of_environmen
                 _load_pair(found, *texts)
         except (OSError, ValueError):
             raise Unavailable(
-                "the client's certificate and key cannot be read, or do not belong together", _PAIR_HINT
+                "vault-client-certificate",
+                "the client's certificate and key cannot be read, or do not belong together",
+                _PAIR_HINT,
             ) from None
         if not is_whole:
-            raise Unavailable("a client's certificate needs its key, and the key its certificate", _PAIR_HINT)
+            raise Unavailable(
+                "vault-client-certificate",
+                "a client's certificate needs its key, and the key its certificate",
+                _PAIR_HINT,
+            )
 
 
 def _load_pair(found: ssl.SSLContext, certificate: str, key: str) -> None:

@@ -64,6 +64,7 @@ class WornOut(Final):
 def denied(path: str, capability: str) -> Denied:
     """The sentence for what a policy does not grant."""
     return Denied(
+        "vault-denied",
         "vault denied permission to what is configured for this registry",
         f'a policy of this token or role must grant "{capability}" on {path}; '
         f"`vault token capabilities {path}` shows what your shell's token may do",
@@ -73,6 +74,7 @@ def denied(path: str, capability: str) -> Denied:
 def worn_out() -> WornOut:
     """The sentence for a token that Vault does not know, or does not know any more."""
     return WornOut(
+        "vault-token-worn-out",
         "vault does not accept the token: it has expired, was revoked, or has no uses left",
         "`vault token lookup` shows what is left of it; unset VAULT_TOKEN, and `vault login -no-print` gets another",
     )
@@ -88,32 +90,53 @@ def unavailable(refusal: Refusal, path: str, capability: str) -> Unavailable:
     return kind(*_sentence(refusal))
 
 
-def _sentence(refusal: Refusal) -> tuple[str, str]:
+def _sentence(refusal: Refusal) -> tuple[str, str, str]:
     for words, sentence in _BY_WORDS:
         if refusal.says(*words):
             return sentence
     if refusal.is_sealed:
         return _UNINITIALISED if refusal.answer.get("initialized") is False else _SEALED
-    return _BY_STATUS.get(refusal.status) or (f"vault answered with the status {refusal.status}", _STATUS)
+    return _BY_STATUS.get(refusal.status) or (
+        "vault-strange-status",
+        f"vault answered with the status {refusal.status}",
+        _STATUS,
+    )
 
 
-_UNINITIALISED = ("vault is not initialised", "`vault operator init` does it; `vault status` shows it")
-_SEALED = ("vault is sealed", "`vault operator unseal` opens it; `vault status` shows how far that is")
-_NAMESPACE = ("vault has no such namespace", "correct VAULT_NAMESPACE or `namespace`; `vault namespace list` shows all")
+_UNINITIALISED = (
+    "vault-uninitialised",
+    "vault is not initialised",
+    "`vault operator init` does it; `vault status` shows it",
+)
+_SEALED = ("vault-sealed", "vault is sealed", "`vault operator unseal` opens it; `vault status` shows how far that is")
+_NAMESPACE = (
+    "vault-namespace-unknown",
+    "vault has no such namespace",
+    "correct VAULT_NAMESPACE or `namespace`; `vault namespace list` shows all",
+)
 
 _BY_WORDS = (
     (
         ("missing client token",),
-        ("vault got no token", "run `vault login -no-print`, or configure `auth`, see `docs/vault.md`"),
+        (
+            "vault-no-token",
+            "vault got no token",
+            "run `vault login -no-print`, or configure `auth`, see `docs/vault.md`",
+        ),
     ),
     (_OF_NAMESPACE, _NAMESPACE),
     (
         ("not active", "no active", "standby"),
-        ("vault has no active node", "`vault status` shows the state of this one, `vault operator members` of all"),
+        (
+            "vault-no-active-node",
+            "vault has no active node",
+            "`vault status` shows the state of this one, `vault operator members` of all",
+        ),
     ),
     (
         _OF_ROUTE,
         (
+            "vault-path-unserved",
             "nothing in Vault serves the configured path in this way",
             "`vault secrets list` shows what is mounted; see `path` and `engine` in `docs/vault.md`",
         ),
@@ -121,15 +144,51 @@ _BY_WORDS = (
 )
 # https://developer.hashicorp.com/vault/api-docs#http-status-codes and, for the last two, …/system/health
 _BY_STATUS = {
-    400: ("vault does not understand what it was asked", "`vault path-help PATH` shows what it takes"),
-    404: ("vault has nothing at the configured path", "`vault secrets list` shows what is mounted"),
-    405: ("the configured path in Vault does not serve this", "`vault path-help PATH` shows what it takes"),
-    412: ("this node of Vault has not seen the latest writes yet", "try again; `vault status` shows its state"),
-    429: ("vault limits the rate of requests", "`vault list sys/quotas/rate-limit` shows the limits; try again later"),
-    500: ("vault failed inside", "`vault status` shows how it is; its log says more"),
-    502: ("vault is not reached by the agent or proxy before it", "`vault status` shows it too; look at their logs"),
-    503: ("vault is down, or what stands before it says so", _STATUS),
-    504: ("vault did not answer the agent or proxy before it", "`vault status` shows it too; look at their logs"),
-    472: ("this Vault is a secondary for disaster recovery, which serves nothing", "set VAULT_ADDR to the primary"),
-    473: ("this node of Vault is a standby, which does not serve this", "set VAULT_ADDR to the active node"),
+    400: (
+        "vault-request-refused",
+        "vault does not understand what it was asked",
+        "`vault path-help PATH` shows what it takes",
+    ),
+    404: (
+        "vault-path-unknown",
+        "vault has nothing at the configured path",
+        "`vault secrets list` shows what is mounted",
+    ),
+    405: (
+        "vault-path-unsupported",
+        "the configured path in Vault does not serve this",
+        "`vault path-help PATH` shows what it takes",
+    ),
+    412: (
+        "vault-node-behind",
+        "this node of Vault has not seen the latest writes yet",
+        "try again; `vault status` shows its state",
+    ),
+    429: (
+        "vault-throttled",
+        "vault limits the rate of requests",
+        "`vault list sys/quotas/rate-limit` shows the limits; try again later",
+    ),
+    500: ("vault-failed", "vault failed inside", "`vault status` shows how it is; its log says more"),
+    502: (
+        "vault-agent-unreachable",
+        "vault is not reached by the agent or proxy before it",
+        "`vault status` shows it too; look at their logs",
+    ),
+    503: ("vault-down", "vault is down, or what stands before it says so", _STATUS),
+    504: (
+        "vault-agent-slow",
+        "vault did not answer the agent or proxy before it",
+        "`vault status` shows it too; look at their logs",
+    ),
+    472: (
+        "vault-node-secondary",
+        "this Vault is a secondary for disaster recovery, which serves nothing",
+        "set VAULT_ADDR to the primary",
+    ),
+    473: (
+        "vault-node-standby",
+        "this node of Vault is a standby, which does not serve this",
+        "set VAULT_ADDR to the active node",
+    ),
 }

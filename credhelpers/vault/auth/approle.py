@@ -28,21 +28,25 @@ class AppRole(Method):
     refusals = (
         (
             ("invalid role or secret ID",),
+            "vault-login-pair",
             "vault does not accept this role id with this secret id",
             "`vault list {mount}/role` shows the roles, `vault read {mount}/role/NAME` how long a secret id serves",
         ),
         (
             ("invalid role ID", "invalid role_id"),
+            "vault-login-role-unknown",
             "vault knows no role with this role id",
             "`vault list {mount}/role` shows the roles; take the role id of `vault read {mount}/role/NAME/role-id`",
         ),
         (
             ("invalid secret id", "invalid secret_id"),
+            "vault-secret-id-expired",
             "the secret id is wrong, has expired or is used up",
             "see `secret_id_ttl` and `secret_id_num_uses` in `vault read {mount}/role/NAME`, and deliver a new one",
         ),
         (
             ("missing secret_id",),
+            "vault-secret-id-missing",
             "the role wants a secret id, and there is none",
             "set `secret_id_file` or VAULT_SECRET_ID, or see `bind_secret_id` in `vault read {mount}/role/NAME`",
         ),
@@ -94,6 +98,7 @@ def _folder(settings: "Settings") -> str:
 
 def _unremovable() -> Unavailable:
     return Unavailable(
+        "vault-secret-id-stays",
         "the secret id's file cannot be removed after a login",
         "see `ls -ld` of its directory: who runs docker must write it; or take `remove_secret_id_file` out",
     )
@@ -113,6 +118,7 @@ def _unwrapped(connection: "Connection", token: str, path: str) -> str:
     data = found.get("data")
     if not isinstance(data, dict) or data.get("creation_path") != path:
         raise Unavailable(
+            "vault-secret-id-tampered",
             "the secret id was not wrapped where `secret_id_path` says: somebody may have tampered with it",
             "it was not unwrapped; find out who made it, see `vault audit list`, and have a new secret id made",
         )
@@ -124,6 +130,7 @@ def _unwrapped(connection: "Connection", token: str, path: str) -> str:
     secret_id = inner.get("secret_id") if isinstance(inner, dict) else None
     if not isinstance(secret_id, str) or not secret_id:
         raise Unavailable(
+            "vault-secret-id-malformed",
             "what `secret_id_path` wrapped is no secret id",
             "it ends in `/secret-id` or `/custom-secret-id`: see `vault path-help auth/approle`",
         )
@@ -133,6 +140,7 @@ def _unwrapped(connection: "Connection", token: str, path: str) -> str:
 def _refused(refusal: Refusal, path: str) -> Unavailable:
     if refusal.status in (400, 403, 404):
         return Unavailable(
+            "vault-secret-id-used",
             f"the {_WRAPPED} was used already, has expired, or is none",
             "if it was not you, somebody else knows the secret, see `vault audit list`; deliver a new one,"
             " for longer: see `vault write -help` for -wrap-ttl",

@@ -28,21 +28,25 @@ class Aws(Method):
     refusals = (
         (
             (_SERVER_ID, _SERVER_ID.lower(), "X-Vault-Aws-Iam-Server-Id"),
+            "vault-login-server-id",
             "vault wants another server id in the login by AWS",
             "set `server_id` to `iam_server_id_header_value` of `vault read {mount}/config/client`",
         ),
         (
             ("entry for role",),
+            "vault-login-role-unknown",
             "vault has no such role for AWS",
             "`vault list {mount}/roles` shows which there are; set `role` to one of them",
         ),
         (
             ("does not belong to the role", "bound", "does not satisfy"),
+            "vault-login-not-bound",
             "the role does not let this AWS identity in",
             "compare `vault read {mount}/role/{role}` with `aws sts get-caller-identity`",
         ),
         (
             ("upstream request", "STS", "sts", "Received error"),
+            "vault-login-unverified",
             "vault could not verify the AWS identity at STS",
             "`sts_endpoint` of `vault read {mount}/config/client` must be that of `sts_region` or AWS_REGION here",
         ),

@@ -30,36 +30,43 @@ class Azure(Method):
     refusals = (
         (
             ("invalid role name", "role is required"),
+            "vault-login-role-unknown",
             "vault has no such role for Azure",
             "`vault list {mount}/role` shows which there are; set `role` to one of them",
         ),
         (
             ("unable to retrieve", "unable to get"),
+            "vault-login-unverified",
             "vault cannot ask Azure about this machine",
             "the application of `vault read {mount}/config` must be allowed to read it: see `az role assignment list`",
         ),
         (
             ("tenant_id is required",),
+            "vault-login-tenant",
             "vault is not told which tenant of Azure's to trust",
             "`vault write {mount}/config tenant_id=TENANT resource=RESOURCE` tells it",
         ),
         (
             ("expired", "not yet valid", "not before"),
+            "vault-login-clock",
             "vault does not accept the times of Azure's token",
             "compare `date -u` on the machine of Vault with the true time",
         ),
         (
             ("audience", "oidc:", "verify signature"),
+            "vault-login-audience",
             "vault does not accept Azure's token: it is for another resource or tenant",
             "set `resource` to that of `vault read {mount}/config`",
         ),
         (
             ("required", "vmss_name", "identity information"),
+            "vault-login-machine",
             "the role is bound to machines, and vault cannot tell which one this is",
             "`vault read {mount}/role/{role}` shows its bounds; in a container use a role that is bound to principals",
         ),
         (
             ("not authorized", "does not match", "in a scale set", "cannot be '*'", "permission denied"),
+            "vault-login-not-bound",
             "the role does not let this Azure identity in",
             "`vault read {mount}/role/{role}` shows whom it lets in; `vault auth list` what is mounted",
         ),

@@ -16,11 +16,13 @@ class Certificate(Method):
     refusals = (
         (
             ("must be supplied", "no client certificate found", "tls connection required"),
+            "vault-login-no-certificate",
             "vault saw no client certificate",
             "set `certificate_file` and `key_file`, or VAULT_CLIENT_CERT and VAULT_CLIENT_KEY",
         ),
         (
             ("certificate", "no chain"),
+            "vault-login-not-bound",
             "vault lets no role in by this client certificate",
             "`vault list {mount}/certs` shows the roles, `vault read {mount}/certs/{role}` whom one lets in",
         ),

@@ -24,16 +24,19 @@ class Gcp(Method):
     refusals = (
         (
             ("not found at GET", "googleapi: Error 40", "googleapi: got HTTP response code 40"),
+            "vault-login-unverified",
             "vault does not find this Google identity, or the key that signed for it, at Google",
             "`gcloud iam service-accounts keys list` shows its keys, `vault read {mount}/config` who looks for them",
         ),
         (
             ("not found", "role is required"),
+            "vault-login-role-unknown",
             "vault has no such role for Google Cloud",
             "`vault list {mount}/roles` shows which there are; set `role` to one of them",
         ),
         (
             ("expire",),
+            "vault-login-clock",
             "vault does not accept the times of Google's JWT",
             "compare `date -u` with the true time, and see `max_jwt_exp` in `vault read {mount}/role/{role}`",
         ),
@@ -42,6 +45,7 @@ class Gcp(Method):
                 *("not authorized", "not in bound", "missing bound", "instance group", "invalid status"),
                 *("GCE", "metadata", "unsupported", "permission denied"),
             ),
+            "vault-login-not-bound",
             "the role does not let this Google identity in",
             "`vault read {mount}/role/{role}` shows type and bounds of the role; `vault auth list` what is mounted",
         ),

@@ -23,21 +23,25 @@ class Jwt(Method):
     refusals = (
         (
             ("could not be found", "missing role"),
+            "vault-login-role-unknown",
             "vault has no such role for a JWT",
             "`vault list {mount}/role` shows which there are; set `role` to one of them",
         ),
         (
             ("expired", "(exp)"),
+            "vault-login-jwt-expired",
             "the JWT has expired",
             "let who writes `jwt_file` or VAULT_JWT renew it; `vault read {mount}/role/{role}` shows the leeway",
         ),
         (
             ("audience", "claim", "issuer", "subject"),
+            "vault-login-not-bound",
             "the role does not let this JWT in: its audience, issuer or claims are others",
             _ROLE,
         ),
         (
             ("error validating token", "signature", "could not load configuration"),
+            "vault-login-unverified",
             "vault cannot verify the JWT",
             "`vault read {mount}/config` shows by whose keys; the JWT must be whole, and of that issuer",
         ),
@@ -58,16 +62,19 @@ class Kubernetes(Method):
     refusals = (
         (
             ("invalid role name",),
+            "vault-login-role-unknown",
             "vault has no such role for kubernetes",
             "`vault list {mount}/role` shows which there are; set `role` to one of them",
         ),
         (
             ("not authorized",),
+            "vault-login-not-bound",
             "the role does not let this service account in, or not from this namespace",
             _ROLE,
         ),
         (
             ("permission denied", "lookup failed", "jwt not valid", "service account", "could not load backend"),
+            "vault-login-not-bound",
             "vault denied the login: the token review failed, or the role is for another service account",
             "see `vault read {mount}/role/{role}`, `vault read {mount}/config`; `vault auth list` shows the mounts",
         ),

@@ -21,11 +21,13 @@ class Password(Method):
     refusals = (
         (
             ("invalid username or password", "user bind failed", "ldap operation failed: failed to bind as user"),
+            "vault-login-password",
             "vault does not accept the login name with this password",
             "`vault login -no-print -method=METHOD username=NAME` tries it; see `vault list {mount}/users`",
         ),
         (
             ("ldap", "LDAP"),
+            "vault-login-ldap",
             "vault cannot ask its LDAP server",
             "`vault read {mount}/config` shows which it is; ask who runs it",
         ),
@@ -36,9 +38,13 @@ class Password(Method):
         name = settings.get("login_name") or variable(environ, "USERNAME")
         if not name:
             raise Unavailable(
-                "there is no name to log in to vault with", "set `login_name` in config.toml or VAULT_USERNAME"
+                "vault-login-name",
+                "there is no name to log in to vault with",
+                "set `login_name` in config.toml or VAULT_USERNAME",
             )
         if name in (".", "..") or "/" in name or not name.isprintable():
-            raise Unavailable("the name to log in to vault with is none", "correct `login_name` or VAULT_USERNAME")
+            raise Unavailable(
+                "vault-login-name", "the name to log in to vault with is none", "correct `login_name` or VAULT_USERNAME"
+            )
         password = secret(environ, settings, "password_file", "PASSWORD", "password")
         return f"login/{name}", {"password": password}
