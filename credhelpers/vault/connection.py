@@ -220,11 +220,11 @@ class Wire:
             target += "?" + urlencode(options["params"])
         left = min(self._until - monotonic(), self._timeout)
         if left <= 0:
-            raise _failed("overdue")
+            raise _failed("vault-slow")
         try:
             return within(left, lambda: self._followed(method.upper(), target, body, fields, monotonic() + left))
         except Late:
-            raise _failed("overdue") from None
+            raise _failed("vault-slow") from None
 
     def _followed(
         self, method: str, target: str, body: bytes | None, headers: "Mapping[str, str]", until: float
@@ -234,10 +234,10 @@ class Wire:
         if status in _REDIRECTS:
             there = self._server.target(urljoin(self._server.origin + target, fields.get("Location", "")))
             if not there:
-                raise _failed("elsewhere")
+                raise _failed("vault-redirect")
             status, fields, content = self._retried(method, _quoted(there), body, headers, until)
         if 300 <= status < 400:  # noqa: PLR2004 - RFC 9110
-            raise _failed("circle")
+            raise _failed("vault-redirect-circle")
         return Response(status, fields, _object_in(status, content))
 
     def _retried(
@@ -287,7 +287,7 @@ class Wire:
 
             raise reason(error) from None
         if len(content) > _BODY_BYTES or answer.headers.get("Content-Encoding", "identity") != "identity":
-            raise _failed("stranger")
+            raise _failed("vault-no-vault")
         return answer.status, answer.headers, content
 
 
@@ -308,10 +308,10 @@ def _object_in(status: int, content: bytes) -> "dict[str, Any]":
     if isinstance(found, dict):
         return found
     if content.startswith(b"Client sent an HTTP request to an HTTPS server"):  # Go's net/http
-        raise _failed("tls only")
+        raise _failed("vault-tls-only")
     if status >= 500:  # noqa: PLR2004 - RFC 9110
         return {}
-    raise _failed("stranger")
+    raise _failed("vault-no-vault")
 
 
 def _options(environ: "Environment") -> "tuple[float, int, Mapping[str, str]]":
@@ -356,7 +356,7 @@ def _pool(server: Server) -> "Any":
     return kind(server.host.strip("[]"), server.port, **options)
 
 
-def _failed(cause: str) -> Final:
+def _failed(code: str) -> Final:
     from credhelpers.vault.transport_errors import failed
 
-    return failed(cause)
+    return failed(code)
