@@ -62,14 +62,17 @@ class Recorder:
         self._lines.setdefault(f"dir {_shown(path)}", receipt.directory_now(self.word, path))
 
     def until(self, moment: float) -> None:
-        """Note that the decision ends then, in seconds since the epoch."""
-        self._lines.setdefault("until", str(int(moment)))
+        """Note that the decision ends then, in seconds since the epoch, if nothing says that it ends before."""
+        self._lines["until"] = str(min(int(moment), int(self._lines.get("until", moment))))
 
     def copy(self, lines: "Iterable[str]") -> None:
         """Note what another receipt with the same word has noted."""
         for line in lines:
             kind, _, rest = line.partition(" ")
             first, _, second = rest.partition(" ")
+            if kind == "until":
+                self.until(int(first))
+                continue
             look, seen = (f"{kind} {second}", first) if kind in ("file", "dir") else (f"{kind} {first}", second)
             self._lines.setdefault(look, seen)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import subprocess
@@ -18,6 +19,9 @@ from hypothesis import strategies as st
 from credhelpers import cached_token, private
 from credhelpers.cache import TokenCache
 from credhelpers.credential import Credential
+from credhelpers.errors import HelperError, NotFound, Unavailable
+from credhelpers.hosts import Authority
+from credhelpers.recorder import Recorder
 from tests.harness import lacking, need
 
 if TYPE_CHECKING:
@@ -110,6 +114,122 @@ def test_the_runtime_directory_of_another_user_is_not_used(tmp_path: Path) -> No
     runtime.mkdir(mode=0o700)
     _give_away(runtime)
     assert cached_token.directory({b"XDG_RUNTIME_DIR": os.fsencode(runtime)}) is None
+
+
+# --- by which name ---------------------------------------------------------------------------------------------------
+
+
+def test_the_name_of_a_copy_is_a_known_digest() -> None:
+    """Of host, path and chosen identity, each with its length before it: another version finds what this one keeps."""
+    environ = {b"CREDHELPERS_IDENTITY": b"prod"}
+    key = cached_token.host_key(Authority("https://A.example:443/team/app"), environ)
+    parts = (b"a.example", b"/team/app", b"prod")
+    digest = hashlib.blake2b(b"".join(b"%d:%s" % (len(part), part) for part in parts), digest_size=20).hexdigest()
+    assert key == digest[:-1] + "0"
+    assert cached_token.slots(key) == [digest[:-1] + number for number in "0123"]
+
+
+def test_no_two_hosts_share_a_name() -> None:
+    """Nor two paths of one, nor two identities; what means the whole registry has one name."""
+    asked = [
+        *(
+            ("a.example", b""),
+            ("b.example", b""),
+            ("a.example:5000", b""),
+            ("a.example", b"prod"),
+            ("a.example/x", b""),
+        ),
+        *(("a.example/x", b"prod"), ("a.example/x/y", b""), ("a.example", b"test"), ("docker.io", b"")),
+    ]
+    keys = [
+        cached_token.host_key(Authority(server), {b"CREDHELPERS_IDENTITY": name} if name else {})
+        for server, name in asked
+    ]
+    assert len({key[:-1] for key in keys}) == len(asked)
+    whole = ("a.example", "https://a.example", "a.example/v2/", "A.example:443")
+    assert {cached_token.host_key(Authority(server), {b"CREDHELPERS_IDENTITY": b""}) for server in whole} == {keys[0]}
+
+
+# --- a failure -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        pytest.param(NotFound("a-code", "no identity"), NotFound, id="not found"),
+        pytest.param(Unavailable("a-code", "it rains", "wait"), Unavailable, id="unavailable"),
+        pytest.param(Unavailable("a-code", "not for you", "ask"), Unavailable, id="denied"),
+    ],
+)
+def test_a_failure_is_found_where_no_token_is(
+    error: HelperError, kind: type[HelperError], folder: Path, clock: Clock
+) -> None:
+    """With all that it said, and until a token is there."""
+    if isinstance(error, Unavailable):
+        error.is_denial = error.hint == "ask"
+    cache = TokenCache("fake", os.fsencode(folder))
+    cache.save_failure(_KEY, cached_token.Failure(error, clock.now, 2.25))
+
+    def load() -> cached_token.CachedToken | cached_token.Failure | None:
+        return cached_token.load(os.fsencode(folder), [b"fake-none", _NAME.encode()], {})
+
+    found = load()
+    assert isinstance(found, cached_token.Failure)
+    assert type(found.error) is kind
+    assert (found.error.code, found.error.message, found.error.hint) == ("a-code", error.message, error.hint)
+    if isinstance(found.error, NotFound):
+        assert found.error.cause == "no identity"
+    if isinstance(found.error, Unavailable):
+        assert found.error.is_denial == (error.hint == "ask")
+    assert (found.at, found.took, found.receipt) == (clock.now, 2.25, "")
+    clock.now += 1e9
+    assert load(), "who asks says how long it counts"
+    clock.now -= 1e9 + 0.002
+    assert load() is None, "of another clock"
+    clock.now += 0.002
+    now = clock.now
+    TokenCache("fake", os.fsencode(folder)).save(f"{_KEY[:-1]}8", "a.fake.example", _token(now), now)
+    both = [_NAME.encode(), f"{_NAME[:-1]}8".encode()]
+    assert isinstance(cached_token.load(os.fsencode(folder), both, {}), cached_token.CachedToken), "a token goes first"
+
+
+def test_only_what_holds_is_found(folder: Path) -> None:
+    """Of tokens and failures, by their receipts: the first in the order of the names, and never another identity's."""
+    now = time.time()
+    cache = TokenCache("fake", os.fsencode(folder))
+    key = cached_token.host_key(Authority("a.fake.example"), {})
+    names = [f"fake-{slot}".encode() for slot in cached_token.slots(key)]
+    environs = [{b"WHO": b"%d" % number} for number in range(4)]
+    for number, environ in enumerate(environs):
+        recorder = Recorder(environ)
+        recorder.variable(b"WHO")
+        if number < 3:
+            cache.save(key, "a.fake.example", _token(now, f"of {number}"), now, recorder.text())
+        else:
+            cache.save_failure(key, cached_token.Failure(Unavailable("a-code", "it rains"), now, 1, recorder.text()))
+    for number, environ in enumerate(environs):
+        found = cached_token.load(os.fsencode(folder), names, environ)
+        if number < 3:
+            assert isinstance(found, cached_token.CachedToken)
+            assert found.credential.expose()[1] == f"of {number}"
+        else:
+            assert isinstance(found, cached_token.Failure)
+            assert found.receipt == recorder.text()
+    assert cached_token.load(os.fsencode(folder), names, {}) is None
+    assert cached_token.load(os.fsencode(folder), names, {b"WHO": b"4"}) is None
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_a_failure_with_a_line_less_is_none(place: int, folder: Path) -> None:
+    """Or with words for times, or with bytes that are no text."""
+    cache = TokenCache("fake", os.fsencode(folder))
+    cache.save_failure(_KEY, cached_token.Failure(Unavailable("a-code", "it rains", "wait"), time.time(), 1))
+    path = folder / f"{_NAME}.failed"
+    lines = path.read_bytes().split(b"\n")[1:]
+    assert len(lines) == 6
+    for body in (b"\n".join(lines[:place] + lines[place + 1 :]), b"\n".join([*lines[:place], b"\xff", *lines[place:]])):
+        path.write_bytes(cached_token.head_of(path.name.encode(), body) + b"\n" + body)
+        assert cached_token.load(os.fsencode(folder), [_NAME.encode()], {}) is None
 
 
 # --- what is believed ------------------------------------------------------------------------------------------------

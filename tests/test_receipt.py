@@ -293,6 +293,19 @@ def test_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
         assert holds(recorder.lines(), recorder.word, {}) == is_so
 
 
+def test_the_earliest_moment_counts() -> None:
+    """Whoever says it, and in whichever order."""
+    for moments in ((1000, 2000), (2000, 1000), (1000.9, 1000.1)):
+        recorder, other = Recorder({}), Recorder({})
+        for moment in moments:
+            recorder.until(moment)
+        other.until(moments[0])
+        both = Recorder({})
+        both.until(moments[1])
+        both.copy(other.lines())
+        assert recorder.lines() == both.lines() == ["until 1000"]
+
+
 def test_each_thing_is_looked_at_once(file: Path) -> None:
     """What was seen first is what the decision was made from."""
     recorder = Recorder({b"A": b"1"})
@@ -304,6 +317,81 @@ def test_each_thing_is_looked_at_once(file: Path) -> None:
     recorder.variable(b"A")
     assert recorder.lines() == before
     assert not holds(recorder.lines(), recorder.word, {b"A": b"1"})
+
+
+def test_what_a_program_sees_of_the_environment() -> None:
+    """Enough of a mapping, and each look is written down, also at what is not there."""
+    recorder = Recorder({b"A": b"1", b"B": b""})
+    seen = recorder.environ
+    assert (seen.get(b"A"), seen.get(b"B"), seen.get(b"N"), seen.get(b"M", b"else")) == (b"1", b"", None, b"else")
+    assert (b"A" in seen, b"B" in seen, b"O" in seen, seen[b"A"]) == (True, True, False, b"1")
+    with pytest.raises(KeyError):
+        seen[b"P"]
+    assert [line.split(" ")[1] for line in recorder.lines()] == ["A", "B", "N", "M", "O", "P"]
+    assert holds(recorder.lines(), recorder.word, {b"A": b"1", b"B": b""})
+    for name in (b"N", b"M", b"O", b"P"):
+        assert not holds(recorder.lines(), recorder.word, {b"A": b"1", b"B": b"", name: b""})
+
+
+def test_a_copy_of_a_receipt(file: Path, tmp_path: Path) -> None:
+    """It says the same of the same things, and what was seen before stays."""
+    first = Recorder({b"A": b"1", b"P_X": b"2"}, "00")
+    first.variable(b"A")
+    first.variable(b"N")
+    first.variables(b"P_")
+    for path in (file, tmp_path / "a b", tmp_path / "none"):
+        first.file(os.fsencode(path))
+    first.directory(os.fsencode(tmp_path))
+    first.until(5000000000.9)
+    second = Recorder({b"A": b"other"}, "00")
+    second.copy(first.lines())
+    assert second.lines() == first.lines()
+    assert second.lines()[-1] == "until 5000000000"
+    file.write_text("later")
+    second.file(os.fsencode(file))
+    second.variable(b"A")
+    assert second.lines() == first.lines()
+    third = Recorder({b"A": b"other"}, "00")
+    third.variable(b"A")
+    third.copy(first.lines())
+    assert third.lines() == [*third.lines()[:1], *first.lines()[1:]]
+    assert third.lines()[0] != first.lines()[0]
+
+
+def test_the_head_of_a_cached_token() -> None:
+    """A word and the lines, with tabs between them; none of more than a few hundred lines, which would cost a hit."""
+    recorder = Recorder({})
+    assert (len(recorder.word), recorder.text(), recorder.is_fleeting) == (32, recorder.word, False)
+    for number in range(256):
+        recorder.variable(b"V%d" % number)
+    assert recorder.text().split("\t") == [recorder.word, *recorder.lines()]
+    assert len(recorder.lines()) == 256
+    recorder.variable(b"one more")
+    assert recorder.text() == ""
+
+
+def test_what_is_plain_is_shown_as_it_is() -> None:
+    """Anybody can look for a path in a receipt."""
+    plain = bytes(byte for byte in range(0x21, 0x7F) if byte != 0x25)
+    recorder = Recorder({})
+    recorder.variable(plain)
+    recorder.variable(b"% \x7f\xff\t")
+    assert recorder.lines() == [f"env {plain.decode()} -", "env %25%20%7F%FF%09 -"]
+
+
+def test_the_longest_name_is_a_path(tmp_path: Path) -> None:
+    """Of 255 bytes, as file systems have it."""
+    recorder = Recorder({})
+    for length in (255, 256):
+        recorder.file(os.fsencode(tmp_path / ("x" * length)))
+    assert [line.rpartition("/")[2] for line in recorder.lines()] == ["x" * 255]
+
+
+def test_what_is_not_there_at_all(file: Path, tmp_path: Path) -> None:
+    """A link that leads nowhere is something."""
+    (tmp_path / "link").symlink_to("gone")
+    found = [recorder.is_absent(os.fsencode(path)) for path in (file, tmp_path, tmp_path / "link", tmp_path / "none")]
+    assert found == [False, False, False, True]
 
 
 _UNREADABLE = [
