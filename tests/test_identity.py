@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from credhelpers.identity import fingerprint, home
+from credhelpers.identity import configuration, fingerprint, home
 from tests.harness import NOWHERE
 
 if TYPE_CHECKING:
@@ -175,3 +175,28 @@ def test_a_home_that_is_not_utf_8_is_kept(monkeypatch: pytest.MonkeyPatch) -> No
     entry = pwd.struct_passwd(("u", "x", 1, 1, "", os.fsdecode(b"/home/\xff"), "/bin/sh"))
     monkeypatch.setattr("pwd.getpwuid", lambda _uid: entry)
     assert home({}) == b"/home/\xff"
+
+
+@pytest.mark.parametrize(
+    ("environ", "path"),
+    [
+        pytest.param({}, b"", id="nothing"),
+        pytest.param({b"HOME": b"/h"}, b"/h/.config/credhelpers/config.toml", id="home"),
+        pytest.param({b"HOME": b""}, b"", id="empty home"),
+        pytest.param({b"HOME": b"h"}, b"", id="relative home"),
+        pytest.param(
+            {b"HOME": b"/h", b"XDG_CONFIG_HOME": b"/c"}, b"/c/credhelpers/config.toml", id="configuration's home"
+        ),
+        pytest.param({b"XDG_CONFIG_HOME": b"/c"}, b"/c/credhelpers/config.toml", id="and no other"),
+        pytest.param(
+            {b"HOME": b"/h", b"XDG_CONFIG_HOME": b"c"}, b"/h/.config/credhelpers/config.toml", id="a relative one"
+        ),
+        pytest.param({b"HOME": b"/h", b"XDG_CONFIG_HOME": b""}, b"/h/.config/credhelpers/config.toml", id="empty"),
+        pytest.param({b"HOME": b"/h", b"CREDHELPERS_CONFIG": b"/f"}, b"/f", id="named"),
+        pytest.param({b"HOME": b"/h", b"CREDHELPERS_CONFIG": b"f"}, b"", id="named by a relative path"),
+        pytest.param({b"HOME": b"/h", b"CREDHELPERS_CONFIG": b""}, b"", id="named by nothing"),
+    ],
+)
+def test_where_the_configuration_is(environ: dict[bytes, bytes], path: bytes) -> None:
+    """Never relative to the directory in which docker was called."""
+    assert configuration(environ) == path

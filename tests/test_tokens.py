@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from credhelpers import lifetimes
 from credhelpers.cache import TokenCache
 from credhelpers.cached_token import CachedToken
 from credhelpers.credential import Credential
 from credhelpers.errors import NotFound, Unavailable
+from credhelpers.recorder import Recorder
 from credhelpers.tokens import Tokens, Wanted
 from tests.harness import environment
 
@@ -203,6 +206,172 @@ def test_a_failure_is_ready_and_not_cached(tokens: Tokens, minter: FakeMinter) -
     assert tokens.cached(_KEY) is None
 
 
+# --- with a host -----------------------------------------------------------------------------------------------------
+
+_HOST = "a.one.fake.example"
+_COPY = "f" * 39 + "0"
+
+
+class Asker:
+    """Who wants a token for a host; what decided who mints is a variable."""
+
+    def __init__(self, minter: FakeMinter, environ: dict[bytes, bytes]) -> None:
+        self.minter = minter
+        self.environ = environ
+        self.is_still = True
+
+    def wanted(self, host: str = _HOST, copy: str = _COPY) -> Wanted:
+        """It, with the receipt of now."""
+        recorder = Recorder(self.environ)
+        recorder.variable(b"WHO")
+        return Wanted(self.minter, host, copy, recorder.text(), lambda: self.is_still)
+
+
+@pytest.fixture
+def asker(minter: FakeMinter, environ: dict[bytes, bytes]) -> Asker:
+    """Who asks."""
+    return Asker(minter, environ)
+
+
+def test_a_token_answers_its_host(tokens: Tokens, asker: Asker, environ: dict[bytes, bytes]) -> None:
+    """By a copy, under the receipt; another host of the same minter gets a copy of the same one."""
+    assert _secret(tokens.get(asker.wanted())) == "token-1"
+    other = "e" * 39 + "0"
+    assert tokens.ready(other) is None
+    assert _secret(tokens.get(asker.wanted("b.one.fake.example", other))) == "token-1"
+    for key in (_KEY, _COPY, other):
+        assert _secret(tokens.ready(key)) == "token-1"
+    environ[b"WHO"] = b"another"
+    assert [_secret(tokens.ready(key)) for key in (_KEY, _COPY, other)] == ["token-1", None, None]
+
+
+@pytest.mark.parametrize("keys", [(), (_KEY,)])
+def test_a_host_is_forgotten(
+    keys: tuple[str, ...], tokens: Tokens, asker: Asker, environ: dict[bytes, bytes], clock: Clock
+) -> None:
+    """Also what was kept before somebody switched the cache off."""
+    tokens.get(asker.wanted())
+    Tokens("fake", environ | {b"OFF": b"1"}, b"OFF").erase(_HOST, *keys)
+    assert tokens.ready(_KEY) is None
+    assert tokens.ready(_COPY) is None
+    clock.now += 1
+    tokens.get(asker.wanted())
+    tokens.erase("b.one.fake.example")
+    assert _secret(tokens.ready(_COPY)) == "token-2"
+
+
+def test_a_failure_is_remembered_for_its_host(
+    tokens: Tokens, asker: Asker, environ: dict[bytes, bytes], clock: Clock
+) -> None:
+    """And for whoever else wants the same token, but not for another identity, and not for long."""
+    asker.minter.error = Unavailable("a-code", "it rains", "wait")
+    with pytest.raises(Unavailable, match="it rains"):
+        tokens.get(asker.wanted())
+    other = "e" * 39 + "0"
+    with pytest.raises(Unavailable, match="it rains"):
+        tokens.get(asker.wanted("b.one.fake.example", other))
+    assert len(asker.minter.olds) == 1
+    for key in (_KEY, _COPY, other):
+        with pytest.raises(Unavailable, match="it rains") as raised:
+            tokens.ready(key)
+        assert raised.value.hint == "wait"
+    environ[b"WHO"] = b"another"
+    assert [tokens.ready(key) for key in (_COPY, other)] == [None, None]
+    del environ[b"WHO"]
+    clock.now += 3600
+    assert [tokens.ready(key) for key in (_KEY, _COPY, other)] == [None, None, None]
+
+
+@pytest.mark.parametrize("error", [None, Unavailable("a-code", "it rains")])
+def test_what_was_minted_for_who_is_another_by_now(
+    error: Exception | None, tokens: Tokens, asker: Asker, clock: Clock
+) -> None:
+    """It answers this call, and is kept for nobody; nor is a failure remembered."""
+    asker.minter.error = error
+    asker.is_still = False
+    if error:
+        with pytest.raises(Unavailable, match="it rains"):
+            tokens.get(asker.wanted())
+    else:
+        assert _secret(tokens.get(asker.wanted())) == "token-1"
+    assert [tokens.ready(key) for key in (_KEY, _COPY)] == [None, None]
+    asker.minter.error, asker.is_still = None, True
+    kept = tokens.get(asker.wanted())
+    asker.is_still = False
+    other = "e" * 39 + "0"
+    assert _secret(tokens.get(asker.wanted("b.one.fake.example", other))) == _secret(kept)
+    assert tokens.ready(other) is None
+    clock.now += 150
+    tokens.refresh(asker.wanted())
+    assert _secret(tokens.ready(_COPY)) == _secret(kept)
+
+
+def test_who_fails_late_has_what_another_got(tokens: Tokens, asker: Asker, clock: Clock) -> None:
+    """A newer token answers; one that was in hand before does not."""
+    first = tokens.get(asker.wanted())
+    clock.now += 250
+    asker.minter.error = Unavailable("a-code", "it rains")
+    with pytest.raises(Unavailable, match="it rains"):
+        tokens.get(asker.wanted())
+    clock.now += 30
+    end = clock.now + 300
+    theirs = Credential("u", "theirs", soft=end, hard=end, expires=end)
+    asker.minter.meanwhile = lambda: tokens.cache.save(_KEY, _HOST, theirs, clock.now)
+    assert _secret(tokens.get(asker.wanted())) == "theirs"
+    assert _secret(first) == "token-1"
+
+
+def test_a_renewal_waits_after_a_failure(tokens: Tokens, asker: Asker, clock: Clock) -> None:
+    """For the pause of the table, to the second, and does nothing while the token is fresh or another renews it."""
+    tokens.get(asker.wanted())
+    tokens.refresh(asker.wanted())
+    assert len(asker.minter.olds) == 1
+    clock.now = tokens.ready(_COPY).soft  # type: ignore[union-attr]
+    asker.minter.error = Unavailable("a-code", "it rains")
+    with pytest.raises(Unavailable):
+        tokens.refresh(asker.wanted())
+    failed = clock.now
+    for passed, mints in ((0, 2), (lifetimes.RENEWAL_PAUSE - 1, 2), (lifetimes.RENEWAL_PAUSE, 3)):
+        clock.now = failed + passed
+        with contextlib.suppress(Unavailable):
+            tokens.refresh(asker.wanted())
+        assert len(asker.minter.olds) == mints
+    clock.now += lifetimes.RENEWAL_PAUSE
+    lock = tokens.cache.lock(_KEY)
+    assert lock
+    tokens.refresh(asker.wanted())
+    assert len(asker.minter.olds) == 3
+    lock.release()
+    with contextlib.suppress(Unavailable):
+        tokens.refresh(asker.wanted())
+    assert len(asker.minter.olds) == 4
+
+
+def test_a_token_that_has_expired_already_is_none(tokens: Tokens, asker: Asker, clock: Clock) -> None:
+    """Its clock or ours is wrong, and that is said."""
+    true = asker.minter.mint
+
+    def mint(old: Credential | None = None) -> Credential:
+        found = true(old)
+        found.expires = clock.now
+        return found
+
+    asker.minter.mint = mint  # type: ignore[method-assign]
+    with pytest.raises(Unavailable, match="fake issued a token that has already expired") as raised:
+        tokens.get(asker.wanted())
+    assert "date -u" in raised.value.hint
+
+
+def test_a_shortage_is_not_remembered(tokens: Tokens, asker: Asker) -> None:
+    """It is over as soon as another process ends."""
+    asker.minter.error = Unavailable("a-code", "x")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("credhelpers.tokens.shortage", lambda error: error is asker.minter.error)
+        with pytest.raises(Unavailable):
+            tokens.get(asker.wanted())
+    assert [tokens.ready(key) for key in (_KEY, _COPY)] == [None, None]
+
+
 @pytest.mark.parametrize("verb", ["get", "refresh"])
 def test_a_mint_may_need_a_token_of_another_kind(
     verb: str, tokens: Tokens, minter: FakeMinter, environ: dict[bytes, bytes], clock: Clock
@@ -294,6 +463,7 @@ def test_a_memo_that_is_no_line_of_ascii_is_not_kept(
 _REFUSED = """
 import os, posix, sys, time
 from credhelpers.credential import Credential
+from credhelpers.recorder import Recorder
 from credhelpers.tokens import Tokens, Wanted
 
 class Minter:
