@@ -154,8 +154,7 @@ class _Bytes:
 
     def read_on(self) -> None:
         """Have a longer start. Raises OSError."""
-        if self._descriptor >= 0:
-            self.start = posix.pread(self._descriptor, _LONG_HEAD_BYTES, 0)
+        self.start = posix.pread(self._descriptor, _LONG_HEAD_BYTES, 0)
 
     def close(self) -> None:
         """Close the descriptor."""
@@ -181,17 +180,16 @@ class _Plan:
         self._receipt: list[str] = []
         self._broken: list[str] = []
         self.word = ""
-        self._count = 0
-        for line in rest.decode("ascii").split("\n"):
+        *lines, last = rest.decode("ascii").split("\n")
+        self._count = int(last.removeprefix("groups "))
+        for line in lines:
             kind, _, text = line.partition(" ")
             if kind == "from":
                 self._receipt.append(text)
             elif kind == "word":
                 self.word = text
-            elif kind == "broken":
-                self._broken = list(map(_text, text.split("\t")))
             else:
-                self._count = int(text)
+                self._broken = list(map(_text, text.split("	")))
 
     def holds(self, environ: "Environment") -> bool:
         """Whether what it was compiled from is as it was, and is seen to be so by stamps alone once it is not young."""
@@ -238,8 +236,6 @@ class _Plan:
 
     def _group(self, key: str) -> "Iterator[str]":
         """The lines that stand under this key."""
-        if not self._count:
-            return
         number = _number(key, self._count)
         place, length, check = self._bytes.at(self._index + number * _SLOT_BYTES, _SLOT_BYTES).split()
         text = self._bytes.at(int(place), int(length))

@@ -140,6 +140,27 @@ def test_an_entry_before_a_rule(user: User) -> None:
     assert alias.settings == {"account": "111122223333", "region": "eu-west-1"}
 
 
+def test_what_does_not_go_with_a_host_is_said_of_the_entry(user: User) -> None:
+    """By a source, which knows no file."""
+    user.write("\n" + user.entry(PRIVATE))
+    error = user.route(PRIVATE).contradiction("`a` needs `b`")
+    assert (error.message, str(user.config) in error.hint) == ("config.toml: line 2: `a` needs `b`", True)
+
+
+def test_a_rule_for_any_registry_has_a_condition(user: User) -> None:
+    """It counts while its variable is set, and after all others but entries that say so."""
+    for value, owner in (("kv/x", "vault"), ("", "")):
+        assert user.owner("ghcr.io", DOCKER_CREDENTIAL_VAULT_KV_PATH=value) == owner
+        assert user.owner("ghcr.io:5000", DOCKER_CREDENTIAL_VAULT_KV_PATH=value) == owner
+        assert user.owner("ghcr.io", "ecr", DOCKER_CREDENTIAL_VAULT_KV_PATH=value) == ""
+        assert user.owner(PRIVATE, DOCKER_CREDENTIAL_VAULT_KV_PATH=value) == "ecr"
+        assert user.owner(PRIVATE, "vault", DOCKER_CREDENTIAL_VAULT_KV_PATH=value) == owner
+    user.write(user.entry("ghcr.io", "gcr", identity="prod"))
+    for identity, owner in (("", "vault"), ("prod", "gcr")):
+        found = user.owner("ghcr.io", DOCKER_CREDENTIAL_VAULT_KV_PATH="kv/x", CREDHELPERS_IDENTITY=identity)
+        assert found == owner
+
+
 def test_the_longer_path_first(user: User) -> None:
     """Whole segments, as they were sent; else the entry for all of the registry."""
     user.write(
