@@ -38,8 +38,10 @@ class Recorder:
 
     def variable(self, name: bytes) -> bytes | None:
         """What the variable says, None if it is not set."""
-        self._lines.setdefault(f"env {_shown(name)}", receipt.variable_now(self.word, self._environ, name))
-        return self._environ.get(name)
+        value = self._environ.get(name)
+        seen = {} if value is None else {name: value}
+        self._lines.setdefault(f"env {_shown(name)}", receipt.variable_now(self.word, seen, name))
+        return value
 
     def variables(self, prefix: bytes) -> dict[bytes, bytes]:
         """All variables whose names begin so."""
