@@ -167,7 +167,7 @@ def _changes(node: ast.stmt | ast.expr) -> Iterator[ast.stmt | ast.expr]:
             changed = copy.copy(node)
             changed.test = ast.UnaryOp(ast.Not(), node.test)
             yield changed
-        case ast.Return() if node.value and ast.unparse(node.value) != "None":
+        case ast.Return() if node.value and ast.unparse(node.value) not in {"None", "False"}:
             yield ast.Return(ast.Constant(None))
         case ast.Expr() | ast.Assign() | ast.AugAssign() | ast.Raise() | ast.Continue() | ast.Break() | ast.Delete():
             yield ast.Pass()

@@ -86,6 +86,7 @@ def test_no_value_is_in_a_receipt() -> None:
         each.variable(b"A")
         each.variables(b"A")
         assert CANARY.decode() not in repr(each.lines())
+    assert [len(line.rpartition(" ")[2]) for line in first.lines()] == [16, 16]
     assert first.word != second.word
     assert set(first.lines()).isdisjoint(second.lines())
     assert not holds(first.lines(), second.word, {b"A": CANARY})

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +25,6 @@ from tests.harness import NOT_FOUND, document, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.fakes.source import Clock
 
@@ -228,6 +228,38 @@ def test_who_found_nothing_before_does_not_hide_what_was_typed(helper: Writable,
     assert helper.ready(Authority(_HOST)) is None
     assert _secret(helper.get(Authority(_SISTER))) == "new"
     assert _secret(helper.get(Authority(_HOST))) == "new"
+
+
+@pytest.mark.parametrize("verb", ["store", "erase"])
+def test_nothing_old_is_there_while_it_is_changed(
+    verb: str, helper: Writable, keeper: FakeKeeper, clock: Clock, environ: dict[bytes, bytes]
+) -> None:
+    """Whoever is killed then leaves nothing that would be answered; and what others kept meanwhile goes at the end."""
+    helper.store(Authority(_HOST), _typed("old"))
+    clock.now += 1
+    assert _secret(helper.get(Authority(_HOST))) == "old"
+    cache = Path(os.fsdecode(environ[b"CREDHELPERS_CACHE_DIR"]))
+
+    def tokens() -> set[str]:
+        return {path.name for path in cache.glob("fake-*") if len(path.name) == len("fake-") + 40}
+
+    before, seen = tokens(), []
+
+    def meanwhile() -> None:
+        seen.append(tokens())
+        clock.now += 1
+        for name in before:
+            (cache / name).write_text("what somebody has kept")
+            (cache / name).chmod(0o600)
+
+    assert len(before) == 2
+    keeper.meanwhile = meanwhile
+    if verb == "store":
+        helper.store(Authority(_HOST), _typed("new"))
+    else:
+        helper.erase(Authority(_HOST))
+    assert seen == [set()]
+    assert tokens() == set()
 
 
 def test_what_a_stranger_types_is_kept_nowhere(helper: Writable, kept: Path, tmp_path: Path) -> None:
