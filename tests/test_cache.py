@@ -703,15 +703,16 @@ def test_root_makes_nothing_in_somebody_elses_home(tmp_path: Path) -> None:
 def test_of_files_named_alike_the_newest_stay(tmp_path: Path) -> None:
     """Plans of configurations that are not there any more, and what killed writers left; and nothing else."""
     folder = tmp_path / "cache"
-    for number in range(40):
-        keep(os.fsencode(folder), b"plan-%032x" % number, b"x")
-        os.utime(folder / f"plan-{number:032x}", (number, number))
+    names = [f"plan-0123456789abcdef{number:016x}" for number in range(41)]
+    for number, name in enumerate(names[:40]):
+        keep(os.fsencode(folder), name.encode(), b"x")
+        os.utime(folder / name, (number, number))
     others = ["plan-of-mine", f"plan-{'g' * 32}", f"plan-{'a' * 31}", f"other-{'a' * 32}", f".plan-{'a' * 32}.2"]
     for name in [*others, f".plan-{'a' * 32}.1"]:
         (folder / name).write_text("x")
     os.utime(folder / f".plan-{'a' * 32}.1", (1, 1))
-    keep(os.fsencode(folder), b"plan-%032x" % 40, b"x")
-    assert sorted(_listed(folder)) == sorted([*others, *(f"plan-{number:032x}" for number in range(25, 41))])
+    keep(os.fsencode(folder), names[40].encode(), b"x")
+    assert sorted(_listed(folder)) == sorted([*others, *names[25:]])
 
 
 def test_erase_of_nothing_is_success(cache: TokenCache, tmp_path: Path) -> None:
