@@ -402,11 +402,11 @@ def codes() -> tuple[set[str], list[str]]:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             first = (
                 node.args[0]
-                if node.args and name in kinds | {"fault", "_refuse", "_foreign", "failed", "kind"}
+                if node.args and name in kinds | {"fault", "_refuse", "_foreign", "failed", "_failed", "kind"}
                 else None
             )
             is_handed_on = "code" in ast.unparse(first or node) or isinstance(first, ast.Starred)
-            is_said = isinstance(first, ast.Constant) and (len(node.args) > 1 or name == "failed")
+            is_said = isinstance(first, ast.Constant) and (len(node.args) > 1 or name in ("failed", "_failed"))
             if name in kinds and first and not is_handed_on and not is_said:
                 missing.append(f"{path.name}:{node.lineno}")
         elif isinstance(node, ast.Tuple) and len(node.elts) > 2 and " " in ast.unparse(node.elts[-2]):

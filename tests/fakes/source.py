@@ -92,7 +92,7 @@ class FakeSource:
         time.sleep(float(self.environ.get(b"FAKE_SECONDS", b"0")))
         outcome = self.environ.get(b"FAKE_OUTCOME", b"token")
         if outcome == b"unavailable":
-            raise Unavailable("the fake cloud is down", "wait for better weather")
+            raise Unavailable("a-code", "the fake cloud is down", "wait for better weather")
         if outcome == b"not-found":
             raise NotFound
         now = time.time()
