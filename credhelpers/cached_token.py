@@ -17,7 +17,7 @@ from time import time
 
 from credhelpers import receipt
 from credhelpers.credential import Credential
-from credhelpers.errors import HelperError, NotFound, Unavailable
+from credhelpers.errors import HelperError, NoIdentity, NotFound, Unavailable
 from credhelpers.private import is_private_directory, open_directory, read
 
 TYPE_CHECKING = False
@@ -155,10 +155,12 @@ def read_failure(folder: int, name: bytes) -> Failure | None:
         return None
     if at > time():
         return None
-    if kind == "NotFound":
-        return Failure(NotFound(code, message), at, took, said)
-    error = Unavailable(code, message, hint)
-    error.is_denial = kind == "Denial"
+    error: HelperError
+    if kind in ("NotFound", "NoIdentity"):
+        error = (NotFound if kind == "NotFound" else NoIdentity)(code, message)
+    else:
+        error = Unavailable(code, message, hint)
+        error.is_denial = kind == "Denial"
     return Failure(error, at, took, said)
 
 

@@ -2,7 +2,8 @@
 
     HelperError
     ├── NotFound          it is ours and nothing is there; a client goes on without a credential
-    │   └── NotMine       not this helper's registry: no rule and no entry owns it
+    │   ├── NotMine       not this helper's registry: no rule and no entry owns it
+    │   └── NoIdentity    nobody is there who could mint; the registry may be one that serves anybody
     ├── MissingServer     the input names no server
     ├── MissingUsername   the input of `store` names no user
     ├── Refused           the input is not something a registry client sends
@@ -35,7 +36,8 @@ class HelperError(Exception):
 class NotFound(HelperError):
     """Nothing is there for this server, which may be a registry of this helper's.
 
-    code, cause: for a registry that is ours for sure, what was looked for, and where
+    code, cause: what was looked for, and where, for a registry that is ours for sure
+    hint:        who says that it is ours, see `minted`
     """
 
     def __init__(self, code: str = "", cause: str = "") -> None:
@@ -45,6 +47,10 @@ class NotFound(HelperError):
 
 class NotMine(NotFound):
     """No rule and no entry owns this host: a client hears the same sentence, a chain of helpers asks its next one."""
+
+
+class NoIdentity(NotFound):
+    """No identity was found that could mint for this registry."""
 
 
 class MissingServer(HelperError):

@@ -3,7 +3,7 @@
 import posix
 
 from credhelpers import cached_token
-from credhelpers.errors import NotMine, Unsupported
+from credhelpers.errors import NoIdentity, NotFound, NotMine, Unsupported
 from credhelpers.hosts import DOCKER_HUB, HUB, Authority
 from credhelpers.tokens import Tokens, Wanted
 
@@ -72,14 +72,20 @@ class Minted:
         Raises NotMine if this is not a registry of the source, and again what a failed mint raised just now.
         """
         key = cached_token.host_key(authority, self._environ)
-        found = self._tokens.ready(*cached_token.slots(key))
+        try:
+            found = self._tokens.ready(*cached_token.slots(key))
+        except NotFound as error:
+            raise self._told(error, authority) from None
         if found is None:
             self._route(authority)  # whoever owns nothing here is told so before anything slow is loaded
         return found
 
     def get(self, authority: Authority) -> "Credential":
         """A token that is not due for renewal in the foreground: another process's, or a new one."""
-        return self._tokens.get(self._wanted(authority))
+        try:
+            return self._tokens.get(self._wanted(authority))
+        except NotFound as error:
+            raise self._told(error, authority) from None
 
     def refresh(self, authority: Authority) -> None:
         """Renew the cached token unless somebody does it already, has just done it or has just failed."""
@@ -109,6 +115,19 @@ class Minted:
             for host in cached.hosts
             if key in cached_token.slots(cached_token.host_key(Authority(host), self._environ))  # not for a path only
         }
+
+    def _told(self, error: NotFound, authority: Authority) -> NotFound:
+        """The same with who says that there should be something; without a word where nobody would wonder.
+
+        That is where no entry of config.toml owns the host, and a source's own rule does not lack an identity.
+        """
+        if error.code:
+            line = self._route(authority).line
+            if not line and not isinstance(error, NoIdentity):
+                return NotFound()
+            error.hint = f"line {line} of config.toml" if line else f"a built-in rule of {self._source.kind}"
+            error.hint += " has this host"
+        return error
 
     def _forget(self, authority: Authority, *keys: str) -> None:
         """Let the cache have nothing for the host, nor anything under further keys."""

@@ -2,7 +2,7 @@
 
 import posix
 
-from credhelpers.errors import NotFound, NotMine, Unsupported
+from credhelpers.errors import NotFound, NotMine, Unavailable, Unsupported
 from credhelpers.minted import Minted
 
 TYPE_CHECKING = False
@@ -89,4 +89,11 @@ class Writable(Minted):
 
     def list(self) -> dict[str, str]:
         """What the source keeps and may be read, and what `get` answers from the cache: leased, minted."""
-        return super().list() | self._writable.list()
+        try:
+            kept = self._writable.list()
+        except Unavailable as error:
+            from credhelpers import notes  # what a hit does not need
+
+            notes.take(f"left out of the list: {error.message}")
+            kept = {}
+        return super().list() | kept

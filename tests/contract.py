@@ -136,9 +136,13 @@ class HelperContract:
             assert self.call(env, "get", stdin=form.format(present)).credential["ServerURL"] == present
 
     def test_p03_p04_absent_servers_get_the_same_words(self, env: dict[str, str], present: str) -> None:
-        """Clients compare the text; one of them learns it from the first failure."""
+        """Clients compare the text; one of them learns it from the first failure. Beside it a line may say more."""
         for server in self.absent:
-            assert self.call(env, "get", stdin=server) == Result(1, NOT_FOUND, b"")
+            done = self.call(env, "get", stdin=server)
+            assert (done.code, done.out) == (1, NOT_FOUND)
+            assert not done.err or (
+                len(done.err) <= 200 and b" of config.toml has this host [" in done.err and done.told
+            )
 
     @pytest.mark.parametrize("verb", ["get", "erase"])
     def test_p05_p21_no_server(self, env: dict[str, str], present: str, verb: str) -> None:
@@ -218,7 +222,7 @@ class HelperContract:
         for word in (SECRET.encode(), SECRET[:8].encode(), b"a.example", b"AAAA", b"Traceback"):
             assert word not in done.out + done.err
         for server in ("a.example", "b.example"):
-            assert self.call(env, "get", stdin=server) == Result(1, NOT_FOUND, b"")
+            assert self.call(env, "get", stdin=server).is_absent
 
     def test_p20_erase_of_what_is_not_there(self, env: dict[str, str]) -> None:
         """docker logout erases one registry four times, and podman takes any failure for one."""
@@ -546,7 +550,7 @@ class StoreContract(HelperContract):
     def secret(self, env: dict[str, str], server: str) -> str | None:
         """What is kept, or None; anything but an answer or a not-found fails."""
         done = self.call(env, "get", stdin=server)
-        if done == Result(1, NOT_FOUND, b""):
+        if done.is_absent:
             return None
         assert done.credential["ServerURL"] == server
         return done.credential["Secret"]
@@ -698,12 +702,10 @@ class StoreContract(HelperContract):
         assert self.call(env, "list").listing == dict.fromkeys(FORMS, "user")
 
     def test_p25_a_broken_backend_lists_nothing_wrong(self, broken: dict[str, str]) -> None:
-        """Either what can be answered, or a line that says why not."""
+        """What can be answered, and never a failure: docker's old builder would do without all it knows."""
         done = self.call(broken, "list")
-        if done.code:
-            assert 10 < len(done.out) <= 201
-            assert done.out.count(b"\n") == 1
-        for server in done.listing if done.code == 0 else ():
+        assert (done.code, done.err) == (0, b"")
+        for server in done.listing:
             assert self.secret(broken, server)
 
     def test_p34_many_stores_at_once(self, env: dict[str, str]) -> None:

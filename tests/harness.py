@@ -55,6 +55,12 @@ class Result:
         return line[1]
 
     @property
+    def is_absent(self) -> bool:
+        """Whether nothing was found: in the wire's words, and perhaps with a line that says who has the host."""
+        assert not self.err or (len(self.err) <= 200 and b" has this host [" in self.err and self.told), self
+        return (self.code, self.out) == (1, NOT_FOUND)
+
+    @property
     def listing(self) -> dict[str, str]:
         """The answer of a successful `list`."""
         assert self.code == 0, self

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.fakes.tls import Proxy, Response, Site
-from tests.harness import NOT_FOUND, Result, call, environment, need, patience
+from tests.harness import call, environment, need, patience
 from tests.services import Audit, Engine, Registry, layer
 from tests.test_clients import APART
 from tests.test_docker import CLIENTS, NO_LOGIN, User
@@ -126,7 +126,7 @@ def test_login_push_pull_logout(user: User, vault: Vault) -> None:
 
     user.do("logout", HOST)
     assert vault.ask("GET", SECRET)[0] == 404
-    assert user.helper("vault", "get", HOST) == Result(1, NOT_FOUND, b"")
+    assert user.helper("vault", "get", HOST).is_absent
     user.do("rmi", IMAGE)
     assert NO_LOGIN in user.fail("pull", IMAGE)
 

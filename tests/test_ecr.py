@@ -30,7 +30,7 @@ from credhelpers.clouds.aws_identity import VARIABLES
 from credhelpers.sources.ecr import Ecr
 from tests.fakes.aws import HOSTS, KEY_ID, SECRET, SECRET_IN_ERRORS, FakeAws
 from tests.fakes.tls import CertificateAuthority, Request, Response, Site
-from tests.harness import BIN, NOT_FOUND, NOWHERE, Result, environment, need, patience
+from tests.harness import BIN, NOWHERE, Result, environment, need, patience
 from tests.harness import loaded_call as call
 from tests.routes import Known, age, host_key_of, minter_of
 
@@ -777,7 +777,7 @@ def test_a_disabled_metadata_service_is_not_asked(bare: dict[str, str]) -> None:
 
 def test_public_images_need_no_credentials(aws: FakeAws, bare: dict[str, str]) -> None:
     """Without any identity ECR Public is nobody's business: docker goes on anonymously."""
-    assert get(bare, "public.ecr.aws") == Result(1, NOT_FOUND, b"")
+    assert get(bare, "public.ecr.aws").is_absent
     assert aws.proxy.asked == []
 
 
@@ -793,7 +793,7 @@ def test_public_images_are_pulled_with_the_token_in_hand(aws: FakeAws, bare: dic
     for _ in range(2):
         assert get(bare, "public.ecr.aws").credential["Secret"] == "made-up-password-2"
     assert call("ecr", "erase", "public.ecr.aws", bare) == Result(0, b"", b"")
-    assert get(bare, "public.ecr.aws") == Result(1, NOT_FOUND, b"")
+    assert get(bare, "public.ecr.aws").is_absent
 
 
 def process(home: Path, script: str) -> Path:

@@ -23,7 +23,7 @@ from credhelpers.sources._ecr import SETTINGS
 from credhelpers.sources.ecr import Ecr
 from tests.fakes.aws import HOSTS, KEY_ID, SECRET, FakeAws, Key, signer
 from tests.fakes.tls import Request, Response, Site
-from tests.harness import BIN, NOT_FOUND, Result, document, environment, need, patience
+from tests.harness import BIN, Result, document, environment, need, patience
 from tests.harness import loaded_call as call
 from tests.routes import host_key_of, minter_of
 
@@ -411,7 +411,7 @@ def test_an_empty_profile_is_not_the_machine(aws: FakeAws, user: User, server: s
 def test_a_role_that_nobody_can_assume_is_an_error_for_public_images_too(aws: FakeAws, user: User) -> None:
     """Without an entry ECR Public is asked anonymously; who configures a role wants that role."""
     del user.env["AWS_ACCESS_KEY_ID"], user.env["AWS_SECRET_ACCESS_KEY"]
-    assert user.get("public.ecr.aws", CREDHELPERS_CONFIG="") == Result(1, NOT_FOUND, b"")
+    assert user.get("public.ecr.aws", CREDHELPERS_CONFIG="").is_absent
     user.configure({"match": "public.ecr.aws", "role_arn": ROLE})
     user.fail("no AWS credentials", "aws sts get-caller-identity", "public.ecr.aws", CREDHELPERS_CACHE_DIR="")
     assert aws.proxy.asked == []

@@ -336,7 +336,10 @@ def test_cloudsdk_config_moves_gcloud_s_file(machine: Machine) -> None:
 
 def test_nobody_logged_in_is_not_found(machine: Machine) -> None:
     """With no identity a public image is pulled anonymously, and nobody is asked anything."""
-    assert machine.get() == Result(1, NOT_FOUND, b"")
+    found = machine.get()
+    assert found.is_absent
+    assert found.told == "gcr-no-identity"
+    assert b"; a built-in rule of gcr has this host [" in found.err
     assert machine.google.proxy.asked == []
 
 

@@ -42,11 +42,11 @@ ARROWS = {
     "cache": {"credential", "cached_token", "errors", "identity", "notes", "private"},
     "tokens": {"cache", "credential", "cached_token", "environment", "errors", "identity", "lifetimes"},
     "minted": {"cached_token", "credential", "errors", "hosts", "identity"} | {"plan", "receipt", "recorder", "tokens"},
-    "writable": {"credential", "errors", "hosts", "identity", "minted", "plan", "tokens"},
+    "writable": {"credential", "errors", "hosts", "identity", "minted", "notes", "plan", "tokens"},
     "call": {"environment", "errors", "guard", "notes"},
     "protocols": set(),
     "protocols.document": {"credential", "errors", "hosts"},
-    "protocols.docker": {"", "call", "credential", "errors", "hosts", "protocols.document"},
+    "protocols.docker": {"", "call", "credential", "errors", "hosts", "notes", "protocols.document"},
 }
 FOR_SOURCES_AND_STORES = {
     "deadline",

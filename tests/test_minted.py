@@ -19,7 +19,7 @@ from credhelpers import cache as caches
 from credhelpers.cache import TokenCache
 from credhelpers.cached_token import CachedToken, Failure
 from credhelpers.credential import INFINITY, Credential
-from credhelpers.errors import DeadlinePassed, HelperError, NotFound, NotMine, Unavailable, Unsupported
+from credhelpers.errors import DeadlinePassed, HelperError, NoIdentity, NotFound, NotMine, Unavailable, Unsupported
 from credhelpers.hosts import Authority
 from credhelpers.minted import Minted
 from credhelpers.sources.ecr import Ecr
@@ -264,6 +264,52 @@ def test_a_remembered_failure_is_ready(
         with pytest.raises(type(error)) as raised:
             helper.ready(Authority(host))
         assert (raised.value.message, raised.value.hint) == (error.message, error.hint)
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "told"),
+    [
+        pytest.param(0, NotFound(), ("", "", ""), id="nothing"),
+        pytest.param(7, NotFound(), ("", "", ""), id="nothing, by an entry"),
+        pytest.param(0, NotFound("a-code", "nothing is there"), ("", "", ""), id="by a rule"),
+        pytest.param(
+            7,
+            NotFound("a-code", "nothing is there"),
+            ("a-code", "nothing is there", "line 7 of config.toml has this host"),
+            id="by an entry",
+        ),
+        pytest.param(
+            0,
+            NoIdentity("a-code", "nobody is there"),
+            ("a-code", "nobody is there", "a built-in rule of fake has this host"),
+            id="nobody, by a rule",
+        ),
+        pytest.param(
+            7,
+            NoIdentity("a-code", "nobody is there"),
+            ("a-code", "nobody is there", "line 7 of config.toml has this host"),
+            id="nobody, by an entry",
+        ),
+    ],
+)
+def test_what_is_not_found_is_told_where_somebody_would_wonder(
+    source: Source, environ: dict[bytes, bytes], line: int, error: NotFound, told: tuple[str, str, str]
+) -> None:
+    """With who says that there should be something, at once and while it is remembered."""
+
+    def route(authority: Authority, environ: object, kind: str) -> Route:
+        found = fakes.owned(authority, environ, kind)
+        found.line = line
+        return found
+
+    source.error, source.takes = error, 1.0
+    helper = Minted(source, environ, route)
+    for ask in (helper.get, helper.ready):
+        with pytest.raises(NotFound) as raised:
+            ask(Authority(_HOST))
+        found = raised.value
+        assert (found.code, found.cause, found.hint) == told
+        assert found.message == NotFound().message
 
 
 @pytest.mark.parametrize("end", ["a mint of the first host", "a mint of the second", "an erase"])

@@ -25,7 +25,7 @@ from tests.fakes.azure import HOST as ACR
 from tests.fakes.google import ACCOUNT as ACCOUNT_OF_GOOGLE
 from tests.fakes.google import SCOPE, FakeGoogle, service_account
 from tests.fakes.tls import Proxy, Request, Response, Site
-from tests.harness import NOT_FOUND, Result, document, environment, patience
+from tests.harness import Result, document, environment, patience
 from tests.harness import loaded_call as call
 from tests.services import Audit, Redis, Stack, Vault, until
 
@@ -455,7 +455,7 @@ def test_a_login_at_docker_hub_does_not_fail_for_its_session(home: Path, end: st
     server = f"https://index.docker.io/v1/{end}"
 
     assert call("vault", "store", document(server, "a", "made-up-session"), user.env) == Result(0, b"", b"")
-    assert user.call("get", server) == Result(1, NOT_FOUND, b"")
+    assert user.call("get", server).is_absent
     assert user.call("erase", server) == Result(0, b"", b"")
     assert call("vault", "store", document(f"https://evil.example/v1/{end}", "a", "x"), user.env).code == 1
 

@@ -478,7 +478,7 @@ def test_what_is_no_vault(home: Path, mount: bytes, secret: bytes) -> None:
     for result in results:
         assert b"internal error" not in result.out, result
     refused(results[0])
-    assert results[1].out == b"{}\n" or results[1].code == 1
+    assert results[1] == Result(0, b"{}\n", b"")
 
 
 # --- versions --------------------------------------------------------------------------------------------------------
@@ -1209,11 +1209,11 @@ def test_a_denied_folder_does_not_hide_others(team: Team) -> None:
     assert team.list() == {"a.acme.example:6000": "robot", "a.acme.example:7000": "robot"}
 
 
-def test_a_listing_without_a_server_is_an_error(team: Team) -> None:
-    """An unreachable Vault is not an empty one."""
+def test_a_listing_without_a_server_is_empty(team: Team) -> None:
+    """An unreachable Vault costs docker no other credential."""
     team.env["VAULT_ADDR"] = "http://127.0.0.1:9"
 
-    refused(call("vault", "list", "", team.env), b"vault")
+    assert call("vault", "list", "", team.env) == Result(0, b"{}\n", b"")
 
 
 def listed(team: Team, *configurations: str) -> Result:
@@ -1233,7 +1233,7 @@ def listed(team: Team, *configurations: str) -> Result:
 def test_an_entry_that_fails_is_left_out_of_a_listing(
     team: Team, lines: list[str], words: bytes, match: str, path: str
 ) -> None:
-    """The others are listed, and why it is missing is told to who debugs; alone it is an error."""
+    """The others are listed, and why it is missing is told to who debugs."""
     team.put(PAIR)
     good = team.config.read_text()
     team.configure(*lines, match=match, path=path)
@@ -1241,8 +1241,8 @@ def test_an_entry_that_fails_is_left_out_of_a_listing(
 
     for result in (listed(team, bad, good), listed(team, good, bad)):
         assert result.listing == {HOST: "robot"}
-        assert b"debug: vault: left out of the list: " + words in result.err
-    refused(listed(team, bad), words)
+        assert b"debug: left out of the list: " + words in result.err
+    assert listed(team, bad).listing == {}
 
 
 def test_an_entry_whose_path_does_not_fit_is_left_out_of_a_listing(team: Team) -> None:
@@ -1253,7 +1253,9 @@ def test_an_entry_whose_path_does_not_fit_is_left_out_of_a_listing(team: Team) -
     bad = team.config.read_text()
 
     assert listed(team, bad, good).listing == {HOST: "robot"}
-    refused(listed(team, bad), b"needs what this registry's name does not have")
+    result = listed(team, bad)
+    assert result.listing == {}
+    assert b"needs what this registry's name does not have" in result.err
 
 
 def test_a_silent_vault_does_not_hold_up_a_listing(team: Team) -> None:

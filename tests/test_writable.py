@@ -356,6 +356,18 @@ def test_list_names_what_is_kept_and_what_is_cached(helper: Writable, kept: Path
     }
 
 
+def test_list_names_what_is_cached_though_the_source_is_away(helper: Writable, kept: Path) -> None:
+    """What is broken is left out, and the rest stays."""
+    (kept / "one").write_text("x")
+    helper.get(Authority(_HOST))
+
+    def fail() -> dict[str, str]:
+        raise Unavailable("a-code", "away")
+
+    helper._writable.list = fail  # type: ignore[method-assign]
+    assert helper.list() == {_HOST: "user"}
+
+
 @pytest.mark.parametrize("name", ["access-token", "refresh-token"])
 def test_the_tokens_of_docker_s_own_login_are_accepted_and_not_kept(name: str, helper: Writable, kept: Path) -> None:
     """A login in the browser stores them first, and fails if it cannot; they open nothing that a pull asks for."""

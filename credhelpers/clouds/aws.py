@@ -26,7 +26,7 @@ from credhelpers.clouds import aws_errors, child
 from credhelpers.clouds.propagation import Unknown
 from credhelpers.credential import Credential
 from credhelpers.deadline import Late, within
-from credhelpers.errors import DeadlinePassed, HelperError, NotFound, Unavailable, shortage
+from credhelpers.errors import DeadlinePassed, HelperError, NoIdentity, Unavailable, shortage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -439,7 +439,9 @@ class _TokenRequest(_Request["dict[str, Any]"]):
 
     def _lacking(self) -> HelperError:
         if self.host.public and not self.settings.keys() & {"profile", "role_arn"}:
-            return NotFound()
+            return NoIdentity(
+                "ecr-no-identity", "no AWS credentials in variables, files, container and metadata service"
+            )
         return super()._lacking()
 
 

@@ -11,7 +11,7 @@ from time import monotonic, sleep, time
 from credhelpers import environment, files, lifetimes, notes
 from credhelpers.clouds.propagation import Unknown
 from credhelpers.credential import Credential
-from credhelpers.errors import HelperError, NotFound, Unavailable, shortage
+from credhelpers.errors import HelperError, NoIdentity, NotFound, Unavailable, shortage
 from credhelpers.hosts import Authority
 
 TYPE_CHECKING = False
@@ -148,7 +148,7 @@ class AcrExchange:
         """
         status, challenge = wire.get(f"https://{self._host}/v2/")
         if status == 200:  # noqa: PLR2004 - RFC 9110
-            raise NotFound
+            raise NotFound("acr-anonymous", "the registry asks for no token")
         if status != 401:  # noqa: PLR2004 - RFC 9110
             raise _refusal("/v2/", status)
         fields = _bearer(challenge)
@@ -193,7 +193,7 @@ class AcrExchange:
                 "no identity is found any more for the token in hand",
                 "run `az login`, or see `az vm identity show`; `CREDHELPERS_DEBUG=1` shows what was looked for",
             )
-        raise NotFound
+        raise NoIdentity("acr-no-identity", "no Azure identity in variables, machine and command line tools")
 
     def _kinds(self) -> tuple[str, ...]:
         """The kinds of credential to try, in order. `_is_said` is set if it was said that there is such an identity."""

@@ -22,7 +22,7 @@ from credhelpers import environment, files, lifetimes, notes
 from credhelpers.clouds import child
 from credhelpers.credential import Credential
 from credhelpers.deadline import Late, within
-from credhelpers.errors import HelperError, NotFound, Unavailable, shortage
+from credhelpers.errors import HelperError, NoIdentity, NotFound, Unavailable, shortage
 from credhelpers.exchanges.google import UNIVERSE, is_service
 from credhelpers.hosts import endpoint, is_local
 
@@ -88,7 +88,8 @@ class GoogleExchange:
                 raise Unavailable(
                     "gcr-nobody-impersonates", "there is no identity that could impersonate the service account", _SETUP
                 ) from None
-            raise
+            why = "no credential file of Google's, and no metadata server with a service account"
+            raise NoIdentity("gcr-no-identity", why) from None
 
     def _from_file(self, network: "_Network", path: bytes, what: str) -> tuple[str, float]:
         """The token for the identity in a file."""

@@ -9,6 +9,7 @@ This module is on the way of a `get` from the embedded store. It imports built-i
 import posix
 import sys
 
+from credhelpers import notes
 from credhelpers.errors import NotFound, Refused, Unavailable
 from credhelpers.stores import secretservice
 from credhelpers.stores.age import Age
@@ -115,11 +116,15 @@ class Keyring:
     def list(self) -> dict[str, str]:
         """What `get` answers now. What lies in a keyring out of reach is not in it."""
         choice = self._choice()
-        if choice == _EMBEDDED:
-            return self._embedded.servers()
-        native = self._native(choice)
-        found = native.servers()
-        return found if choice else self._embedded.servers() | found
+        stores = [] if choice else [self._embedded.servers]
+        stores.append(self._embedded.servers if choice == _EMBEDDED else lambda: self._native(choice).servers())
+        found: dict[str, str] = {}
+        for servers in stores:
+            try:
+                found |= servers()
+            except Unavailable as trouble:  # the other one answers all the same
+                notes.take(f"left out of the list: {trouble.message}")
+        return found
 
     def _choice(self) -> str:
         """What `CREDHELPERS_KEYRING` says, "" if nothing."""

@@ -242,7 +242,7 @@ def _server_in(entries: "Iterable[str]", registry: "Registry") -> str | None:
 def _pair_in_auths(entries: "dict[str, Any]", registry: "Registry") -> tuple[str, str]:
     server = _server_in(entries, registry)
     if server is None:
-        raise NotFound
+        raise NotFound("vault-nothing-there", "docker's `auths` in Vault has no entry for this registry")
     entry = entries[server] if isinstance(entries[server], dict) else {}
     username, secret = entry.get("username"), entry.get("password")
     if entry.get("identitytoken"):

@@ -60,7 +60,7 @@ def ask(session: "Session", secret_path: "SecretPath") -> DynamicSecret:
             raise _refused(other, secret_path) from None
     data = answer.get("data")
     if not isinstance(data, dict):
-        raise NotFound
+        raise NotFound("vault-nothing-there", f"nothing is at {secret_path} in Vault")
     return DynamicSecret(data, _lease(answer, session.mark), asked)
 
 
@@ -189,7 +189,7 @@ def _refused(refusal: Refusal, secret_path: "SecretPath") -> Exception:
     if refusal.says("token had one use left"):
         return _uses_are_counted()
     if refusal.status == _MISSING:
-        return NotFound()
+        return NotFound("vault-nothing-there", f"nothing is at {secret_path} in Vault")
     path, mount = str(secret_path), secret_path.mount
     if refusal.says("unknown role", "not found", "does not exist", "Role "):
         return Unavailable(

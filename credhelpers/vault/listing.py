@@ -43,9 +43,9 @@ _VALUES = {"host": _HOST, "port": _PORT, "account": "[0-9]{12}", "region": "[a-z
 
 
 def servers(environ: "Environment", settings: "Settings", tokens: "Tokens") -> dict[str, str]:
-    """Server to user name. What the token may not read, or what `get` would refuse, is left out.
+    """Server to user name. What is broken, may not be read or would be refused by `get` is left out.
 
-    Raises Unavailable if no Vault that was asked answers, or if what says where to look is broken.
+    Raises Unavailable if the configuration fails every host.
     """
     return _Walk(environ, settings, tokens).found()
 
@@ -61,7 +61,6 @@ class _Walk:
         self._folders = _FOLDERS_AT_MOST
         self._memos: dict[str, Memo] = {}
         self._local = local()
-        self._asked: dict[str, Unavailable | None] = {}  # by scope: what it failed with
 
     def found(self) -> "Names":
         """Server to user name of all that can be read."""
@@ -70,14 +69,10 @@ class _Walk:
         with ExitStack() as readers:  # one that waits for a Vault which is away holds up nobody else
             users = {}
             for server, registry in wanted.items():
-                self._asked.setdefault(_scope(registry.settings), None)
                 address = registry.settings.get("address", "")
                 if address not in pools:
                     pools[address] = readers.enter_context(ThreadPoolExecutor(_READERS))
                 users[server] = pools[address].submit(self._user, registry)
-        failed = [error for error in self._asked.values() if error]
-        if failed and len(failed) == len(self._asked):
-            raise failed[0]
         return {server: user for server, answer in users.items() if (user := answer.result()) is not None}
 
     def _registries(self) -> "dict[str, Registry]":
@@ -90,7 +85,7 @@ class _Walk:
             except NotMine:
                 continue  # a name below the path that is no registry's
             except Unavailable as error:  # its name does not fit the path, say
-                self._leave_out(server, error)
+                _leave_out(error)
                 continue
             found[registry.server] = registry
             if len(found) == _AT_MOST or monotonic() > self._until - _READING / 2:
@@ -114,25 +109,18 @@ class _Walk:
         yield from named
         paths = [settings for settings in paths if "{" in settings["path"] or "auths_field" in settings]
         if paths:  # else there is one secret for whatever registry is asked for, and nobody knows their names
-            self._asked |= dict.fromkeys(map(_scope, paths))
             with ThreadPoolExecutor(len(paths)) as walkers:
                 for servers_below in walkers.map(self._walked, paths):
                     yield from servers_below
 
     def _entries(self) -> "list[Entry]":
-        """Those of the configuration file for whoever is chosen.
-
-        Raises Unavailable if there are only such as have a mistake in them.
-        """
+        """Those of the configuration file for whoever is chosen, but for those that have a mistake in them."""
         chosen = ("", self._environ.get(b"CREDHELPERS_IDENTITY", b"").decode("ascii", "replace"))
         every = (entry for entry in owners(self._environ).entries if entry.source == "vault" and not entry.is_last)
         own = [entry for entry in every if entry.identity in chosen]
-        found = [entry for entry in own if entry.mistake is None]
         for mistake in (entry.mistake for entry in own if entry.mistake):
-            if not found:
-                raise mistake
-            notes.take(f"left out of the list: {mistake.message}")
-        return found
+            _leave_out(mistake)
+        return [entry for entry in own if entry.mistake is None]
 
     def _walked(self, settings: "Mapping[str, Any]") -> list[str]:
         """The servers below one path; those that were found in time."""
@@ -146,12 +134,8 @@ class _Walk:
         except Denied:
             notes.take("the token may see nothing of a configured path")
         except Unavailable as error:
-            self._leave_out(_scope(settings), error)
+            _leave_out(error)
         return found
-
-    def _leave_out(self, scope: str, error: Unavailable) -> None:
-        notes.take(f"vault: left out of the list: {error.message}")
-        self._asked[scope] = error
 
     def _below(self, settings: "Mapping[str, Any]") -> "Iterator[str]":
         """The servers for which there are secrets whose paths fit the template, or entries in docker's `auths`."""
@@ -232,7 +216,7 @@ class _Walk:
         except Denied:
             return None
         except Unavailable as error:
-            self._leave_out(_scope(registry.settings), error)
+            _leave_out(error)
             return None
         if secret.data is None:
             return None
@@ -251,6 +235,10 @@ class _Walk:
             sessions[scope] = Session(Identity(self._environ, settings), self._tokens, until)
         found: Session = sessions[scope]
         return found
+
+
+def _leave_out(error: Unavailable) -> None:
+    notes.take(f"left out of the list: {error.message}")
 
 
 def _scope(settings: "Mapping[str, Any]") -> str:
