@@ -21,7 +21,7 @@ from credhelpers.errors import NotFound, Unavailable, reason, remedy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from credhelpers.identity import Environment
 
@@ -88,7 +88,7 @@ class TokenCache:
                 old = cached_token.read_token(folder, name)
                 hosts = (*(old.hosts if old else ()), host)
                 self._keep(folder, name, CachedToken(credential, hosts, int(issued), receipt), issued)
-                self._remove_failures(folder, self._failures(folder, (name,)))
+                self._forget_failures(folder, {name})
                 private.unlink(folder, name + b".failed")
                 self._prune(folder)
         except (OSError, ValueError) as error:
@@ -108,27 +108,33 @@ class TokenCache:
         except (OSError, ValueError) as error:
             _note("not written", error)
 
-    def save_failure(self, key: str, failure: Failure) -> None:
-        """Remember for a moment that no token could be minted for `key`, unless there was an erase since that began."""
+    def save_failure(self, key: str, failure: Failure, *, is_copy: bool = False) -> None:
+        """Remember for a moment that no token could be minted for `key`, unless there was an erase since that began.
+
+        One for a host is a copy, and lies in a slot as that of a token does, see `save`.
+        """
         error = failure.error
         kind = "Denial" if isinstance(error, Unavailable) and error.is_denial else type(error).__name__
         body = b"%d %d\n" % (int(failure.at * 1000), int(failure.took * 1000))
         message = error.cause if isinstance(error, NotFound) else error.message
-        body += f"{kind}\n{error.code}\n{message}\n{error.hint}\n{failure.receipt}".encode("ascii", "backslashreplace")
+        body += f"{kind}\n{error.code}\n{message}\n{error.hint}\n{failure.host}\n{failure.receipt}".encode(
+            "ascii", "backslashreplace"
+        )
         try:
             with self._open(create=True) as folder:
-                name = self._slot(folder, key, failure.receipt)
+                name = self._slot(folder, key, failure.receipt) if is_copy else self._name(key)
                 self._replace(folder, name + b".failed", body, failure.at - failure.took)
         except (OSError, ValueError) as trouble:
             _note("not written", trouble)
 
     def failure(self, key: str) -> Failure | None:
-        """The last failure to mint for `key`, also beside a token that is still good."""
+        """The last failure to mint for `key`, if what caused it is as it was; also beside a token that is good."""
         try:
             with self._open() as folder:
-                return cached_token.read_failure(folder, self._name(key))
+                found = cached_token.read_failure(folder, self._name(key))
         except (OSError, ValueError):
             return None
+        return found if found and cached_token.holds(found, self._environ) else None
 
     def lock(self, key: str, *, is_second: bool = False) -> Lock | None:
         """The right to mint for `key`, or None while another process has it. Never waits.
@@ -173,13 +179,12 @@ class TokenCache:
                 bodies = self._bodies(folder)
                 names = self._names_for(host, keys, bodies)
                 tokens = {tail for name in names if (tail := _tail(bodies.get(name)))}
-                failures = self._failures(folder, names)
+                self._forget_failures(folder, names, host)
                 while names:
                     self._remove(folder, names)
                     # Who had read such a token before it went may be putting it back: until nobody does.
                     self._stop_writers(folder)
                     names = {name for name, body in self._bodies(folder).items() if _tail(body) in tokens}
-                self._remove_failures(folder, failures)
         except (OSError, ValueError) as error:
             raise Unavailable(
                 "cache-not-erased",
@@ -310,23 +315,26 @@ class TokenCache:
                 found[name] = None
         return found
 
-    def _failures(self, folder: int, names: "Iterable[bytes]") -> set[bytes]:
-        """What is remembered of failures for these cached tokens."""
-        found = set()
-        for name in names:
-            try:
-                found.add(cached_token.read_body(folder, name + b".failed").rpartition(b"\n")[0])
-            except (OSError, ValueError):
-                continue  # nothing that is worth a word
-        return found
+    def _forget_failures(self, folder: int, names: "Collection[bytes]", host: str = "") -> None:
+        """Forget what is remembered for these cached tokens or for the host, whichever path or identity it was for.
 
-    def _remove_failures(self, folder: int, failures: set[bytes]) -> None:
-        """Forget these failures under all keys: a minter and its hosts remember the same."""
-        if failures:
-            for name in posix.listdir(folder):
-                token, found, _ = name.partition(".failed")
-                if found and self._is_token(token) and self._failures(folder, (token.encode(),)) & failures:
-                    private.unlink(folder, name)
+        Under all keys: a minter and its hosts remember the same.
+        """
+        remembered: dict[str, bytes] = {}
+        ended = set()
+        for name in posix.listdir(folder):
+            token, is_failure, _ = name.partition(".failed")
+            if is_failure and self._is_token(token):
+                try:
+                    what, whose, _ = cached_token.read_body(folder, name.encode()).rsplit(b"\n", 2)
+                except (OSError, ValueError):
+                    continue  # nothing that is worth a word
+                remembered[name] = what
+                if token.encode() in names or (host and whose == host.encode()):
+                    ended.add(what)
+        for name, what in remembered.items():
+            if what in ended:
+                private.unlink(folder, name)
 
     def _replace(self, folder: int, name: bytes, body: bytes, began: float | None = None) -> None:
         """Put a file in the place of what is there, in one step, unless there was an erase since `began`."""

@@ -89,12 +89,16 @@ def slots(key: str) -> list[str]:
 
 
 class Failure:
-    """A failed mint: what to say, when it failed (seconds since the epoch), how many seconds it took to find out."""
+    """A failed mint: what to say, when it failed (seconds since the epoch), how many seconds it took to find out.
 
-    __slots__ = ("at", "error", "receipt", "took")
+    It is remembered while its receipt holds, for the host and for others that want the same token.
+    """
 
-    def __init__(self, error: HelperError, at: float, took: float, receipt: str = "") -> None:
+    __slots__ = ("at", "error", "host", "receipt", "took")
+
+    def __init__(self, error: HelperError, at: float, took: float, receipt: str = "", host: str = "") -> None:
         self.error = error
+        self.host = host
         self.at = at
         self.took = took
         self.receipt = receipt
@@ -149,7 +153,7 @@ def read_failure(folder: int, name: bytes) -> Failure | None:
     A failure from the future was written under another clock, and nobody can say how long it counts.
     """
     try:
-        times, kind, code, message, hint, said = read_body(folder, name + b".failed").decode("ascii").split("\n")
+        times, kind, code, message, hint, host, said = read_body(folder, name + b".failed").decode("ascii").split("\n")
         at, took = (int(word) / 1000 for word in times.split())
     except (OSError, ValueError):
         return None
@@ -161,7 +165,7 @@ def read_failure(folder: int, name: bytes) -> Failure | None:
     else:
         error = Unavailable(code, message, hint)
         error.is_denial = kind == "Denial"
-    return Failure(error, at, took, said)
+    return Failure(error, at, took, said, host)
 
 
 def read_body(folder: int, name: bytes) -> bytes:

@@ -271,7 +271,9 @@ def _told(name: str, error: HelperError) -> bytes:
     if not error.code:
         return b""
     limit, cause = (_LINE_BYTES, error.cause) if isinstance(error, NotFound) else (_TOLD_BYTES, error.message)
-    head, hint, code = f"{name[:_NAME_BYTES]}: ", f"; {error.hint}" if error.hint else "", f" [{error.code}]\n"
+    head, code = f"{name[:_NAME_BYTES]}: ", f" [{error.code}]\n"
+    hint = f"; remembered for {error.remembered} s" if error.remembered else ""
+    hint += f"; {error.hint}" if error.hint else ""
     room = limit - len(head) - len(code)
     cause = cause.removeprefix(head)[: max(room - len(hint), _CAUSE_BYTES)]
     return _line((head + cause + hint)[: limit - len(code)] + code[:-1], limit)

@@ -21,10 +21,13 @@ logs, and has a code, `[a-z0-9-]+`, that stays what it is from version to versio
 class HelperError(Exception):
     """Never raised itself.
 
-    code:    the cause's name, "" for what needs no word on stderr
-    message: goes to stdout as one line, and to stderr
-    hint:    names the command that mends it, for stderr
+    code:       the cause's name, "" for what needs no word on stderr
+    message:    goes to stdout as one line, and to stderr
+    hint:       names the command that mends it, for stderr
+    remembered: for how many seconds the next call hears the same, if it was not found out by this one
     """
+
+    remembered = 0
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(message)

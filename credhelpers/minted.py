@@ -34,8 +34,8 @@ if TYPE_CHECKING:
         def record(self, route: Route, recorder: Recorder) -> None:
             """Look at everything that selects the identity which would mint for the route, with `recorder`.
 
-            Cheap: no SDK, no network, no child. What is written anew for the same identity (a token in a file) is not
-            looked at.
+            Cheap: no SDK, no network, no child. What is written anew for the same identity, as a token in a file is, is
+            a `proof`.
             """
 
         def minter(self, route: Route) -> Minter:
@@ -155,7 +155,7 @@ class Minted:
             self._source.minter(route),
             authority.name,
             cached_token.host_key(authority, self._environ),
-            recorder.text(),
+            (recorder.text(), recorder.text(is_of_failure=True)),
             lambda: holds(lines, recorder.word, self._environ),
         )
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from credhelpers.identity import Environment
 
 _NAME_MAX = 255  # <limits.h>, on every file system of Linux and macOS
+_PROOFS_IN_A_DIRECTORY = 32
 LINES = 256  # a decision that was read from more is not kept
 _PLAIN = frozenset(range(0x21, 0x7F)) - {0x25}  # printable ASCII but blank and `%`
 
@@ -23,11 +24,12 @@ class Recorder:
     is_fleeting: whether the decision is not to be kept, since it can change while all that was looked at stays
     """
 
-    __slots__ = ("_environ", "_lines", "is_fleeting", "word")
+    __slots__ = ("_environ", "_lines", "_proofs", "is_fleeting", "word")
 
     def __init__(self, environ: "Environment", word: str = "") -> None:
         self._environ = environ
         self._lines: dict[str, str] = {}
+        self._proofs: dict[str, str] = {}
         self.is_fleeting = False
         self.word = word or posix.urandom(16).hex()
 
@@ -59,6 +61,15 @@ class Recorder:
         stamp = receipt.file_now(self.word, path, seen=seen, content=content)
         self._lines.setdefault(f"file {_shown(path)}", stamp)
 
+    def proof(self, path: bytes) -> None:
+        """Note a file, or a directory of files, that is written anew for the same identity, as one with a token is.
+
+        It changes nothing for a token that is in hand, and ends the memory of a failure.
+        """
+        if path and _is_path(path):
+            for part in (path, *_files_in(path)):
+                self._proofs.setdefault(f"file {_shown(part)}", receipt.file_now(self.word, part))
+
     def directory(self, path: bytes) -> None:
         """Note the names in the directory."""
         self._lines.setdefault(f"dir {_shown(path)}", receipt.directory_now(self.word, path))
@@ -78,15 +89,15 @@ class Recorder:
             look, seen = (f"{kind} {second}", first) if kind in ("file", "dir") else (f"{kind} {first}", second)
             self._lines.setdefault(look, seen)
 
-    def text(self) -> str:
-        """The receipt as the head of a cached token has it, "" if it would be too long."""
-        lines = self.lines()
+    def text(self, *, is_of_failure: bool = False) -> str:
+        """The receipt as the head of a cached token has it, or that of a failure; "" if it would be too long."""
+        lines = self.lines(is_of_failure=is_of_failure)
         return "\t".join((self.word, *lines)) if len(lines) <= LINES else ""
 
-    def lines(self) -> list[str]:
-        """The receipt: a line for each look, in the order of the looks."""
+    def lines(self, *, is_of_failure: bool = False) -> list[str]:
+        """The receipt: a line for each look, in the order of the looks. That of a failure has the proofs, too."""
         found = []
-        for look, seen in self._lines.items():
+        for look, seen in (self._lines | self._proofs if is_of_failure else self._lines).items():
             kind, _, name = look.partition(" ")
             found.append(f"{kind} {seen} {name}" if kind in ("file", "dir") else f"{look} {seen}")
         return found
@@ -112,6 +123,16 @@ class _Looks:
 
     def __contains__(self, name: bytes) -> bool:
         return self._recorder.variable(name) is not None
+
+
+def _files_in(path: bytes) -> list[bytes]:
+    """The newest files in the directory, if it is one that can be read: who has many roles has many old ones."""
+    try:
+        with posix.scandir(path) as parts:
+            found = sorted(((part.stat(follow_symlinks=False).st_mtime_ns, part.path) for part in parts), reverse=True)
+    except (OSError, ValueError):
+        return []
+    return [part for _, part in found[:_PROOFS_IN_A_DIRECTORY]]
 
 
 def _is_path(text: bytes) -> bool:

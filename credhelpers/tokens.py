@@ -51,27 +51,28 @@ def _always() -> bool:
 class Wanted:
     """A token that is wanted: how it is minted, and where a copy for one host is kept besides.
 
-    host:     who asks, "" for what no host is answered with
-    host_key: under which the host's copy is cached; the token itself is under `token_key`
-    receipt:  by which the copy is known to be of the identity that all this was read for
-    is_still: whether all of that is as it was: else nobody knows whose the token is
+    host:       who asks, "" for what no host is answered with
+    host_key:   under which the host's copy is cached; the token itself is under `token_key`
+    receipts:   that by which the copy is known to be of the identity that all this was read for, and that of a failure,
+                which ends with what caused it
+    is_still:   whether all of that is as it was: else nobody knows whose the token is
     """
 
-    __slots__ = ("host", "host_key", "is_still", "minter", "receipt", "token_key")
+    __slots__ = ("host", "host_key", "is_still", "minter", "of_failure", "receipt", "token_key")
 
     def __init__(
         self,
         minter: "Minter",
         host: str = "",
         host_key: str = "",
-        receipt: str = "",
+        receipts: tuple[str, str] = ("", ""),
         is_still: "Callable[[], bool]" = _always,
     ) -> None:
         self.minter = minter
         self.token_key = minter.token_key
         self.host = host
         self.host_key = host_key
-        self.receipt = receipt
+        self.receipt, self.of_failure = receipts
         self.is_still = is_still
 
 
@@ -188,10 +189,11 @@ class Tokens:
                 raise
             told = error if isinstance(error, HelperError) else overdue()
             failed, took = time(), time() - started
-            if wanted.is_still():
-                cache.save_failure(wanted.token_key, Failure(told, failed, took))
-                if wanted.receipt:
-                    cache.save_failure(wanted.host_key, Failure(told, failed, took, wanted.receipt))
+            if wanted.is_still() and (wanted.of_failure or not wanted.host):
+                failure = Failure(told, failed, took, wanted.of_failure, wanted.host)
+                cache.save_failure(wanted.token_key, failure)
+                if wanted.of_failure and wanted.host_key:
+                    cache.save_failure(wanted.host_key, failure, is_copy=True)
             raise
         credential.soft = lifetimes.spread(credential.soft, started)
         if wanted.is_still():
@@ -204,6 +206,9 @@ class Tokens:
 def _raise_remembered(failure: Failure | None) -> None:
     """Raise what failed so short a time ago that it would fail again."""
     if _is_remembered(failure):
+        from credhelpers import lifetimes  # what a hit does not need
+
+        failure.error.remembered = int(failure.at + lifetimes.remembered(failure.took) - time()) + 1
         raise failure.error
 
 
@@ -236,6 +241,7 @@ def _share(cache: "TokenCache", wanted: Wanted) -> None:
 def _pass_on(cache: "TokenCache", wanted: Wanted) -> None:
     """Raise what failed a moment ago for another host of the minter, and remember it for this host."""
     failure = cache.failure(wanted.token_key)
-    if _is_remembered(failure) and wanted.receipt and wanted.is_still():
-        cache.save_failure(wanted.host_key, Failure(failure.error, failure.at, failure.took, wanted.receipt))
+    if _is_remembered(failure) and wanted.of_failure and wanted.host_key and wanted.is_still():
+        copy = Failure(failure.error, failure.at, failure.took, wanted.of_failure, wanted.host)
+        cache.save_failure(wanted.host_key, copy, is_copy=True)
     _raise_remembered(failure)

@@ -477,6 +477,7 @@ def test_fa6_that_nobody_is_there_is_remembered_for_the_registry(azure: FakeAzur
         found = get(env, cached=True)
         assert found.is_absent
         assert found.told == "acr-no-identity"
+    assert b"; remembered for " in found.err
     assert sorted(azure.seen) == [f"GET 127.0.0.1{IMDS_PATH}", STEPS[0]]
 
     assert get(env, REGISTRIES[1], cached=True).is_absent

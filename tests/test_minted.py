@@ -22,6 +22,7 @@ from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import DeadlinePassed, HelperError, NoIdentity, NotFound, NotMine, Unavailable, Unsupported
 from credhelpers.hosts import Authority
 from credhelpers.minted import Minted
+from credhelpers.recorder import Recorder
 from credhelpers.sources.ecr import Ecr
 from tests.fakes import source as fakes
 from tests.fakes.source import Clock, FakeSource
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from credhelpers.plan import Route
-    from credhelpers.recorder import Recorder
 
 _HELPER = [sys.executable, "-I", fakes.__file__]
 _HOST = "a.one.fake.example"
@@ -49,9 +49,14 @@ class Source(FakeSource):
         self.takes = 0.0
         self.error: BaseException | None = None
         self.meanwhile: Callable[[], None] = lambda: None
+        self.proof = b""
+        self.looks = 0
 
     def record(self, route: Route, recorder: Recorder) -> None:
         super().record(route, recorder)
+        recorder.proof(self.proof)
+        for number in range(self.looks):
+            recorder.variable(b"FAKE_%d" % number)
         if route.authority.host == _OTHER:
             recorder.variable(b"FAKE_OTHER")
 
@@ -310,6 +315,102 @@ def test_what_is_not_found_is_told_where_somebody_would_wonder(
         found = raised.value
         assert (found.code, found.cause, found.hint) == told
         assert found.message == NotFound().message
+
+
+def test_a_remembered_failure_says_so(helper: Minted, source: Source, clock: Clock) -> None:
+    """And for how long still; the first who hears of it was there when it was found out."""
+    source.error, source.takes = Unavailable("a-code", "it rains", "wait"), 1.0
+    with pytest.raises(Unavailable) as raised:
+        helper.get(Authority(_HOST))
+    assert raised.value.remembered == 0
+    clock.now += 3.5
+    for ask in (helper.ready, helper.get):
+        with pytest.raises(Unavailable) as raised:
+            ask(Authority(_HOST))
+        assert (raised.value.remembered, raised.value.hint) == (7, "wait")
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_renewed_proof_ends_a_failure_and_no_token(
+    helper: Minted, source: Source, tmp_path: Path, *, is_folder: bool
+) -> None:
+    """A sign-in, say, is written anew for the same identity: whoever did it wants to see whether it helps."""
+    path = tmp_path / "proof"
+    if is_folder:
+        path.mkdir()
+    source.proof = os.fsencode(path)
+    path = path / "token" if is_folder else path
+    source.error, source.takes = Unavailable("a-code", "expired"), 9.0
+    for number in range(3):
+        for host in (_HOST, _SISTER):
+            with pytest.raises(Unavailable):
+                helper.get(Authority(host))
+            with pytest.raises(Unavailable):
+                helper.ready(Authority(host))
+        assert source.minted == number + 1
+        path.write_text(f"token {number}")
+        for host in (_HOST, _SISTER):
+            assert helper.ready(Authority(host)) is None
+    source.error = None
+    assert _secret(helper.get(Authority(_HOST))) == "token-4"
+    path.write_text("another")
+    assert _secret(helper.ready(Authority(_HOST))) == "token-4"
+
+
+def test_whatever_else_changed_ends_a_failure(source: Source, environ: dict[bytes, bytes], tmp_path: Path) -> None:
+    """An edit of the configuration, say, though the token that is wanted is the same one."""
+    config = tmp_path / "config.toml"
+
+    def route(authority: Authority, environment: object, kind: str) -> Route:
+        found = fakes.owned(authority, environment, kind)
+        look = Recorder(environ, "00" * 16)
+        look.file(os.fsencode(config))
+        found.word, found.receipt = look.word, look.lines()
+        return found
+
+    helper = Minted(source, environ, route)
+    source.error, source.takes = Unavailable("a-code", "it rains"), 9.0
+    with pytest.raises(Unavailable):
+        helper.get(Authority(_HOST))
+    source.error = None
+    with pytest.raises(Unavailable):
+        helper.get(Authority(_HOST))
+    config.touch()
+    assert helper.ready(Authority(_HOST)) is None
+    assert _secret(helper.get(Authority(_HOST))) == "token-2"
+
+
+def test_an_erase_forgets_a_failure_for_each_path_and_identity(
+    helper: Minted, source: Source, environ: dict[bytes, bytes]
+) -> None:
+    """Who logs out of a registry wants the next call to look again, whoever it is for."""
+    servers = (_HOST, f"{_HOST}/team/app", _OTHER)
+    source.error, source.takes = Unavailable("a-code", "it rains"), 3.0
+    for name in (b"", b"prod"):
+        environ[b"CREDHELPERS_IDENTITY"] = environ[b"FAKE_IDENTITY"] = name
+        for server in servers:
+            with pytest.raises(Unavailable):
+                helper.get(Authority(server))
+    environ[b"CREDHELPERS_IDENTITY"] = b"another"
+    helper.erase(Authority(_HOST))
+    source.clock.now += 1
+    for name in (b"", b"prod"):
+        environ[b"CREDHELPERS_IDENTITY"] = environ[b"FAKE_IDENTITY"] = name
+        for server in servers[:2]:
+            assert helper.ready(Authority(server)) is None
+        with pytest.raises(Unavailable):
+            helper.ready(Authority(_OTHER))
+
+
+def test_a_failure_with_too_many_looks_is_not_remembered(helper: Minted, source: Source) -> None:
+    """As no token is."""
+    source.looks = 300
+    source.error, source.takes = Unavailable("a-code", "it rains"), 9.0
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            helper.get(Authority(_HOST))
+        assert helper.ready(Authority(_HOST)) is None
+    assert source.minted == 2
 
 
 @pytest.mark.parametrize("end", ["a mint of the first host", "a mint of the second", "an erase"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -11,13 +12,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from credhelpers import receipt, recorder
+from credhelpers import plan, receipt, recorder
+from credhelpers.hosts import Authority
 from credhelpers.receipt import holds
 from credhelpers.recorder import Recorder
+from credhelpers.sources.acr import Acr
+from credhelpers.sources.ecr import Ecr
+from credhelpers.sources.gcr import Gcr
+from credhelpers.sources.vault import Vault
+from credhelpers.tokens import Tokens
 from tests.harness import NOWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from credhelpers.minted import Source
 
 CANARY = b"made-up-secret"
 
@@ -462,3 +471,99 @@ def test_any_bytes_are_one_word(name: bytes) -> None:
     assert shown.isascii()
     assert len(shown.split()) == (1 if name else 0)
     assert receipt.decoded(shown) == name
+
+
+# --- what proves an identity -----------------------------------------------------------------------------------------
+
+
+def test_a_proof_is_in_the_receipt_of_a_failure_only(file: Path) -> None:
+    """A token is as good after a renewal; what can be no path is a secret where one belongs."""
+    recorder = Recorder({})
+    for path in (os.fsencode(file), b"", CANARY + b"\n", b'{"token": "%s"}' % CANARY):
+        recorder.proof(path)
+    assert recorder.lines() == []
+    assert len(recorder.lines(is_of_failure=True)) == 1
+    assert recorder.text() == recorder.word
+    assert CANARY.decode() not in recorder.text(is_of_failure=True)
+
+
+def test_of_many_proofs_the_newest_count(tmp_path: Path) -> None:
+    """A receipt has room for a few, and the one that is renewed was renewed not long ago."""
+    for number in range(100):
+        path = tmp_path / f"{number:03}"
+        path.touch()
+        os.utime(path, (number, number))
+    recorder = Recorder({})
+    recorder.proof(os.fsencode(tmp_path))
+    of_failure = recorder.lines(is_of_failure=True)
+    assert len(of_failure) == 33
+    assert holds(of_failure, recorder.word, {})
+    (tmp_path / "099").write_text("renewed")
+    assert not holds(of_failure, recorder.word, {})
+
+
+_SOURCES: dict[str, Callable[[dict[bytes, bytes]], Source]] = {
+    "acr": Acr,
+    "ecr": Ecr,
+    "gcr": Gcr,
+    "vault": lambda environ: Vault(Tokens("vaulttoken", environ), environ),
+}
+_PROVED: list[tuple[str, str, dict[str, str], dict[bytes, str], str]] = [
+    ("ecr", "web identity", {}, {b"AWS_WEB_IDENTITY_TOKEN_FILE": "token"}, "token"),
+    ("ecr", "container", {}, {b"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "token"}, "token"),
+    ("ecr", "sso", {}, {}, ".aws/sso/cache/0123.json"),
+    ("ecr", "cli", {}, {}, ".aws/cli/cache/0123.json"),
+    ("ecr", "login", {}, {}, ".aws/login/cache/0123.json"),
+    ("ecr", "login elsewhere", {}, {b"AWS_LOGIN_CACHE_DIRECTORY": "logins"}, "logins/0123.json"),
+    ("ecr", "web identity of a profile", {}, {}, "from-profile"),
+    ("gcr", "federation", {}, {b"GOOGLE_APPLICATION_CREDENTIALS": "federated.json"}, "subject"),
+    ("gcr", "gcloud", {"credential": "gcloud"}, {}, ".config/gcloud/access_tokens.db"),
+    ("acr", "federation", {}, {b"AZURE_FEDERATED_TOKEN_FILE": "token"}, "token"),
+    ("acr", "federation, configured", {"token_file": "token"}, {}, "token"),
+    ("acr", "secret", {"client_secret_file": "secret"}, {}, "secret"),
+    ("acr", "certificate", {"certificate_file": "pem"}, {}, "pem"),
+    ("acr", "az", {}, {}, ".azure/msal_token_cache.json"),
+    ("acr", "az's principals", {}, {}, ".azure/service_principal_entries.json"),
+    ("acr", "azd", {}, {}, ".azd/auth/msal/cache.bin"),
+    ("vault", "secret id", {"auth": "approle", "secret_id_file": "secret-id"}, {}, "secret-id"),
+    ("vault", "jwt", {"auth": "jwt", "role": "r", "jwt_file": "jwt"}, {}, "jwt"),
+    ("vault", "password", {"auth": "userpass", "login_name": "n", "password_file": "password"}, {}, "password"),
+    ("vault", "certificate", {"auth": "cert", "certificate_file": "pem", "key_file": "key"}, {}, "key"),
+    ("vault", "aws", {"auth": "aws", "role": "r"}, {b"AWS_WEB_IDENTITY_TOKEN_FILE": "token"}, "token"),
+]
+
+
+@pytest.mark.parametrize(
+    ("source", "said", "variables", "proof"),
+    [pytest.param(kind, *rest, id=f"{kind}: {name}") for kind, name, *rest in _PROVED],
+)
+@pytest.mark.parametrize("was_there", [False, True])
+def test_a_renewed_proof_changes_a_failure_s_receipt_and_no_token_s(
+    tmp_path: Path, source: str, said: dict[str, str], variables: dict[bytes, str], proof: str, *, was_there: bool
+) -> None:
+    """One world for each way to prove an identity: the file of it is written anew, and nothing else."""
+    (tmp_path / ".aws").mkdir()
+    profile = (
+        "[profile a]",
+        "role_arn = arn:aws:iam::111122223333:role/r",
+        "web_identity_token_file = {}/from-profile",
+    )
+    (tmp_path / ".aws/config").write_text("\n".join(profile).format(tmp_path))
+    federated = {"type": "external_account", "credential_source": {"file": f"{tmp_path}/subject"}}
+    (tmp_path / "federated.json").write_text(json.dumps(federated))
+    path = tmp_path / proof
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if was_there:
+        path.write_text("old")
+    environ = {b"HOME": os.fsencode(tmp_path)} | {name: os.fsencode(tmp_path / to) for name, to in variables.items()}
+    route = plan.Route(Authority("registry.example"), source)
+    route.settings = {key: f"{tmp_path}/{value}" if key.endswith("_file") else value for key, value in said.items()}
+    recorder = Recorder(environ)
+    _SOURCES[source](environ).record(route, recorder)
+    of_failure = recorder.lines(is_of_failure=True)
+    assert holds(of_failure, recorder.word, environ)
+
+    path.write_text("renewed")
+
+    assert holds(recorder.lines(), recorder.word, environ)
+    assert not holds(of_failure, recorder.word, environ)

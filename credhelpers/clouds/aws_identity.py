@@ -45,13 +45,13 @@ VARIABLES = (
 )
 # And where botocore is told to look for files.
 PATHS = (b"AWS_CONFIG_FILE", b"AWS_SHARED_CREDENTIALS_FILE", b"AWS_CREDENTIAL_FILE", b"BOTO_CONFIG")
+_FILE_BYTES = 1 << 20
 
 
 def record(recorder: "Recorder") -> None:
-    """Look at all of it with `recorder`. Two files are left out on purpose.
+    """Look at all of it with `recorder`. What is renewed every hour is a proof of an identity that is named elsewhere.
 
-    The web identity token is renewed every hour and stands for the same role, whose name is in. The SSO sign-in is
-    renewed as often, and the profile names the account and role that it gives.
+    A web identity token is one of the role, an SSO sign-in of the account and role of the profile.
     """
     for name in VARIABLES:
         recorder.variable(name)
@@ -59,6 +59,30 @@ def record(recorder: "Recorder") -> None:
         recorder.variables(b"")  # which of them such a path names, only its expansion knows
     for path in files(recorder.environ):
         recorder.file(path)
+    for path in proofs(recorder.environ):
+        recorder.proof(path)
+
+
+def proofs(environ: "Environment") -> list[bytes]:
+    """Where the tokens and sign-ins are that botocore proves an identity with: files, and directories of files."""
+    from credhelpers.files import read
+
+    base = home(environ)
+    found = [
+        environ.get(b"AWS_WEB_IDENTITY_TOKEN_FILE", b""),
+        environ.get(b"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", b""),
+        environ.get(b"AWS_LOGIN_CACHE_DIRECTORY") or base + b"/.aws/login/cache",
+        base + b"/.aws/sso/cache",
+        base + b"/.aws/cli/cache",
+    ]
+    for path in files(environ):
+        try:
+            lines = read(path, _FILE_BYTES)[0].splitlines()
+        except (OSError, ValueError):
+            continue
+        pairs = (line.partition(b"=") for line in lines)
+        found += [value.strip() for key, _, value in pairs if key.strip() == b"web_identity_token_file"]
+    return found
 
 
 def files(environ: "Environment") -> list[bytes]:

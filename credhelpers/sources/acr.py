@@ -77,6 +77,8 @@ class Acr:
             files += _personal_files(environ)
         for path in files:
             recorder.file(path)
+        for path in _proofs(environ, route.settings):
+            recorder.proof(path)
 
     def minter(self, route: "Route") -> "AcrMinter":
         """What to mint for the host: an ACR refresh token is good for one registry, so the host is in its key.
@@ -135,6 +137,19 @@ def _registry(route: "Route") -> tuple[str, str]:
         raise route.contradiction("`registry` is not a login server of Azure Container Registry") from None
 
 
+def _proofs(environ: "Environment", settings: "dict[str, str]") -> list[bytes]:
+    """What an identity is proved with: secrets, certificates and tokens in files, and the logins of az and azd."""
+    az, azd = _directories(environ)
+    return [
+        *(settings[name].encode() for name in (*_FILES, "token_file") if name in settings),
+        environ.get(b"AZURE_FEDERATED_TOKEN_FILE", b""),
+        *(az + name for name in (b"/msal_token_cache.json", b"/msal_token_cache.bin")),
+        *(az + name for name in (b"/service_principal_entries.json", b"/service_principal_entries.bin")),
+        azd + b"/auth",
+        azd + b"/auth/msal",
+    ]
+
+
 def _files(environ: "Environment") -> list[bytes]:
     """The files of identities that the environment names."""
     return [environ.get(b"AZURE_CLIENT_CERTIFICATE_PATH", b"")]
@@ -145,9 +160,14 @@ def _personal_files(environ: "Environment") -> list[bytes]:
 
     Not az's token cache: it changes whenever az renews a token, which is what we ask it to do.
     """
+    az, azd = _directories(environ)
+    return [az + b"/azureProfile.json", az + b"/config", azd + b"/auth.json"]
+
+
+def _directories(environ: "Environment") -> tuple[bytes, bytes]:
+    """Where az and azd keep what is theirs."""
     base = home(environ)
     az = environ.get(b"AZURE_CONFIG_DIR") or base + b"/.azure"
     if az.startswith(b"~/"):  # az itself expands it
         az = base + az[1:]
-    azd = environ.get(b"AZD_CONFIG_DIR") or base + b"/.azd"
-    return [az + b"/azureProfile.json", az + b"/config", azd + b"/auth.json"]
+    return az, environ.get(b"AZD_CONFIG_DIR") or base + b"/.azd"

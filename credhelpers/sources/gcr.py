@@ -35,6 +35,7 @@ _VARIABLES = (
     b"AWS_DEFAULT_REGION",
 )
 
+_FILE_BYTES = 1 << 20
 _ACCOUNT = r"[A-Za-z0-9][A-Za-z0-9._+%-]{0,127}@[A-Za-z0-9][A-Za-z0-9.-]{0,127}"
 
 
@@ -63,8 +64,10 @@ class Gcr:
             recorder.variable(name)
         for path in _files(environ, route.settings):
             recorder.file(path)
+            recorder.proof(_subject_file(path))
         if route.settings.get("credential") == "gcloud":
             recorder.variables(b"CLOUDSDK_")
+            recorder.proof(_gcloud_directory(environ) + b"/access_tokens.db")
             recorder.directory(_gcloud_directory(environ) + b"/configurations")
 
     def minter(self, route: "Route") -> "GcrMinter":
@@ -146,6 +149,19 @@ def _files(environ: "Environment", settings: "dict[str, Any]") -> list[bytes]:
         files += [folder + b"/active_config", folder + b"/credentials.db"]
         files += [folder + b"/configurations/" + name for name in _listed(folder + b"/configurations")]
     return files
+
+
+def _subject_file(path: bytes) -> bytes:
+    """The file in which a federated identity has its token, if the credential file `path` names one; else empty."""
+    import json
+
+    from credhelpers import files
+
+    try:
+        found = json.loads(files.read(path, _FILE_BYTES)[0])["credential_source"]["file"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return b""
+    return found.encode("utf-8", "surrogatepass") if isinstance(found, str) else b""
 
 
 def _expanded(environ: "Environment", path: bytes) -> bytes:

@@ -50,8 +50,8 @@ class Vault:
     def record(self, route: "Route", recorder: "Recorder") -> None:
         """See `minted.Source`.
 
-        Files with a token or key that a login uses are in it by their names, which the configuration has: they are
-        written anew every hour and stand for the same identity. The user's own token file is looked at.
+        Files with a token or key that a login uses are proofs: they are written anew every hour and stand for the same
+        identity. The user's own token file is looked at.
         """
         environ = recorder.environ
         base = home(environ)
@@ -69,6 +69,10 @@ class Vault:
                 from credhelpers.clouds import aws_identity  # knows when a path depends on further variables
 
                 aws_identity.record(recorder)
+        if "auth" in route.settings:
+            from credhelpers.vault.login import record_proofs
+
+            record_proofs(recorder, route.settings)
 
     def minter(self, route: "Route") -> "VaultMinter":
         """The credential for the registry."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeGuard
 
     from credhelpers.identity import Environment
+    from credhelpers.recorder import Recorder
     from credhelpers.vault.connection import Connection
 
     Settings = Mapping[str, Any]
@@ -57,6 +58,11 @@ class Method:
 
     def files(self, environ: "Environment", settings: "Settings") -> list[bytes]:
         """The files that choose the identity, and not those that are written anew for the same one."""
+        del environ, settings
+        return []
+
+    def proofs(self, environ: "Environment", settings: "Settings") -> list[bytes]:
+        """The files that are written anew for the same identity, besides those that the settings name."""
         del environ, settings
         return []
 
@@ -154,6 +160,19 @@ class Identity:
         return fingerprint(
             f"vault token {where} {self.mount} {said} {names}", environ, names, way.files(environ, settings)
         )
+
+
+def record_proofs(recorder: "Recorder", settings: "Settings") -> None:
+    """Look at the files with which the configured method logs in: tokens, secret ids, keys."""
+    name = settings.get("auth")
+    if name not in METHODS:
+        return
+    named = [settings.get(key) for key in (*METHODS[name][1], *_OF_CONNECTIONS)]
+    for path in named:
+        if isinstance(path, str) and path.startswith("/"):
+            recorder.proof(path.encode())
+    for proof in method(name).proofs(recorder.environ, settings):
+        recorder.proof(proof)
 
 
 class Login:

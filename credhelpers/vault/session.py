@@ -6,9 +6,10 @@ from credhelpers import lifetimes, notes
 from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import Unavailable
 from credhelpers.identity import fingerprint
+from credhelpers.recorder import Recorder
 from credhelpers.tokens import Wanted
 from credhelpers.vault.connection import Connection
-from credhelpers.vault.login import Login
+from credhelpers.vault.login import Login, record_proofs
 from credhelpers.vault.vault_errors import Final, Refusal, denied, unavailable, worn_out
 
 TYPE_CHECKING = False
@@ -36,7 +37,10 @@ class Session:
         self._wanted: Wanted | None = None
         if identity.method:
             self._login = Login(identity, identity.method, self.connection)
-            self._wanted = Wanted(self._login, is_still=identity.is_still)
+            proofs = Recorder(identity.environ)
+            record_proofs(proofs, identity.settings)
+            receipts = "", proofs.text(is_of_failure=True)
+            self._wanted = Wanted(self._login, receipts=receipts, is_still=identity.is_still)
         self._token: Credential | None = None  # of the login
         self._is_new = False  # whether it was got just now, and nothing was asked with it yet
         self._ambient_token: str | None = None

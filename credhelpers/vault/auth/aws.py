@@ -8,7 +8,7 @@ import json
 from base64 import b64encode
 from time import monotonic
 
-from credhelpers.clouds.aws_identity import files
+from credhelpers.clouds.aws_identity import files, proofs
 from credhelpers.vault.login import Method
 
 TYPE_CHECKING = False
@@ -55,6 +55,10 @@ class Aws(Method):
     def files(self, environ: "Environment", settings: "Settings") -> list[bytes]:  # noqa: ARG002 - a method's signature
         """See `Method`."""
         return files(environ)
+
+    def proofs(self, environ: "Environment", settings: "Settings") -> list[bytes]:  # noqa: ARG002 - a method's signature
+        """See `Method`."""
+        return proofs(environ)
 
     def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":
         """See `Method`."""

@@ -80,6 +80,10 @@ class Kubernetes(Method):
         ),
     )
 
+    def proofs(self, environ: "Environment", settings: "Settings") -> list[bytes]:  # noqa: ARG002 - a method's signature
+        """See `Method`."""
+        return [] if "jwt_file" in settings else [_SERVICE_ACCOUNT.encode()]
+
     def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":  # noqa: ARG002 - a method's signature
         """See `Method`."""
         token = secret_in(settings.get("jwt_file", _SERVICE_ACCOUNT), "service account's token")
