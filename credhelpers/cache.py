@@ -14,7 +14,7 @@ import fcntl
 import posix
 from time import time
 
-from credhelpers import cached_token, notes, private
+from credhelpers import cached_token, mkdir, notes, private
 from credhelpers.cached_token import CLOCK_SLACK, FORMAT, MAGIC, CachedToken, Failure, head_of
 from credhelpers.credential import Credential
 from credhelpers.errors import NotFound, Unavailable, reason, remedy
@@ -235,9 +235,7 @@ class TokenCache:
         except FileNotFoundError:
             if not create:
                 raise
-        if posix.geteuid() == 0 and _owner_above(self._path) != 0:  # as under `sudo -E`: the user could not use it
-            raise PermissionError(1, "it would be root's, below a directory of somebody else's")
-        private.make_directory(self._path)
+        mkdir.make(self._path)
         return _Directory(private.open_directory(self._path))
 
     def _keep(self, folder: int, name: bytes, cached: CachedToken, began: float) -> None:
@@ -397,10 +395,10 @@ def keep(path: bytes, name: bytes, content: bytes) -> None:
             opened = private.open_directory(path)
         except FileNotFoundError:
             above = path.rstrip(b"/").rpartition(b"/")[0]
-            base = above if _is_there(above) else above.rpartition(b"/")[0]
+            base = above if mkdir.is_there(above) else above.rpartition(b"/")[0]
             if posix.stat(base).st_uid != posix.geteuid():
                 raise
-            private.make_directory(path)
+            mkdir.make(path)
             opened = private.open_directory(path)
         with _Directory(opened) as folder:
             _replace(folder, name, content, lambda: None)
@@ -429,21 +427,6 @@ def _prune_alike(folder: int, name: bytes) -> None:
     found.sort(reverse=True)
     for _, other in found[_ALIKE:]:
         private.unlink(folder, other)
-
-
-def _owner_above(path: bytes) -> int:
-    """Whose the nearest directory is that there is. Raises OSError."""
-    while path and not _is_there(path):
-        path = path.rstrip(b"/").rpartition(b"/")[0]
-    return posix.stat(path or b"/").st_uid
-
-
-def _is_there(path: bytes) -> bool:
-    try:
-        posix.stat(path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _replace(folder: int, name: bytes, content: bytes, check: "Callable[[], None]") -> None:

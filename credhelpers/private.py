@@ -29,23 +29,6 @@ def open_directory(path: bytes) -> int:
     raise PermissionError(1, "the directory is not private to this user")
 
 
-def make_directory(path: bytes) -> None:
-    """Make `path` and its missing parents with mode 0700, which `os.makedirs` gives to the last one only."""
-    try:
-        posix.mkdir(path, 0o700)
-    except FileExistsError:
-        pass  # another process was faster
-    except FileNotFoundError:
-        parent = path.rstrip(b"/").rpartition(b"/")[0]
-        if not parent:
-            raise
-        make_directory(parent)
-        try:
-            posix.mkdir(path, 0o700)
-        except FileExistsError:
-            pass  # as above
-
-
 def read(folder: int, name: bytes, limit: int) -> bytes:
     """The first `limit` bytes of the file. Raises OSError, PermissionError if it is no private regular file."""
     descriptor = open_file(folder, name)

@@ -584,3 +584,14 @@ def test_a_get_loads_next_to_nothing(env: dict[str, str], tmp_path: Path) -> Non
         "keyring",
     }
     assert loaded & slow == set()
+
+
+def test_root_keeps_nothing_in_somebody_elses_home(env: dict[str, str], home: Path) -> None:
+    """As under `sudo -E docker login`: its owner could not use a store of root's there, nor ever make one."""
+    if os.geteuid() != 0:
+        lacking("only root can do so; run as root, in a container for example")
+    os.chown(home, 54321, -1)
+    result = call("keyring", "store", document(HOST, "ann", "made-up"), env)
+    assert (result.code, result.out) == (1, b"root keeps no credentials below a directory of somebody else's\n")
+    assert b"sudo -H" in result.err
+    assert not (home / ".local").exists()

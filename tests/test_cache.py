@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credhelpers import cache as caches
-from credhelpers import cached_token, notes, private
+from credhelpers import cached_token, mkdir, notes, private
 from credhelpers.cache import TokenCache, keep
 from credhelpers.cached_token import CachedToken, Failure
 from credhelpers.credential import INFINITY, Credential
@@ -213,9 +213,9 @@ def test_making_directories_stops_at_the_root(monkeypatch: pytest.MonkeyPatch) -
     def deny(path: bytes, mode: int) -> None:
         raise FileNotFoundError(errno.ENOENT, "denied")
 
-    monkeypatch.setattr("credhelpers.cache.posix.mkdir", deny)
+    monkeypatch.setattr("credhelpers.mkdir.posix.mkdir", deny)
     with pytest.raises(FileNotFoundError):
-        private.make_directory(b"/a/b/")
+        mkdir.make(b"/a/b/")
 
 
 @pytest.mark.parametrize("is_late", [True, False])
@@ -226,13 +226,13 @@ def test_another_process_may_make_the_directory(
     path = tmp_path / "a" / "b"
     true_mkdir = os.mkdir
 
-    def mkdir(target: bytes, mode: int) -> None:
+    def make(target: bytes, mode: int) -> None:
         if target == os.fsencode(path) and ((tmp_path / "a").exists() or not is_late):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         true_mkdir(target, mode)
 
-    monkeypatch.setattr("credhelpers.cache.posix.mkdir", mkdir)
-    private.make_directory(os.fsencode(path))
+    monkeypatch.setattr("credhelpers.mkdir.posix.mkdir", make)
+    mkdir.make(os.fsencode(path))
     assert path.is_dir()
 
 
@@ -268,7 +268,7 @@ def test_everything_is_private_from_the_first_moment(mask: int, tmp_path: Path) 
         )
     calls = trace.read_text().splitlines()
     made = [line for line in calls if "O_CREAT" in line and "ENOENT" not in line]
-    folders = [line for line in calls if "mkdir" in line]
+    folders = [line for line in calls if re.search(r"\bmkdir(at)?\(", line)]
     assert len(made) >= 4, "a cached token, a note, a mark and a lock"
     assert all(", 0600) = " in line for line in made), made
     assert len(folders) >= 3

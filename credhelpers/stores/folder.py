@@ -179,7 +179,7 @@ class Folder:
             except FileNotFoundError:
                 if not create:
                     return -1
-                private.make_directory(self._path)
+                _make(self._path)
                 return private.open_directory(self._path)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             raise _unreadable(error) from None
@@ -207,6 +207,19 @@ class Folder:
         finally:
             posix.close(folder)
             _signal.pthread_sigmask(_signal.SIG_SETMASK, held)
+
+
+def _make(path: bytes) -> None:
+    from credhelpers import mkdir  # what a `get` does not need
+
+    try:
+        mkdir.make(path)
+    except mkdir.SomebodyElses:
+        raise Unavailable(
+            "store-not-roots",
+            "root keeps no credentials below a directory of somebody else's",
+            "`sudo -H` has root's own home, and without `sudo` they are kept in yours",
+        ) from None
 
 
 def _sweep(folder: int) -> None:
