@@ -82,7 +82,7 @@ class TokenCache:
         """
         try:
             with self._open(create=True) as folder:
-                name = self._slot(folder, key, receipt)
+                name = self._slot(folder, key, receipt, is_typed=credential.memo == cached_token.TYPED)
                 if self._is_newer_format(folder, name):
                     return
                 old = cached_token.read_token(folder, name)
@@ -135,6 +135,20 @@ class TokenCache:
         except (OSError, ValueError):
             return None
         return found if found and cached_token.holds(found, self._environ) else None
+
+    def knows(self, credential: Credential) -> bool:
+        """Whether this is a cached token, or that before it."""
+        digest = cached_token.digest(credential)
+        return any(digest in (one.before, cached_token.digest(one.credential)) for one in self.tokens().values())
+
+    def typed(self, key: str) -> CachedToken | None:
+        """The token for a host that somebody piped in, if it has not expired, whatever its receipt says."""
+        try:
+            with self._open() as folder:
+                found = cached_token.read_token(folder, self._name(key))
+        except (OSError, ValueError):
+            return None
+        return found if found and found.credential.memo == cached_token.TYPED else None
 
     def lock(self, key: str, *, is_second: bool = False) -> Lock | None:
         """The right to mint for `key`, or None while another process has it. Never waits.
@@ -207,14 +221,16 @@ class TokenCache:
     def _name(self, key: str) -> bytes:
         return f"{self._kind}-{key}".encode()
 
-    def _slot(self, folder: int, key: str, receipt: str) -> bytes:
+    def _slot(self, folder: int, key: str, receipt: str, *, is_typed: bool = False) -> bytes:
         """The name for `key`: with a receipt, which holds now, that of a slot, see `save`."""
-        if not receipt:
+        if not receipt or is_typed:
             return self._name(key)
         oldest: tuple[float, bytes] | None = None
         for name in map(self._name, cached_token.slots(key)):
             found = cached_token.read_token(folder, name)
             failed = cached_token.read_failure(folder, name)
+            if found and found.credential.memo == cached_token.TYPED:
+                continue  # it answers first, and is not to be had again
             if any(one.receipt == receipt or cached_token.holds(one, self._environ) for one in (found, failed) if one):
                 return name  # two that hold at the same time are of one identity
             age = max(found.issued if found else 0.0, failed.at if failed else 0.0)
@@ -241,7 +257,10 @@ class TokenCache:
     def _keep(self, folder: int, name: bytes, cached: CachedToken, began: float) -> None:
         credential = cached.credential
         moments = (cached.issued, credential.soft, credential.hard, credential.expires)
-        times = " ".join(str(int(min(moment, _FOREVER))) for moment in moments)
+        before = "-"
+        if old := cached_token.read_token(folder, name):
+            before = old.before if old.credential.tail() == credential.tail() else cached_token.digest(old.credential)
+        times = " ".join((*(str(int(min(moment, _FOREVER))) for moment in moments), before))
         hosts = " ".join(tuple(dict.fromkeys(cached.hosts))[-_HOSTS:])
         if not (credential.memo.isascii() and credential.memo.isprintable()):
             raise OSError(22, "the memo is not a line of ASCII")  # EINVAL

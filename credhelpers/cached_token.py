@@ -1,10 +1,11 @@
 """A token as it lies in the cache: one small file that only its owner may touch.
 
-A file is a line with the format and a checksum, a line of times, a line of hosts, a line with the memo of the token's
-source (mostly empty, see `Credential`), a line with the receipt, and then the bytes that answer a client, ready to be
-written. What a host is answered with is a copy of a token, whose receipt says what decided who mints: it answers while
-that is as it was. The receipt is a word that keys its digests and its lines, with tabs between them; that of the token
-itself, which is found by the fingerprint of all that, is empty. Of each copy there may be a few, for a few identities.
+A file is a line with the format and a checksum, a line of times and a digest of the token before, a line of hosts, a
+line with the memo of the token's source (mostly empty, see `Credential`), a line with the receipt, and then the bytes
+that answer a client, ready to be written. What a host is answered with is a copy of a token, whose receipt says what
+decided who mints: it answers while that is as it was. The receipt is a word that keys its digests and its lines, with
+tabs between them; that of the token itself, which is found by the fingerprint of all that, is empty. Of each copy there
+may be a few, for a few identities.
 Readers take no lock and see a whole old token or a whole new one, since `cache` replaces files and never changes them.
 What a stranger could have touched is not read.
 
@@ -28,18 +29,25 @@ if TYPE_CHECKING:
     from credhelpers.identity import Environment
 
 MAGIC = b"credhelpers-cache "
-FORMAT = b"2"
+FORMAT = b"3"
 CLOCK_SLACK = 300  # seconds; a cached token from further in the future was written under another clock
 _FILE_BYTES = 256 * 1024  # an answer is under 64 KiB, the hosts beside it are at most 64 names of 253 bytes
 _SLOTS = "0123"  # the last digits of the names of copies for one host, of which each is of another identity
+TYPED = "docker-login"  # the memo of a token that somebody piped in there: it has the first slot until it ends
 
 
 class CachedToken:
-    """A token, the hosts that asked for it, when it was minted (seconds since the epoch), and its receipt or ""."""
+    """A token, the hosts that asked for it, when it was minted (seconds since the epoch), and its receipt or "".
 
-    __slots__ = ("credential", "hosts", "issued", "receipt")
+    before: the `digest` of the one that lay here before, "-" for none
+    """
 
-    def __init__(self, credential: Credential, hosts: tuple[str, ...], issued: int, receipt: str = "") -> None:
+    __slots__ = ("before", "credential", "hosts", "issued", "receipt")
+
+    def __init__(
+        self, credential: Credential, hosts: tuple[str, ...], issued: int, receipt: str = "", before: str = "-"
+    ) -> None:
+        self.before = before
         self.credential = credential
         self.hosts = hosts
         self.issued = issued
@@ -138,13 +146,19 @@ def read_token(folder: int, name: bytes) -> CachedToken | None:
     """The cached token in an open directory if it has not expired by this machine's clock, else None."""
     try:
         times, hosts, memo, said, tail = read_body(folder, name).split(b"\n", 4)
-        issued, soft, hard, expires = map(int, times.split())
+        *moments, before = times.decode("ascii").split()
+        issued, soft, hard, expires = map(int, moments)
         if not issued - CLOCK_SLACK <= time() < expires:
             return None
         credential = Credential.sealed(tail, soft=soft, hard=hard, expires=expires, memo=memo.decode("ascii"))
-        return CachedToken(credential, tuple(hosts.decode("ascii").split()), issued, said.decode("ascii"))
+        return CachedToken(credential, tuple(hosts.decode("ascii").split()), issued, said.decode("ascii"), before)
     except (OSError, ValueError):
         return None
+
+
+def digest(credential: Credential) -> str:
+    """By which a token is known again that does not lie here any more."""
+    return blake2b(credential.tail(), digest_size=16).hexdigest()
 
 
 def read_failure(folder: int, name: bytes) -> Failure | None:

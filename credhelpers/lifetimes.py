@@ -20,6 +20,9 @@ UNSAID = 5 * _MINUTE  # for which a Vault token is believed to last that may not
 # about to replace is not worth an answer; vault-secrets-operator waits under 2 seconds, too.
 ROTATION_IS_NEAR = 2.0
 ROTATION_IS_LATE = 5.0  # for which a secret is answered that should have been rotated and was not
+# Of a token that was piped into `docker login` and does not say it, from then on: what ECR and Google give one.
+PIPED_ECR = 12 * _HOUR
+PIPED_GOOGLE = _HOUR
 RENEWAL_PAUSE = _MINUTE  # after a failed renewal; the token in hand is still good
 JITTER = 0.1  # of the time to `soft`, so that a fleet that started together does not renew together
 LONGEST_JITTERED = 7 * _DAY  # of the time to `soft`, for the jitter of what hardly ages

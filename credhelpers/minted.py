@@ -3,7 +3,7 @@
 import posix
 
 from credhelpers import cached_token
-from credhelpers.errors import NoIdentity, NotFound, NotMine, Unsupported
+from credhelpers.errors import NoIdentity, NotFound, NotMine, Unavailable, Unsupported
 from credhelpers.hosts import DOCKER_HUB, HUB, Authority
 from credhelpers.tokens import Tokens, Wanted
 
@@ -49,6 +49,8 @@ class Minted:
     """
 
     __slots__ = ("_environ", "_route_of", "_source", "_tokens")
+    _keeps_typed = True
+    """Whether what a person types is kept beside the source."""
 
     def __init__(
         self,
@@ -71,9 +73,8 @@ class Minted:
 
         Raises NotMine if this is not a registry of the source, and again what a failed mint raised just now.
         """
-        key = cached_token.host_key(authority, self._environ)
         try:
-            found = self._tokens.ready(*cached_token.slots(key))
+            found = self._tokens.ready(*self._copies(authority))
         except NotFound as error:
             raise self._told(error, authority) from None
         if found is None:
@@ -81,39 +82,64 @@ class Minted:
         return found
 
     def get(self, authority: Authority) -> "Credential":
-        """A token that is not due for renewal in the foreground: another process's, or a new one."""
+        """What a person typed, else a token that is not due for renewal: another process's, or a new one."""
         try:
-            return self._tokens.get(self._wanted(authority))
+            recorder, route = self._recorded(authority)
+            typed = self._typed(authority, recorder) if self._keeps_typed else None
+            return typed or self._tokens.get(self._wanted(authority, recorder, route))
         except NotFound as error:
             raise self._told(error, authority) from None
 
     def refresh(self, authority: Authority) -> None:
         """Renew the cached token unless somebody does it already, has just done it or has just failed."""
-        self._tokens.refresh(self._wanted(authority))
+        self._tokens.refresh(self._wanted(authority, *self._recorded(authority)))
 
-    def store(self, authority: Authority, credential: "Credential") -> None:  # noqa: ARG002 - the helpers' common signature
-        """Accept what `docker login` typed for a registry of the source and keep nothing: its tokens are minted."""
+    def store(self, authority: Authority, credential: "Credential") -> None:
+        """Keep what `docker login` typed for a registry of the source, to be answered before any token is minted.
+
+        A token that somebody piped in is cached until it ends. No identity is looked for, and no cloud is asked.
+        """
         try:
-            self._source.minter(self._route(authority))
+            self._route(authority)
         except NotMine:
             raise Unsupported(
                 "store-no-registry",
-                f"docker-credential-{self._source.kind} keeps no passwords, and this is not one of its registries",
+                f"docker-credential-{self._source.kind} keeps no password for this, which is not one of its registries",
                 'set "credsStore" to "keyring" in docker\'s config.json for registries with a password',
             ) from None
+        if self._tokens.cache.knows(credential):
+            return  # a login without a password: docker asks for it, and brings back what it was answered
+        from credhelpers.typed import Typed, token_end  # what a hit does not need
+
+        typed, end = Typed(self._environ), token_end(credential)
+        if end is None:
+            typed.keep(authority, credential)
+        else:
+            typed.erase(Authority(authority.name))
+        if end or authority.is_whole:  # what was typed for a path leaves a token for the registry as it is
+            self._forget(authority)
+        if end:
+            recorder, _ = self._recorded(authority)
+            key = cached_token.host_key(Authority(authority.name), self._environ)
+            self._tokens.take(key, authority.name, credential, end, recorder.text())
 
     def erase(self, authority: Authority) -> None:
-        """Forget every cached token for the host. Nothing to forget is success."""
-        self._forget(authority)
+        """Forget what a person typed for the host, and every cached token. Nothing to forget is success."""
+        from credhelpers.typed import Typed  # what a hit does not need
+
+        try:
+            Typed(self._environ).erase(authority)
+        finally:
+            self._forget(authority)
 
     def list(self) -> dict[str, str]:
-        """The hosts that `get` answers from the cache, to this identity, now."""
-        return {
+        """The hosts that `get` answers from the cache, to this identity, now, and those with something typed."""
+        return self._servers() | {
             DOCKER_HUB if host == HUB else host: cached.credential.username
             for key, cached in self._tokens.cache.tokens().items()
             if cached.receipt and cached_token.holds(cached, self._environ)
             for host in cached.hosts
-            if key in cached_token.slots(cached_token.host_key(Authority(host), self._environ))  # not for a path only
+            if key in self._copies(Authority(host))  # not for a path only
         }
 
     def _told(self, error: NotFound, authority: Authority) -> NotFound:
@@ -132,8 +158,11 @@ class Minted:
     def _forget(self, authority: Authority, *keys: str) -> None:
         """Let the cache have nothing for the host, nor anything under further keys."""
         if authority.host:
-            copies = cached_token.slots(cached_token.host_key(authority, self._environ))
-            self._tokens.erase(authority.name, *copies, *keys)
+            self._tokens.erase(authority.name, *self._copies(authority), *keys)
+
+    def _copies(self, authority: Authority) -> tuple[str, ...]:
+        """The keys of all that `ready` answers with, in its order."""
+        return tuple(cached_token.slots(cached_token.host_key(authority, self._environ)))
 
     def _route(self, authority: Authority) -> "Route":
         if self._route_of:
@@ -142,14 +171,39 @@ class Minted:
 
         return route(authority, self._environ, self._source.kind)
 
-    def _wanted(self, authority: Authority) -> Wanted:
+    def _servers(self) -> dict[str, str]:
+        """Server to user name of what was typed for a registry of the source."""
+        if not self._keeps_typed:
+            return {}
+        from credhelpers.typed import Typed  # what a hit does not need
+
+        found = {}
+        for server, username in Typed(self._environ).servers().items():
+            try:
+                self._route(Authority(server))
+            except (NotMine, Unavailable):
+                continue
+            found[server] = username
+        return found
+
+    def _typed(self, authority: Authority, recorder: "Recorder") -> "Credential | None":
+        """What a person typed for it. Raises Unavailable if it is out of reach."""
+        from credhelpers.typed import Typed  # what a hit does not need
+
+        if found := Typed(self._environ).get(authority):
+            return found
+        key = cached_token.host_key(Authority(authority.name), self._environ)
+        copy = cached_token.host_key(authority, self._environ)
+        return self._tokens.taken(key, copy, authority.name, recorder.text())
+
+    def _wanted(self, authority: Authority, recorder: "Recorder", route: "Route") -> Wanted:
         """The token for the host.
 
         What decides who mints is looked at first: if all of it is the same later on, so was the identity meanwhile.
         """
         from credhelpers.receipt import holds  # what a hit does not need
 
-        recorder, route = self._recorded(authority)
+        self._source.record(route, recorder)
         lines = recorder.lines()
         return Wanted(
             self._source.minter(route),
@@ -160,7 +214,7 @@ class Minted:
         )
 
     def _recorded(self, authority: Authority) -> "tuple[Recorder, Route]":
-        """What decides who mints, looked at, and the route."""
+        """What decides who owns the authority and whether something was typed for it, looked at, and the route."""
         from credhelpers.recorder import Recorder  # what a hit does not need
 
         route = self._route(authority)
@@ -168,5 +222,9 @@ class Minted:
         for name in (b"CREDHELPERS_CONFIG", b"XDG_CONFIG_HOME", b"HOME", b"CREDHELPERS_IDENTITY"):
             recorder.variable(name)  # by which the configuration was found, and the entry in it
         recorder.copy(route.receipt)
-        self._source.record(route, recorder)
+        if self._keeps_typed:
+            from credhelpers.stores.note import path_of  # what a hit does not need
+
+            if path := path_of(authority, recorder.environ):
+                recorder.file(path)
         return recorder, route

@@ -42,12 +42,12 @@ class Recorder:
         """What the variable says, None if it is not set."""
         value = self._environ.get(name)
         seen = {} if value is None else {name: value}
-        self._lines.setdefault(f"env {_shown(name)}", receipt.variable_now(self.word, seen, name))
+        self._lines.setdefault(f"env {shown(name)}", receipt.variable_now(self.word, seen, name))
         return value
 
     def variables(self, prefix: bytes) -> dict[bytes, bytes]:
         """All variables whose names begin so."""
-        self._lines.setdefault(f"envs {_shown(prefix)}", receipt.variables_now(self.word, self._environ, prefix))
+        self._lines.setdefault(f"envs {shown(prefix)}", receipt.variables_now(self.word, self._environ, prefix))
         return {name: value for name, value in self._environ.items() if name.startswith(prefix)}
 
     def file(self, path: bytes, seen: "posix.stat_result | None" = None, content: bytes | None = None) -> None:
@@ -59,7 +59,7 @@ class Recorder:
         if not _is_path(path):
             return
         stamp = receipt.file_now(self.word, path, seen=seen, content=content)
-        self._lines.setdefault(f"file {_shown(path)}", stamp)
+        self._lines.setdefault(f"file {shown(path)}", stamp)
 
     def proof(self, path: bytes) -> None:
         """Note a file, or a directory of files, that is written anew for the same identity, as one with a token is.
@@ -68,11 +68,11 @@ class Recorder:
         """
         if path and _is_path(path):
             for part in (path, *_files_in(path)):
-                self._proofs.setdefault(f"file {_shown(part)}", receipt.file_now(self.word, part))
+                self._proofs.setdefault(f"file {shown(part)}", receipt.file_now(self.word, part))
 
     def directory(self, path: bytes) -> None:
         """Note the names in the directory."""
-        self._lines.setdefault(f"dir {_shown(path)}", receipt.directory_now(self.word, path))
+        self._lines.setdefault(f"dir {shown(path)}", receipt.directory_now(self.word, path))
 
     def until(self, moment: float) -> None:
         """Note that the decision ends then, in seconds since the epoch, if nothing says that it ends before."""
@@ -146,8 +146,8 @@ def is_absent(path: bytes) -> bool:
     return receipt.file_now("", path, "-") == "-"
 
 
-def _shown(name: bytes) -> str:
-    """As one word of ASCII."""
+def shown(name: bytes) -> str:
+    """As one word of ASCII, which `receipt.decoded` reads."""
     if _PLAIN.issuperset(name):
         return name.decode("ascii")
     return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in name)

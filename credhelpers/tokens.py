@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _WAIT = 4.0  # seconds for another process's mint, before one goes on without it; leaves the larger part of the deadline
 _WAIT_OF_OTHERS = 6.0  # seconds before all do, should that one be stopped too; a mint rarely takes longer
+_AFTER_ERASE = 0.002  # seconds; what is begun in the same millisecond as an erase is not kept
 _POLL = 0.02  # seconds, growing to
 _POLL_AT_MOST = 0.1
 
@@ -111,6 +112,33 @@ class Tokens:
         from credhelpers.cache import TokenCache  # what a hit does not need
 
         TokenCache(self._kind, cached_token.directory(self._environ), self._environ).erase(host, *keys)
+
+    def take(self, key: str, host: str, credential: Credential, end: float, receipt: str) -> None:
+        """Have a token that somebody piped in for a host, until it ends. Raises Unavailable if it cannot be kept.
+
+        Where the cache is switched off it is not, as no token is.
+        """
+        if self._directory is None:
+            return
+        credential.soft = credential.hard = credential.expires = end  # nothing renews it
+        credential.memo = cached_token.TYPED
+        sleep(_AFTER_ERASE)
+        if receipt:
+            self.cache.save(key, host, credential, time(), receipt)
+        if self.cache.typed(key) is None:
+            raise Unavailable(
+                "store-not-cached",
+                "the token cannot be kept, since the cache cannot be written",
+                "CREDHELPERS_DEBUG=1 says why; CREDHELPERS_CACHE_DIR names another directory for it",
+            )
+
+    def taken(self, key: str, copy: str, host: str, receipt: str) -> Credential | None:
+        """Such a token, whatever has changed since; from now on it is a hit under `copy`."""
+        cache, began = self.cache, time()
+        found = cache.typed(key)
+        if found and receipt:
+            cache.save(copy, host, found.credential, began, receipt)
+        return found.credential if found else None
 
     def get(self, wanted: Wanted, refused: Credential | None = None) -> Credential:
         """A token that is not due for renewal in the foreground: another process's, or a new one.

@@ -40,6 +40,7 @@ class Writable(Minted):
     """The helper that answers with what `source` keeps, and lets docker write it."""
 
     __slots__ = ("_writable",)
+    _keeps_typed = False
 
     def __init__(
         self,

@@ -859,14 +859,20 @@ class SourceContract(HelperContract):
         """Whatever the cloud sends."""
         assert self.call(env, "get", stdin=self.own[0]).out.isascii()
 
-    def test_p18_what_docker_login_typed_is_not_kept(self, env: dict[str, str], home: Path, cloud: Cloud) -> None:
-        """docker login succeeds silently, the next answer is a minted one, and the password is nowhere."""
+    def test_p18_what_docker_login_typed_is_answered(self, env: dict[str, str], home: Path, cloud: Cloud) -> None:
+        """docker login succeeds silently, and until the logout nobody asks the cloud; in clear it is nowhere."""
         for host in self.own:
             assert self.call(env, "store", stdin=document(host, "someone", SECRET)) == Result(0, b"", b"")
-        assert cloud.asked == []
-        assert self.call(env, "get", stdin=self.own[0]).credential["Secret"] != SECRET
+            found = self.call(env, "get", stdin=host).credential
+            assert (found["Username"], found["Secret"]) == ("someone", SECRET)
+        assert self.call(env, "list").listing == dict.fromkeys(self.own, "someone")
         for path in home.rglob("*"):
             assert not path.is_file() or SECRET.encode() not in path.read_bytes()
+        for host in self.own:
+            assert self.call(env, "erase", stdin=host) == Result(0, b"", b"")
+        assert cloud.asked == []
+        assert self.call(env, "list").listing == {}
+        assert self.call(env, "get", stdin=self.own[0]).credential["Secret"] != SECRET
 
     def test_p18_passwords_of_others_are_refused(self, env: dict[str, str], cloud: Cloud) -> None:
         """A person hears that nothing is kept, instead of finding out at the next pull."""

@@ -33,7 +33,9 @@ class Known:
         source.record(route, recorder)
         self.text = "\n".join((route.scope, *recorder.lines()))
         self.environ = dict(source._environ)
-        looks, _ = Minted(source, self.environ)._recorded(Authority(server))
+        minted = Minted(source, self.environ)
+        looks, route = minted._recorded(Authority(server))
+        source.record(route, looks)
         self.copy = CachedToken(Credential("", ""), (), 0, looks.text())
         self.key = cached_token.host_key(Authority(server), self.environ)
 
@@ -63,7 +65,8 @@ def minter_of(source: Any, server: str) -> Any:
 def keep_copy(cache: TokenCache, source: Any, server: str, credential: Credential, now: float) -> None:
     """Have the cache answer with this credential for the server."""
     authority = Authority(server)
-    wanted = Minted(source, source._environ)._wanted(authority)
+    minted = Minted(source, source._environ)
+    wanted = minted._wanted(authority, *minted._recorded(authority))
     cache.save(wanted.host_key, wanted.host, credential, now, wanted.receipt)
 
 

@@ -491,7 +491,7 @@ def test_a_newer_format_is_left_alone(cache: TokenCache, folder: Path, clock: Cl
     """CI-4: a miss for this version, and the same after keeping, sharing (from it and onto it) and pruning."""
     clock.now = time.time()
     newer = folder / _NAME
-    newer.write_bytes(b"credhelpers-cache 3 whatever\nelse")
+    newer.write_bytes(b"credhelpers-cache 4 whatever\nelse")
     newer.chmod(0o600)
     os.utime(newer, (0, 0))
     before = _snapshot(folder)[_NAME]

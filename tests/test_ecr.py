@@ -341,13 +341,14 @@ def test_the_cache_is_switched_off_as_with_amazon_s_helper(aws: FakeAws, env: di
     assert aws.mints == 4
 
 
-def test_erase_forgets_and_store_keeps_nothing(aws: FakeAws, env: dict[str, str]) -> None:
-    """After `docker logout` a new token is made; `docker login` succeeds and changes nothing."""
+def test_a_token_that_is_piped_in_is_answered_until_the_logout(aws: FakeAws, env: dict[str, str]) -> None:
+    """`aws ecr get-login-password | docker login`: before the minted one, and none is made for it."""
     del env["CREDHELPERS_CACHE_DIR"]
     get(env)
     sent = json.dumps({"ServerURL": PRIVATE, "Username": "AWS", "Secret": "made-up-by-login"})
     assert call("ecr", "store", sent, env) == Result(0, b"", b"")
-    assert get(env).credential["Secret"] == "made-up-password-1"
+    assert get(env).credential["Secret"] == "made-up-by-login"
+    assert aws.mints == 1
     assert call("ecr", "erase", PRIVATE, env) == Result(0, b"", b"")
     assert get(env).credential["Secret"] == "made-up-password-2"
 

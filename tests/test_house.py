@@ -42,7 +42,9 @@ ARROWS = {
     "cached_token": {"credential", "errors", "hosts", "identity", "private", "receipt"},
     "cache": {"credential", "cached_token", "errors", "identity", "mkdir", "notes", "private"},
     "tokens": {"cache", "credential", "cached_token", "environment", "errors", "identity", "lifetimes"},
-    "minted": {"cached_token", "credential", "errors", "hosts", "identity"} | {"plan", "receipt", "recorder", "tokens"},
+    "typed": {"credential", "errors", "hosts", "identity", "lifetimes", "stores.keyring", "stores.note"},
+    "minted": {"cached_token", "credential", "errors", "hosts", "identity", "plan", "receipt", "recorder"}
+    | {"stores.note", "tokens", "typed"},
     "writable": {"credential", "errors", "hosts", "identity", "minted", "notes", "plan", "tokens"},
     "call": {"environment", "errors", "guard", "notes"},
     "protocols": set(),

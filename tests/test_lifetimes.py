@@ -74,6 +74,8 @@ def test_the_page_has_what_is_besides() -> None:
         words(lifetimes.ROTATION_IS_LATE),
         SHARES[lifetimes.JITTER] + " of the time to it",
         words(lifetimes.LONGEST_JITTERED),
+        words(lifetimes.PIPED_ECR),
+        words(lifetimes.PIPED_GOOGLE),
         words(lifetimes.RENEWAL_PAUSE),
         f"{lifetimes.REMEMBERED_TIMES} times",
         words(lifetimes.REMEMBERED_AT_MOST),

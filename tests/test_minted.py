@@ -908,14 +908,13 @@ def test_an_erase_of_one_host_does_not_stop_the_sharing_of_another(helper: Minte
     assert _secret(helper.ready(Authority(_SISTER))) == "token-1"
 
 
-def test_store_keeps_nothing(helper: Minted, tmp_path: Path) -> None:
-    """`docker login` to an own registry succeeds; to another one it says which helper keeps passwords."""
-    helper.store(Authority(_HOST), Credential("u", "typed"))
-    assert not (tmp_path / "cache").exists()
-    with pytest.raises(Unsupported, match="keeps no passwords") as raised:
+def test_a_password_for_a_stranger_is_refused(helper: Minted, tmp_path: Path) -> None:
+    """A person hears which helper keeps it, and nothing is kept. What is kept is in `test_typed`."""
+    with pytest.raises(Unsupported, match="keeps no password for this") as raised:
         helper.store(Authority("ghcr.io"), Credential("u", "typed"))
     assert "credsStore" in raised.value.hint
     assert "typed" not in raised.value.message + raised.value.hint
+    assert not (tmp_path / "cache").exists()
 
 
 def test_without_a_cache_every_call_mints(source: Source) -> None:

@@ -466,7 +466,7 @@ def test_no_line_raises(words: list[str], is_apart: bool) -> None:  # noqa: FBT0
 @given(st.binary(max_size=40))
 def test_any_bytes_are_one_word(name: bytes) -> None:
     """Paths may hold blanks, line ends, and what is no text at all."""
-    shown = recorder._shown(name)
+    shown = recorder.shown(name)
 
     assert shown.isascii()
     assert len(shown.split()) == (1 if name else 0)

@@ -557,7 +557,7 @@ def times(home: Path) -> tuple[float, float, float]:
     entries = [path for path in (home / "cache").glob("vault-*") if len(path.name) == 46]
     lines = {path.read_bytes().split(b"\n")[1] for path in entries}
     assert len(lines) == 1
-    _, soft, hard, expires = map(int, lines.pop().split())
+    _, soft, hard, expires = map(int, lines.pop().split()[:4])
     now = time.time()
     return soft - now, hard - now, expires - now
 

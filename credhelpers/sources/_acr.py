@@ -56,8 +56,9 @@ One identity is used, the first of these that is there:
   the managed identity of the virtual machine (AZURE_CLIENT_ID chooses one of several)
   az, then azd, if somebody is logged in there
 
-With none of them the answer is not-found, and docker pulls anonymously. store and erase keep
-nothing; erase forgets the cached token. list names the hosts whose token is cached.
+With none of them the answer is not-found, and docker pulls anonymously. What store brings is
+answered first, until erase: a password from the keyring, a token from the cache until it ends.
+erase forgets cached tokens, too. list names the hosts that are answered so.
 
   CREDHELPERS_CONFIG     the configuration file, else ~/.config/credhelpers/config.toml
   CREDHELPERS_CACHE_DIR  where tokens are cached, empty for nowhere

@@ -121,7 +121,9 @@ CACHE
   their owner can read. From half of its life on it is renewed in the
   background; in its last 15 minutes a new one is made first. Another identity,
   endpoint or changed configuration is never answered from it. `docker logout`
-  (erase) forgets it, `docker login` (store) succeeds and keeps nothing.
+  (erase) forgets it. What `docker login` (store) brings is answered first until
+  then: a token for the user AWS from this cache until it ends, what has another
+  user name from the keyring.
 
 ERRORS
   A line on standard output says what is wrong, a `hint:` line on standard error

@@ -62,8 +62,9 @@ The identity is the first of these:
 With none of them the answer is not-found, and public images are pulled anonymously. A browser
 is never opened.
 
-store and erase never fail: a password is not kept, and erase drops the cached token. list names
-the hosts whose token is cached.
+What store brings is answered first, until erase: a password or `_json_key` from the keyring, a
+token for an hour from the cache. erase drops cached tokens, too. list names the hosts that are
+answered so.
 
 HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE and SSL_CERT_FILE are honoured. CREDHELPERS_CACHE_DIR
 moves the cache, XDG_RUNTIME_DIR and XDG_CACHE_HOME are its usual places; CREDHELPERS_DEBUG=1

@@ -70,13 +70,16 @@ class Keyring:
     def refresh(self, authority: "Authority") -> None:
         """Nothing: what a person typed does not age."""
 
-    def get(self, authority: "Authority") -> "Credential":
-        """The credential under the nearest spelling of the authority, from the keyring or the embedded store."""
+    def get(self, authority: "Authority", *, exactly: bool = False) -> "Credential":
+        """The credential under the nearest spelling of the authority, from the keyring or the embedded store.
+
+        With `exactly` under none but that which was sent.
+        """
         choice = self._choice()
         if choice == _EMBEDDED:
             self._folder.require()
         native = None if choice == _EMBEDDED else self._native(choice)
-        for key in authority.spellings():
+        for key in (authority.sent,) if exactly else authority.spellings():
             credential = native.read(key) if native else None
             if credential is None and (native is None or not choice):
                 credential = self._embedded.read(key)
@@ -97,7 +100,7 @@ class Keyring:
         except Unavailable:
             return  # nobody is answered from a directory that is not to be trusted
 
-    def erase(self, authority: "Authority") -> None:
+    def erase(self, authority: "Authority", *, exactly: bool = False) -> None:
         """Forget what `get` would answer, in both stores; of a whole registry, all that it could answer.
 
         Raises Unavailable if the keyring may still hold some of it.
@@ -105,7 +108,7 @@ class Keyring:
         choice = self._choice()
         native = None if choice == _EMBEDDED else self._native(choice)
         all_of_it = authority.is_whole  # a logout names a registry once, and no other name of it may answer then
-        for key in authority.spellings():
+        for key in (authority.sent,) if exactly else authority.spellings():
             found = self._embedded.remove(key)
             found |= native.remove(key) if native else self._index.forget(key)
             if found and not all_of_it:

@@ -21,6 +21,7 @@ from credhelpers.hosts import Authority, cloud_host
 from credhelpers.identity import fingerprint
 from credhelpers.plan import Route
 from credhelpers.recorder import Recorder
+from credhelpers.stores.note import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,8 @@ def copy(host: str, environ: dict[bytes, bytes]) -> tuple[str, str]:
     recorder = Recorder(environ)
     for name in (b"CREDHELPERS_CONFIG", b"XDG_CONFIG_HOME", b"HOME", b"CREDHELPERS_IDENTITY", b"FAKE_IDENTITY"):
         recorder.variable(name)
+    if note := path_of(authority, recorder.environ):
+        recorder.file(note)
     return host_key(authority, environ), recorder.text()
 
 
