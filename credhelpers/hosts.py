@@ -53,6 +53,15 @@ class Authority:
         return f"{self.host}:{self.port}" if self.port else self.host
 
     @property
+    def registry(self) -> "Authority":
+        """All of the registry that this is a part of, as its name alone would be read."""
+        found = object.__new__(Authority)
+        found.sent = found._sent_name = self.name
+        found.scheme = found.path = ""
+        found.host, found.port = self.host, self.port
+        return found
+
+    @property
     def is_dubious(self) -> bool:
         """Whether the string could be read as two hosts: user info, escapes, a fragment, an empty label, no ASCII.
 

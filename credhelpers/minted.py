@@ -115,12 +115,12 @@ class Minted:
         if end is None:
             typed.keep(authority, credential)
         else:
-            typed.erase(Authority(authority.name))
+            typed.erase(authority.registry)
         if end or authority.is_whole:  # what was typed for a path leaves a token for the registry as it is
             self._forget(authority)
         if end:
             recorder, _ = self._recorded(authority)
-            key = cached_token.host_key(Authority(authority.name), self._environ)
+            key = cached_token.host_key(authority.registry, self._environ)
             self._tokens.take(key, authority.name, credential, end, recorder.text())
 
     def erase(self, authority: Authority) -> None:
@@ -192,7 +192,7 @@ class Minted:
 
         if found := Typed(self._environ).get(authority):
             return found
-        key = cached_token.host_key(Authority(authority.name), self._environ)
+        key = cached_token.host_key(authority.registry, self._environ)
         copy = cached_token.host_key(authority, self._environ)
         return self._tokens.taken(key, copy, authority.name, recorder.text())
 

@@ -6,7 +6,7 @@ from credhelpers import receipt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from credhelpers.identity import Environment
 
@@ -36,13 +36,23 @@ class Recorder:
     @property
     def environ(self) -> "Environment":
         """The environment, in which each look is noted."""
-        return _Looks(self)  # type: ignore[return-value] # as much of a mapping as is asked of it
+        return _Looks(self._looked)  # type: ignore[return-value] # as much of a mapping as is asked of it
+
+    @property
+    def proving(self) -> "Environment":
+        """The same for what says where proofs are: it changes nothing for a token, either."""
+        return _Looks(lambda name: self._looked(name, self._proofs))  # type: ignore[return-value]
 
     def variable(self, name: bytes) -> bytes | None:
         """What the variable says, None if it is not set."""
+        return self._looked(name)
+
+    def _looked(self, name: bytes, noted: "dict[str, str] | None" = None) -> bytes | None:
         value = self._environ.get(name)
         seen = {} if value is None else {name: value}
-        self._lines.setdefault(f"env {shown(name)}", receipt.variable_now(self.word, seen, name))
+        (self._lines if noted is None else noted).setdefault(
+            f"env {shown(name)}", receipt.variable_now(self.word, seen, name)
+        )
         return value
 
     def variables(self, prefix: bytes) -> dict[bytes, bytes]:
@@ -106,23 +116,23 @@ class Recorder:
 class _Looks:
     """What `Recorder.environ` gives: enough of a mapping for those who ask for one variable after the other."""
 
-    __slots__ = ("_recorder",)
+    __slots__ = ("_look",)
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+    def __init__(self, look: "Callable[[bytes], bytes | None]") -> None:
+        self._look = look
 
     def get(self, name: bytes, default: bytes | None = None) -> bytes | None:
-        value = self._recorder.variable(name)
+        value = self._look(name)
         return default if value is None else value
 
     def __getitem__(self, name: bytes) -> bytes:
-        value = self._recorder.variable(name)
+        value = self._look(name)
         if value is None:
             raise KeyError(name)
         return value
 
     def __contains__(self, name: bytes) -> bool:
-        return self._recorder.variable(name) is not None
+        return self._look(name) is not None
 
 
 def _files_in(path: bytes) -> list[bytes]:

@@ -219,14 +219,14 @@ def test_only_what_holds_is_found(folder: Path) -> None:
     assert cached_token.load(os.fsencode(folder), names, {b"WHO": b"4"}) is None
 
 
-@pytest.mark.parametrize("place", range(6))
+@pytest.mark.parametrize("place", range(7))
 def test_a_failure_with_a_line_less_is_none(place: int, folder: Path) -> None:
     """Or with words for times, or with bytes that are no text."""
     cache = TokenCache("fake", os.fsencode(folder))
     cache.save_failure(_KEY, cached_token.Failure(Unavailable("a-code", "it rains", "wait"), time.time(), 1))
     path = folder / f"{_NAME}.failed"
     lines = path.read_bytes().split(b"\n")[1:]
-    assert len(lines) == 6
+    assert len(lines) == 7
     for body in (b"\n".join(lines[:place] + lines[place + 1 :]), b"\n".join([*lines[:place], b"\xff", *lines[place:]])):
         path.write_bytes(cached_token.head_of(path.name.encode(), body) + b"\n" + body)
         assert cached_token.load(os.fsencode(folder), [_NAME.encode()], {}) is None

@@ -918,7 +918,7 @@ def helper_answer(token: str, life: float = 3000, **core: str) -> str:
 def test_gcloud_is_asked_only_if_it_is_named(machine: Machine) -> None:
     """gcloud's login is nobody's default: it costs half a second and runs what PATH finds."""
     gcloud(machine, helper_answer("made-up-token-of-gcloud"))
-    assert machine.get() == Result(1, NOT_FOUND, b"")
+    assert machine.get().is_absent
 
     machine.config('credential = "gcloud"', 'account = "me@acme.example"', 'configuration = "work"')
 

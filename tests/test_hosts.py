@@ -856,6 +856,18 @@ def test_the_whole_of_a_registry(server: str, *, is_whole: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    "server",
+    ["ghcr.io", "HTTPS://GHCR.io:443/v2/", "ghcr.io/Team/App", "localhost:5000/x", "docker.io/a", "user@ghcr.io"],
+)
+def test_the_registry_of_an_authority(server: str) -> None:
+    """It is what its name alone would be read as, and has no path."""
+    found, named = (one(hosts.Authority(server)) for one in (lambda a: a.registry, lambda a: hosts.Authority(a.name)))
+    for part in hosts.Authority.__slots__:
+        assert getattr(found, part) == getattr(named, part), part
+    assert found.is_whole
+
+
+@pytest.mark.parametrize(
     ("server", "is_token"),
     [
         pytest.param("https://index.docker.io/v1/access-token", True, id="access"),

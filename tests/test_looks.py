@@ -103,6 +103,9 @@ class Looks:
         self.of_a_hit = environ.looks - self.variables
 
 
+_PATHS = (b"_FILE", b"_CONFIG", b"_PATH", b"_CREDENTIALS", b"_DIRECTORY", b"_DIR")
+
+
 @pytest.fixture(params=list(SERVERS))
 def looks(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> Looks:
     """Of a source."""
@@ -118,7 +121,7 @@ def test_a_decision_is_read_before_and_after(looks: Looks) -> None:
     """A variable of the source: not once more by everybody who needs a part of it."""
     ours = {b"HOME", b"CREDHELPERS_CONFIG", b"CREDHELPERS_IDENTITY", b"XDG_CONFIG_HOME"}  # by which the plan is found
     # A path that a variable may choose is looked for where a file is listed, too.
-    paths = {name for name in looks.variables if name.endswith((b"_FILE", b"_CONFIG", b"_PATH", b"_CREDENTIALS"))}
+    paths = {name for name in looks.variables if name.endswith(_PATHS)}
     often = {name: count for name, count in looks.variables.items() if count > VARIABLE and name not in ours | paths}
     assert looks.variables[looks.variable.encode()] >= 2
     assert set(often) <= {

@@ -487,6 +487,17 @@ def test_a_proof_is_in_the_receipt_of_a_failure_only(file: Path) -> None:
     assert CANARY.decode() not in recorder.text(is_of_failure=True)
 
 
+def test_what_says_where_a_proof_is_is_one() -> None:
+    """Another directory of sign-ins is no other identity; and it may hold what was missing."""
+    recorder = Recorder({b"WHERE": b"/there"})
+    assert recorder.proving.get(b"WHERE") == b"/there"
+    assert recorder.proving.get(b"ELSE", b"/else") == b"/else"
+    assert recorder.lines() == []
+    assert [line.split(" ")[:2] for line in recorder.lines(is_of_failure=True)] == [["env", "WHERE"], ["env", "ELSE"]]
+    assert recorder.environ[b"WHERE"] == b"/there"
+    assert [line.split(" ")[:2] for line in recorder.lines()] == [["env", "WHERE"]]
+
+
 def test_of_many_proofs_the_newest_count(tmp_path: Path) -> None:
     """A receipt has room for a few, and the one that is renewed was renewed not long ago."""
     for number in range(100):

@@ -215,7 +215,9 @@ class World:
         environ[b"CREDHELPERS_CACHE_DIR"] = os.fsencode(self.home.with_name("cache"))
         helper = Minted(self.kind.make(environ), environ)
         try:
-            recorder, route = helper._recorded(Authority(self.host))
+            asked = Authority(self.host)
+            recorder, route = helper._recorded(asked)
+            helper._wanted(asked, recorder, route)
         except (NotMine, Unavailable):
             return None
         copy = CachedToken(Credential("u", "made-up"), (), 0, recorder.text())

@@ -224,7 +224,9 @@ class Asker:
         """It, with the receipt of now."""
         recorder = Recorder(self.environ)
         recorder.variable(b"WHO")
-        return Wanted(self.minter, host, copy, recorder.text(), lambda: self.is_still)
+        return Wanted(
+            self.minter, host, copy, (recorder.text(), recorder.text(is_of_failure=True)), lambda: self.is_still
+        )
 
 
 @pytest.fixture

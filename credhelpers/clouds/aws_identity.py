@@ -59,7 +59,7 @@ def record(recorder: "Recorder") -> None:
         recorder.variables(b"")  # which of them such a path names, only its expansion knows
     for path in files(recorder.environ):
         recorder.file(path)
-    for path in proofs(recorder.environ):
+    for path in proofs(recorder.proving):
         recorder.proof(path)
 
 

@@ -77,7 +77,7 @@ class Acr:
             files += _personal_files(environ)
         for path in files:
             recorder.file(path)
-        for path in _proofs(environ, route.settings):
+        for path in _proofs(recorder.proving, route.settings):
             recorder.proof(path)
 
     def minter(self, route: "Route") -> "AcrMinter":

@@ -171,7 +171,7 @@ def record_proofs(recorder: "Recorder", settings: "Settings") -> None:
     for path in named:
         if isinstance(path, str) and path.startswith("/"):
             recorder.proof(path.encode())
-    for proof in method(name).proofs(recorder.environ, settings):
+    for proof in method(name).proofs(recorder.proving, settings):
         recorder.proof(proof)
 
 
