@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # What OpenSSL loads code by, or reads a file by that names such code: openssl-env(7), and `strings` of libcrypto.
 _CODE = (b"OPENSSL_CONF", b"OPENSSL_CONF_INCLUDE", b"OPENSSL_ENGINES", b"OPENSSL_MODULES")
 
-_before: "dict[bytes, bytes | None]" = {}  # what the caller had, of what libraries see otherwise
+shown: "dict[bytes, bytes | None]" = {}  # what the caller had, of what libraries see otherwise
 
 
 def drop_relative_code() -> None:
@@ -34,7 +34,7 @@ def show(name: str, value: str | None) -> None:
     import os
 
     key = name.encode()
-    _before.setdefault(key, posix.environ.get(key))
+    shown.setdefault(key, posix.environ.get(key))
     if value is None:
         os.environ.pop(name, None)
     else:
@@ -45,19 +45,19 @@ def restore() -> None:
     """Take back what `show` has changed: whoever looks now which identity is chosen sees what the caller gave."""
     import os
 
-    for name, value in _before.items():
+    for name, value in shown.items():
         if value is None:
             os.environb.pop(name, None)
         else:
             os.environb[name] = value
-    _before.clear()
+    shown.clear()
 
 
 def of_caller(environ: "Environment") -> dict[bytes, bytes]:
     """A copy of the environment as the caller gave it, without what `show` has changed since."""
     found = dict(environ)
     if environ is posix.environ:
-        for name, value in _before.items():
+        for name, value in shown.items():
             found.pop(name, None)
             if value is not None:
                 found[name] = value

@@ -193,14 +193,11 @@ class Tokens:
     def _mint(
         self, cache: "TokenCache", wanted: Wanted, old: CachedToken | None, refused: Credential | None = None
     ) -> Credential:
-        from credhelpers import environment, lifetimes  # what a hit does not need
+        from credhelpers import lifetimes  # what a hit does not need
 
         started = time()
         try:
-            try:
-                credential = wanted.minter.mint(old.credential if old else None)
-            finally:
-                environment.restore()  # else `is_still` would see what a library was shown
+            credential = _minted(wanted, old)
             if credential.expires <= time():
                 raise Unavailable(
                     "token-expired",
@@ -229,6 +226,16 @@ class Tokens:
             if wanted.receipt:
                 cache.save(wanted.host_key, wanted.host, credential, started, wanted.receipt)
         return credential
+
+
+def _minted(wanted: Wanted, old: CachedToken | None) -> Credential:
+    from credhelpers import environment  # what a hit does not need
+
+    try:
+        return wanted.minter.mint(old.credential if old else None)
+    finally:
+        if environment.shown:
+            environment.restore()  # else `is_still` would see what a library was shown
 
 
 def _raise_remembered(failure: Failure | None) -> None:

@@ -62,7 +62,7 @@ def _no_notes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a library was shown of the environment in one test is not taken back in another."""
-    monkeypatch.setattr("credhelpers.environment._before", {})
+    monkeypatch.setattr("credhelpers.environment.shown", {})
 
 
 @pytest.fixture

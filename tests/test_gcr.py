@@ -727,12 +727,22 @@ def test_a_metadata_server_that_stumbles_is_asked_again(machine: Machine, metada
     )
 
 
-@pytest.mark.parametrize("status", [302, 400, 403])
-def test_a_metadata_server_that_refuses_is_an_error(status: int, machine: Machine, metadata: FakeMetadata) -> None:
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        pytest.param(302, "the metadata server ({}) redirects elsewhere, which is not followed", id="a redirect"),
+        pytest.param(400, "the metadata server gives no token: HTTP 400", id="a bad request"),
+        pytest.param(403, "the metadata server gives no token: HTTP 403", id="forbidden"),
+    ],
+)
+def test_a_metadata_server_that_refuses_is_an_error(
+    status: int, message: str, machine: Machine, metadata: FakeMetadata
+) -> None:
     """A machine whose account may not have a token is broken, not anonymous."""
     metadata.statuses = [status]
 
-    fails(machine.get(GCE_METADATA_HOST=metadata.host), b"the metadata server gives no token: HTTP %d\n" % status)
+    line = f"{message.format(metadata.host)}\n".encode()
+    fails(machine.get(GCE_METADATA_HOST=metadata.host), line)
 
 
 def test_a_machine_without_service_account(machine: Machine, metadata: FakeMetadata) -> None:
@@ -774,11 +784,17 @@ def test_a_slow_metadata_server_costs_a_second(machine: Machine, metadata: FakeM
     """The named server that does not answer is an error after a second, and is remembered."""
     metadata.delay = 3
     started = time.monotonic()
-    fails(machine.get(GCE_METADATA_HOST=metadata.host), b"the metadata server does not answer in time\n")
+    fails(
+        machine.get(GCE_METADATA_HOST=metadata.host),
+        b"the metadata server (%b) did not answer in time\n" % metadata.host.encode(),
+    )
     assert time.monotonic() - started < 1 + patience(0.7)
 
     started = time.monotonic()
-    fails(machine.get(GCE_METADATA_HOST=metadata.host), b"the metadata server does not answer in time\n")
+    fails(
+        machine.get(GCE_METADATA_HOST=metadata.host),
+        b"the metadata server (%b) did not answer in time\n" % metadata.host.encode(),
+    )
     assert time.monotonic() - started < patience(0.5)
 
 
@@ -851,7 +867,7 @@ def on_island(kind: str, machine: Machine) -> list[tuple[float, str]]:
         pytest.param("slow", "credentials not found", 1.7, id="slow"),
         pytest.param("foreign", "credentials not found", 0.8, id="another cloud's"),
         pytest.param("without account", "credentials not found", 0.8, id="without service account"),
-        pytest.param("stumbling", "the metadata server does not answer in time", 1.9, id="stumbling"),
+        pytest.param("stumbling", "the metadata server (169.254.169.254) did not answer in time", 1.9, id="stumbling"),
     ],
 )
 def test_the_metadata_server_at_its_true_address(kind: str, answer: str, seconds: float, machine: Machine) -> None:
@@ -1029,7 +1045,7 @@ def test_a_redirect_is_not_followed(kind: str, path: tuple[str, ...], status: in
 
         assert stranger.requests == []
     assert google.proxy.asked == [f"{host}:443" for host in path]
-    assert b"redirect, which is not followed" in result.out
+    assert b"redirects elsewhere, which is not followed" in result.out
     fails(result, b"")
 
 
@@ -1053,7 +1069,7 @@ def test_a_redirect_of_a_metadata_service_is_not_followed(
         assert stranger.requests == []
     assert service.site.requests[-1].path.endswith(path)
     assert machine.google.proxy.asked == []
-    assert b"HTTP %d\n" % status in result.out or b"redirect, which is not followed" in result.out
+    assert b"HTTP %d\n" % status in result.out or b"redirects elsewhere, which is not followed" in result.out
     fails(result, b"")
 
 
@@ -1064,7 +1080,9 @@ def test_a_redirect_to_an_identity_token_is_not_followed(status: int, metadata: 
         path = "instance/service-accounts/default/identity"
         metadata.answers[path] = Response(status, b"a.b.c", {"Location": f"http://127.0.0.1:{stranger.port}/"})
 
-        with pytest.raises(Unavailable, match=f"^the metadata server gives no identity token: HTTP {status}$"):
+        with pytest.raises(
+            Unavailable, match=r"^the metadata server \(127\.0\.0\.1:\d+\) redirects elsewhere, which is not followed$"
+        ):
             clouds.identity_token({b"GCE_METADATA_HOST": metadata.host.encode()}, "vault/puller")
 
         assert stranger.requests == []
@@ -1153,10 +1171,18 @@ def test_a_proxy_s_password_goes_to_the_proxy_only(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("proxy", "message"),
     [
-        pytest.param("http://127.0.0.1:1", b"oauth2.googleapis.com cannot be reached\n", id="dead"),
-        pytest.param("socks5://127.0.0.1:1", b"HTTPS_PROXY is not an `http://` URL\n", id="socks"),
-        pytest.param("127.0.0.1:1", b"oauth2.googleapis.com cannot be reached\n", id="without scheme"),
-        pytest.param("http://proxy.invalid:1", b"the address of oauth2.googleapis.com cannot be found\n", id="unknown"),
+        pytest.param(
+            "http://127.0.0.1:1", b"the proxy 127.0.0.1:1 does not lead to oauth2.googleapis.com\n", id="dead"
+        ),
+        pytest.param("socks5://127.0.0.1:1", b"the URL of the proxy is not one of HTTP\n", id="socks"),
+        pytest.param(
+            "127.0.0.1:1", b"the proxy 127.0.0.1:1 does not lead to oauth2.googleapis.com\n", id="without scheme"
+        ),
+        pytest.param(
+            "http://proxy.invalid:1",
+            b"the proxy proxy.invalid:1 does not lead to oauth2.googleapis.com\n",
+            id="unknown",
+        ),
     ],
 )
 def test_a_bad_proxy_is_an_error(proxy: str, message: bytes, machine: Machine) -> None:
@@ -1171,7 +1197,7 @@ def test_a_proxy_that_refuses_is_named(machine: Machine) -> None:
     machine.file(user())
     machine.google.proxy.routes.clear()
 
-    fails(machine.get(), b"the proxy of HTTPS_PROXY does not let us through to oauth2.googleapis.com\n")
+    assert machine.get().out.endswith(b" does not lead to oauth2.googleapis.com\n")
 
 
 def certificate(authority: CertificateAuthority, kind: str) -> ssl.SSLContext:
@@ -1192,8 +1218,8 @@ def certificate(authority: CertificateAuthority, kind: str) -> ssl.SSLContext:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("of a stranger", "the certificate of {} is not trusted"),
-        ("expired", "the certificate of {} is not valid at this time"),
+        ("of a stranger", "no known authority vouches for the certificate of {}"),
+        ("expired", "the certificate of {} has expired"),
         ("of another name", "what answers as {} has the certificate of another host"),
     ],
 )
@@ -1208,7 +1234,12 @@ def certificate(authority: CertificateAuthority, kind: str) -> ssl.SSLContext:
             "iamcredentials.googleapis.com",
             id="iamcredentials",
         ),
-        pytest.param("federation from URL", "token.example", "the token URL of the credential file", id="token URL"),
+        pytest.param(
+            "federation from URL",
+            "token.example",
+            "the token URL of the credential file (token.example)",
+            id="token URL",
+        ),
     ],
 )
 def test_a_bad_certificate_is_an_error(
@@ -1219,7 +1250,7 @@ def test_a_bad_certificate_is_an_error(
     with Site(lambda _: Response(200, b"{}"), certificate(authority, kind)) as impostor:
         machine.google.proxy.routes[host] = impostor.port
 
-        fails(machine.get(), f"{message.format(name)}\n".encode())
+        fails(machine.get(), f"{message.format(name)} (through the proxy ".encode())
 
         assert impostor.requests == []
     assert machine.google.proxy.asked.count(f"{host}:443") == 1
@@ -1230,7 +1261,10 @@ def test_google_is_not_trusted_by_the_system_s_authorities(variables: dict[str, 
     """Without a CA variable the system's authorities count, or certifi's: neither knows the tests' own."""
     machine.file(user())
 
-    fails(machine.get(REQUESTS_CA_BUNDLE="", **variables), b"the certificate of oauth2.googleapis.com is not trusted\n")
+    fails(
+        machine.get(REQUESTS_CA_BUNDLE="", **variables),
+        b"no known authority vouches for the certificate of oauth2.googleapis.com",
+    )
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
@@ -1260,7 +1294,7 @@ def test_no_proxy_is_honoured(machine: Machine) -> None:
 
     result = machine.get(NO_PROXY="token.example")  # whose name nobody can resolve
 
-    fails(result, b"the address of the token URL of the credential file cannot be found\n")
+    fails(result, b"the address of the token URL of the credential file (")
     assert machine.google.proxy.asked == []
 
 
@@ -1268,7 +1302,7 @@ def test_a_missing_bundle_is_an_error(machine: Machine) -> None:
     """A CA variable that leads nowhere is said, and nothing else is trusted instead."""
     machine.file(user())
 
-    fails(machine.get(REQUESTS_CA_BUNDLE=NOWHERE), b"the file of REQUESTS_CA_BUNDLE cannot be read")
+    fails(machine.get(REQUESTS_CA_BUNDLE=NOWHERE), b"what REQUESTS_CA_BUNDLE names cannot be read as certificates")
 
 
 @pytest.mark.parametrize("name", ["GOOGLE_API_USE_CLIENT_CERTIFICATE", "GOOGLE_API_CERTIFICATE_CONFIG"])
@@ -1576,7 +1610,7 @@ def test_a_service_that_hangs_ends_the_call(machine: Machine) -> None:
     machine.google.delay = 12
     started = time.monotonic()
 
-    fails(machine.get(), b"oauth2.googleapis.com does not answer in time\n")
+    fails(machine.get(), b"oauth2.googleapis.com did not answer in time")
 
     assert time.monotonic() - started < 9.8 + patience(0.2)
 

@@ -70,12 +70,13 @@ FOR_SOURCES_AND_STORES = {
 }
 # From an area to those whose modules its own may import. Vault has its area, since it reaches the clouds too.
 AREAS = {
+    "net": {"net"},
     "config": {"config"},
     "exchanges": set(),
-    "clouds": {"clouds", "exchanges"},
+    "clouds": {"clouds", "exchanges", "net"},
     "sources": {"sources", "clouds", "config", "exchanges"},
     "stores": {"stores"},
-    "vault": {"vault", "clouds", "config", "exchanges"},
+    "vault": {"vault", "clouds", "config", "exchanges", "net"},
 }
 # What a cache hit may import besides ours: built into the interpreter, or next to it.
 BUILT_INS = {"posix", "sys", "time", "_blake2", "_json", "_signal", "_thread"}

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credhelpers.clouds import aws as source
-from credhelpers.clouds import google
 from credhelpers.errors import Unavailable
 from credhelpers.exchanges.ecr import ecr
+from credhelpers.net import trust
 from credhelpers.sources.ecr import Ecr
 from tests import commands
 from tests.fakes import google as fakes
@@ -612,4 +612,4 @@ def test_certificates_that_are_none_are_called_so(authority: CertificateAuthorit
     """The library works there, and the file is to blame."""
     (home / "x.pem").write_text("x")
     with pytest.raises(Unavailable, match="REQUESTS_CA_BUNDLE"):
-        google._trust({b"REQUESTS_CA_BUNDLE": bytes(home / "x.pem")})
+        trust.context({b"REQUESTS_CA_BUNDLE": bytes(home / "x.pem")})

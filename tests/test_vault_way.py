@@ -122,7 +122,7 @@ def way(request: pytest.FixtureRequest, vault: Vault, tmp_path_factory: pytest.T
 def test_few_modules_are_entered(way: Way) -> None:
     """A reader can follow it in his head."""
     assert way.user == "robot"
-    assert len(way.entered) <= 24, sorted(way.entered)
+    assert len(way.entered) <= 24, " ".join(sorted(way.entered))
 
 
 def test_what_is_not_needed_is_not_loaded(way: Way) -> None:

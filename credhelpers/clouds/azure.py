@@ -13,14 +13,15 @@ from credhelpers.clouds.propagation import Unknown
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NoIdentity, NotFound, Unavailable, shortage
 from credhelpers.hosts import Authority
+from credhelpers.net.failures import NoAnswer
+from credhelpers.net.wire import Answer, Peer, Wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, Self, TypeGuard
+    from typing import Any, TypeGuard
 
     from azure.core.credentials import TokenCredential
-    from requests import PreparedRequest, Response
 
     from credhelpers.identity import Environment
 
@@ -110,14 +111,14 @@ class AcrExchange:
         Raises NotFound if the registry asks for no token or there is no identity, and none got `old`; Unavailable for
         all else. It is Unknown where Entra does not know the identity, or the registry does not.
         """
-        with _Adapter("the registry", f"https://{self._host}/", self._until) as wire:
-            service = self._challenge(wire)
-            kind, token = self._entra_token(old)
-            form = {"grant_type": "access_token", "service": service, "access_token": token}
-            tenant = self._settings.get("tenant_id") or (kind not in _PERSONAL and self._variable(b"AZURE_TENANT_ID"))
-            if tenant:
-                form["tenant"] = tenant
-            return _credential(self._exchange(wire, form))
+        way = _Way(_REGISTRY, f"https://{self._host}/", self._environ, self._until)
+        service = self._challenge(way)
+        kind, token = self._entra_token(old)
+        form = {"grant_type": "access_token", "service": service, "access_token": token}
+        tenant = self._settings.get("tenant_id") or (kind not in _PERSONAL and self._variable(b"AZURE_TENANT_ID"))
+        if tenant:
+            form["tenant"] = tenant
+        return _credential(self._exchange(way, form))
 
     def entra_token(self) -> str:
         """A token of Microsoft Entra for the setting `resource`, or for registries. Raises Unavailable.
@@ -134,24 +135,25 @@ class AcrExchange:
         base = self._metadata_endpoint()
         if base in (self._variable(b"IDENTITY_ENDPOINT"), self._variable(b"MSI_ENDPOINT")):
             return {}
-        with _Adapter("the metadata service", base, self._until, is_proxied=False) as wire:
-            status, _ = wire.get(base + _INSTANCE_PATH, headers={"Metadata": "true"})
-            compute = _object(wire.body).get("compute") if status == 200 else None  # noqa: PLR2004 - RFC 9110
+        way = _Way(_METADATA, base, self._environ, self._until, is_proxied=False)
+        answer = way.ask("GET", base + _INSTANCE_PATH, headers={"Metadata": "true"})
+        compute = _object(answer.content).get("compute") if answer.status == 200 else None  # noqa: PLR2004 - RFC 9110
         known = compute if isinstance(compute, dict) else {}
         values = {name: known.get(key) for name, key in _INSTANCE.items()}
         return {name: value for name, value in values.items() if isinstance(value, str) and value}
 
-    def _challenge(self, wire: "_Adapter") -> str:
+    def _challenge(self, way: "_Way") -> str:
         """What the registry wants to be called in the exchange.
 
         Raises NotFound if it asks for no token, Unavailable unless it asks for what such a registry must ask for.
         """
-        status, challenge = wire.get(f"https://{self._host}/v2/")
+        answer = way.ask("GET", f"https://{self._host}/v2/")
+        status = answer.status
         if status == 200:  # noqa: PLR2004 - RFC 9110
             raise NotFound("acr-anonymous", "the registry asks for no token")
         if status != 401:  # noqa: PLR2004 - RFC 9110
             raise _refusal("/v2/", status)
-        fields = _bearer(challenge)
+        fields = _bearer(answer.headers.get("WWW-Authenticate", ""))
         # A regional endpoint may call itself by the registry's own name. It is a name in a form, never a destination.
         names = (self._host, self._host.partition(".")[0] + "." + ".".join(self._host.split(".")[-2:]))
         if fields.get("realm") != f"https://{self._host}/oauth2/token" or fields.get("service") not in names:
@@ -162,15 +164,19 @@ class AcrExchange:
             )
         return fields["service"]
 
-    def _exchange(self, wire: "_Adapter", form: dict[str, str]) -> str:
+    def _exchange(self, way: "_Way", form: dict[str, str]) -> str:
         """The registry's refresh token for the Entra token in the form."""
-        status, _ = wire.post(f"https://{self._host}/oauth2/exchange", form)
+        from urllib.parse import urlencode
+
+        fields = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = way.ask("POST", f"https://{self._host}/oauth2/exchange", urlencode(form).encode(), fields)
+        status = answer.status
         if status != 200:  # noqa: PLR2004 - RFC 9110
             # In the form the service is the registry's own word, and the token is Entra's: the tenant is ours.
-            is_of_tenant = b"tenant" in wire.body.lower() or (status == 400 and "tenant" in form)  # noqa: PLR2004
+            is_of_tenant = b"tenant" in answer.content.lower() or (status == 400 and "tenant" in form)  # noqa: PLR2004
             is_arm = self._settings.get("audience") == "arm"
             raise _refusal("exchange", status, is_of_tenant=is_of_tenant, is_arm=is_arm)
-        refresh_token = _object(wire.body).get("refresh_token")
+        refresh_token = _object(answer.content).get("refresh_token")
         if not _is_token(refresh_token):
             raise Unavailable("acr-no-token", "the registry's answer to the exchange holds no token", _LATER)
         return refresh_token
@@ -244,9 +250,9 @@ class AcrExchange:
             secret = self._needed("", b"AZURE_CLIENT_SECRET")
         tenant, client = self._application()
         identity = _sdk()
-        wire, options = self._entra(tenant)
+        way, options = self._entra(tenant)
         return self._acquire(
-            wire,
+            way,
             lambda: identity.ClientSecretCredential(tenant, client, secret, disable_instance_discovery=True, **options),
             _entra_refusal,
         )
@@ -255,7 +261,7 @@ class AcrExchange:
         path = self._settings.get("certificate_file") or self._needed("", b"AZURE_CLIENT_CERTIFICATE_PATH")
         tenant, client = self._application()
         identity = _sdk()
-        wire, options = self._entra(tenant)
+        way, options = self._entra(tenant)
         try:
             credential = identity.CertificateCredential(
                 tenant,
@@ -272,7 +278,7 @@ class AcrExchange:
                 "the certificate cannot be read",
                 "it must hold certificate and RSA key, in PEM or PKCS12; look at path, mode and password",
             ) from None
-        return self._acquire(wire, lambda: credential, _entra_refusal)
+        return self._acquire(way, lambda: credential, _entra_refusal)
 
     def _by_federation(self) -> object:
         assertion = self._variable(b"AZURE_FEDERATED_TOKEN")
@@ -281,10 +287,10 @@ class AcrExchange:
             assertion = _text_of(path, "the federated token's file")
         tenant, client = self._application()
         identity = _sdk()
-        wire, options = self._entra(tenant)
+        way, options = self._entra(tenant)
         # What `WorkloadIdentityCredential` is made of; that one reads a file only, and other variables besides.
         return self._acquire(
-            wire,
+            way,
             lambda: identity.ClientAssertionCredential(tenant, client, lambda: assertion, **options),
             _entra_refusal,
         )
@@ -304,11 +310,11 @@ class AcrExchange:
         elif not ids and (client := self._variable(b"AZURE_CLIENT_ID")):
             ids = {"client_id": client}
         identity = _sdk()
-        wire = _Adapter("the metadata service", endpoint, self._until, is_proxied=False)
+        way = _Way(_METADATA, endpoint, self._environ, self._until, is_proxied=False)
         return self._acquire(
-            wire,
-            lambda: identity.ManagedIdentityCredential(identity_config=ids or None, **wire.options),
-            lambda wire: _metadata_refusal(wire, is_one_asked_for=bool(ids)),
+            way,
+            lambda: identity.ManagedIdentityCredential(identity_config=ids or None, **way.options),
+            lambda way: _metadata_refusal(way, is_one_asked_for=bool(ids)),
         )
 
     def _metadata_endpoint(self) -> str:
@@ -334,13 +340,11 @@ class AcrExchange:
         _check_is_near(base)
         until = min(self._until, monotonic() + _PROBE)
         try:
-            with _Adapter("the metadata service", base, until, is_proxied=False) as probe:
-                # Without the header `Metadata: true`, which Azure's refuses with 400. Other clouds have theirs at the
-                # same address, and answer otherwise.
-                status, _ = probe.get(base + _IMDS_PATH + "?api-version=2018-02-01", attempts=1)
-        except (Unavailable, OSError) as error:  # the latter from `requests`, for an address that is none
-            if lacking := shortage(error):
-                raise lacking from None
+            # Without the header `Metadata: true`, which Azure's refuses with 400. Other clouds have theirs at the same
+            # address, and answer otherwise.
+            way = _Way(_METADATA, base, self._environ, until, is_proxied=False)
+            status = way.ask("GET", base + _IMDS_PATH + "?api-version=2018-02-01", attempts=1).status
+        except NoAnswer:
             status = 0
         if status not in (200, 400, 410, 429, *_TRANSIENT):
             raise _Absent(
@@ -415,7 +419,7 @@ class AcrExchange:
                 )
 
     def _acquire(
-        self, wire: "_Adapter", make: "Callable[[], TokenCredential]", explain: "Callable[[_Adapter], Unavailable]"
+        self, way: "_Way", make: "Callable[[], TokenCredential]", explain: "Callable[[_Way], Unavailable]"
     ) -> object:
         """The token that the credential gives that `make` makes; `explain` says why there is none."""
         try:
@@ -424,26 +428,24 @@ class AcrExchange:
             raise
         except Exception:  # noqa: BLE001 - an SDK that meets rubbish raises anything, and its texts quote what it met
             # What went wrong on the way is behind whatever the SDK makes of it.
-            raise wire.trouble or explain(wire) from None
-        finally:
-            wire.close()
+            raise way.trouble or explain(way) from None
 
-    def _entra(self, tenant: str) -> "tuple[_Adapter, dict[str, Any]]":
+    def _entra(self, tenant: str) -> "tuple[_Way, dict[str, Any]]":
         """The way to the login service, and the options that send a credential of the SDK there."""
         host = self._settings.get("authority_host") or self._variable(b"AZURE_AUTHORITY_HOST")
         host = _host_of(host) if host else _CLOUDS[self._cloud][0]
-        wire = _Adapter("Microsoft Entra", f"https://{host}/", self._until)
+        way = _Way(_ENTRA, f"https://{host}/", self._environ, self._until)
         if tenant.lower() != "adfs":
             # The endpoints that the SDK would ask for first. They are the same for every tenant, it saves a request,
             # and where the secret goes is then nobody's answer.
             base = f"https://{host}/{tenant}"
-            wire.known = {
+            way.known = {
                 f"{base}/v2.0/.well-known/openid-configuration": (
                     f'{{"issuer":"{base}/v2.0","authorization_endpoint":"{base}/oauth2/v2.0/authorize",'
                     f'"token_endpoint":"{base}/oauth2/v2.0/token"}}'
                 ).encode()
             }
-        return wire, {"authority": host, **wire.options}
+        return way, {"authority": host, **way.options}
 
     def _application(self) -> tuple[str, str]:
         """Tenant and client id of a registered application."""
@@ -493,181 +495,71 @@ class _Absent(Unavailable):
     """There is no identity of this kind here. Where several kinds may be, the next one is tried."""
 
 
-class _Adapter:
-    """Sends requests to one server, and hands back what was answered, whole or not at all.
+class _Way:
+    """The way to one server, for us and for azure-identity: every URL must begin with `prefix`.
 
-    It is an adapter of `requests`, so that azure-identity goes the same way as we do: every URL must begin with
-    `prefix`; no redirect is followed, no `.netrc` read, no metadata request sent through a proxy, no certificate
-    believed unverified; an answer is at most `_BODY_BYTES` long, uncompressed, and there `until` (monotonic clock).
+    The last answer's `status` and `body`, and the `trouble` that there was instead of one, say what an SDK would not.
     """
 
-    def __init__(self, who: str, prefix: str, until: float, *, is_proxied: bool = True) -> None:
-        try:
-            from requests import Session
-            from requests.adapters import HTTPAdapter
-        except ModuleNotFoundError:
-            raise _missing() from None
-        self._who = who
+    def __init__(
+        self, peer: Peer, prefix: str, environ: "Environment", until: float, *, is_proxied: bool = True
+    ) -> None:
+        self.peer = peer
         self._prefix = prefix
         self._until = until
-        self._is_proxied = is_proxied
-        self._adapter = HTTPAdapter()
-        self._attempts = _ATTEMPTS
-        self._session = Session()
-        self._session.auth = lambda request: request  # else `.netrc` would be asked for one
-        self._session.headers["User-Agent"] = "credhelpers"
-        for scheme in ("https://", "http://"):
-            self._session.mount(scheme, self)  # type: ignore[arg-type] # an adapter is what has `send` and `close`
+        self._wire = Wire(environ, until, is_proxied=is_proxied)
         self.known: dict[str, bytes] = {}  # answers that need no request
-        self.status = 0  # of the last answer
+        self.status = 0
         self.body = b""
-        self.trouble: Unavailable | None = None  # what ended the last request
-
-    def __enter__(self) -> "Self":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self.trouble: Unavailable | None = None
 
     @property
     def options(self) -> "dict[str, Any]":
         """What makes a credential of the SDK go this way."""
-        from azure.core.pipeline.transport import RequestsTransport
+        from credhelpers.net.azure import transport
 
-        return {"transport": RequestsTransport(session=self._session), "retry_total": 0}
+        return {"transport": transport(self.ask), "retry_total": 0}
 
-    def get(self, url: str, attempts: int = _ATTEMPTS, headers: "Mapping[str, str] | None" = None) -> tuple[int, str]:
-        """Status and `WWW-Authenticate` of the answer; its body is in `body`."""
-        self._attempts = attempts
-        answer = self._session.get(url, headers=headers, allow_redirects=False)
-        return answer.status_code, answer.headers.get("WWW-Authenticate", "")
-
-    def post(self, url: str, form: dict[str, str]) -> tuple[int, str]:
-        """As `get`, after sending a form."""
-        answer = self._session.post(url, data=form, allow_redirects=False)
-        return answer.status_code, answer.headers.get("WWW-Authenticate", "")
-
-    def close(self) -> None:
-        """Part of the interface of an adapter: let go of all connections."""
-        self._adapter.close()
-
-    def send(self, request: "PreparedRequest", **options: "Any") -> "Response":
-        """Called by `requests`: the answer to one request. Raises Unavailable."""
-        url = request.url or ""
+    def ask(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None = None,
+        headers: "Mapping[str, str] | None" = None,
+        attempts: int = _ATTEMPTS,
+    ) -> Answer:
+        """The answer, after retries of what may be over in a moment. Raises Unavailable."""
         if url in self.known:
-            return self._answer(request, 200, {"Content-Type": "application/json"}, self.known[url])
+            return Answer(200, {"Content-Type": "application/json"}, self.known[url])
         try:
             if not url.startswith(self._prefix):
                 raise Unavailable(
-                    "acr-foreign-request", f"a request meant for {self._who} would have gone elsewhere", _REPORT
+                    "acr-foreign-request", f"a request meant for {self.peer.name} would have gone elsewhere", _REPORT
                 )
-            for attempt in range(1, self._attempts + 1):
-                answer = self._try(request, options.get("verify", True), options.get("proxies") or {})
+            place = _place(url)
+            for attempt in range(1, attempts + 1):
+                answer = self._wire.ask(self.peer, method, place, body=body, headers=headers)
+                self.status, self.body = answer.status, answer.content
                 pause = _PAUSE * 2**attempt * (1 - posix.urandom(1)[0] / 512)
-                is_last = attempt == self._attempts or monotonic() + pause > self._until
-                if answer.status_code not in _TRANSIENT or is_last:
-                    return answer
+                if answer.status not in _TRANSIENT or attempt == attempts or monotonic() + pause > self._until:
+                    break
                 sleep(pause)
         except Unavailable as trouble:
-            self.trouble = shortage(trouble) or trouble
-            raise self.trouble from None
-        raise AssertionError
-
-    def _try(self, request: "PreparedRequest", verify: "bool | str", proxies: "dict[str, str]") -> "Response":
-        import os
-
-        request.headers["Accept-Encoding"] = "identity"
-        left = self._until - monotonic()
-        if left <= 0:
-            raise self._overdue()
-        if verify is True:  # no `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`
-            verify = os.environ.get("SSL_CERT_FILE") or True
-        try:
-            answer = self._adapter.send(
-                request,
-                stream=True,
-                timeout=(min(left, _CONNECT), min(left, _READ)),
-                verify=verify,
-                proxies=proxies if self._is_proxied else {},
-            )
-            try:
-                body = answer.raw.read(_BODY_BYTES + 1, decode_content=False)
-            finally:
-                answer.close()
-        except Exception as error:  # noqa: BLE001 - of `requests`, of urllib3, of the system: all have no answer
-            raise self._reason(error) from None
-        if len(body) > _BODY_BYTES or answer.headers.get("Content-Encoding", "identity") != "identity":
-            raise Unavailable("acr-strange-answer", f"the answer of {self._who} is too long or compressed", _BETWEEN)
-        if 300 <= answer.status_code < 400:  # noqa: PLR2004 - RFC 9110
-            raise Unavailable("acr-redirect", f"{self._who} redirects elsewhere, which is not followed", _BETWEEN)
-        self.status, self.body = answer.status_code, body
-        return self._answer(request, answer.status_code, answer.headers, body)
-
-    def _answer(self, request: "PreparedRequest", status: int, headers: "Any", body: bytes) -> "Response":
-        """An answer of `requests` that is all here."""
-        from io import BytesIO
-
-        from requests import Response
-        from urllib3.response import HTTPResponse
-
-        answer = Response()
-        answer.status_code = status
-        answer.headers.update(headers)
-        answer.url = request.url or ""
-        answer.request = request
-        answer.encoding = "utf-8"
-        answer.raw = HTTPResponse(BytesIO(body), status=status, preload_content=False)
+            self.trouble = trouble
+            raise
         return answer
 
-    def _reason(self, error: Exception) -> Unavailable:
-        """What happened, in a line; never the error's text, which quotes addresses."""
-        from requests import exceptions
 
-        who = self._who
-        kinds = {type(part).__name__ for part in _causes(error)}
-        if isinstance(error, exceptions.ProxyError):
-            return Unavailable(
-                "acr-proxy",
-                f"the proxy does not lead to {who}",
-                "`printenv HTTPS_PROXY NO_PROXY` shows which; ask who runs it, or set NO_PROXY",
-            )
-        if isinstance(error, exceptions.SSLError):
-            return _untrusted(who, error)
-        if "NameResolutionError" in kinds:
-            return Unavailable(
-                "acr-name-unknown",
-                f"the name of {who} cannot be resolved",
-                "check the spelling; `getent hosts REGISTRY` asks for it as we did",
-            )
-        if kinds & {"ConnectTimeout", "ReadTimeout", "ConnectTimeoutError", "ReadTimeoutError"}:
-            return self._overdue()
-        if isinstance(error, OSError) and not isinstance(error, exceptions.RequestException):
-            return Unavailable(
-                "acr-ca-unreadable",
-                "the file of CA certificates cannot be read",
-                "`printenv REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE` shows it; correct or unset it",
-            )
-        return Unavailable("acr-unreachable", f"{who} cannot be reached, or broke off", _NETWORK)
-
-    def _overdue(self) -> Unavailable:
-        return Unavailable("acr-slow", f"{self._who} gave no answer in time", _NETWORK)
-
-
-def _untrusted(who: str, error: Exception) -> Unavailable:
-    if any(getattr(part, "verify_code", 0) in _NOT_NOW for part in _causes(error)):
-        return Unavailable(
-            "acr-certificate-untimely",
-            f"the certificate of {who} is not valid at this time",
-            "compare `date -u` with the true time",
-        )
-    return Unavailable(
-        "acr-certificate-untrusted",
-        f"the certificate of {who} is not trusted",
-        "`export REQUESTS_CA_BUNDLE=FILE` with the certificate of the authority, if it is yours",
-    )
-
-
-_NOT_NOW = (9, 10)  # a certificate that is not valid yet, or not any more: <openssl/x509_vfy.h>
+_REGISTRY = Peer(
+    "the registry", {"network": "`curl -sI https://REGISTRY/v2/` and `printenv HTTPS_PROXY` show where it ends"}
+)
+_ENTRA = Peer(
+    "Microsoft Entra",
+    {"network": "`curl -sI https://login.microsoftonline.com` and `printenv HTTPS_PROXY` show where it ends"},
+)
+_METADATA = Peer(
+    "the metadata service", {"network": "`printenv IDENTITY_ENDPOINT MSI_ENDPOINT` shows where it ought to be"}
+)
 _LATER = "try again; if it stays, please report it"
 _REPORT = "nothing was sent; please report it"
 _BETWEEN = "nothing more was sent; look at what stands between this machine and Azure"
@@ -718,6 +610,15 @@ def _host_of(authority: str) -> str:
     return host
 
 
+def _place(url: str) -> tuple[str, str, int, str]:
+    """Scheme, host, port, and the path with the query. Raises KeyError, ValueError."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    return parts.scheme, parts.hostname or "", port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
 def _check_is_near(endpoint: str) -> None:
     """Raise unless the metadata service is on this machine or next to it, or answers by https.
 
@@ -725,14 +626,13 @@ def _check_is_near(endpoint: str) -> None:
     """
     from ipaddress import ip_address
 
-    scheme, _, rest = endpoint.partition("://")
-    authority = rest.partition("/")[0].partition("?")[0]
-    name = authority[1:].partition("]")[0] if authority.startswith("[") else authority.partition(":")[0]
     try:
-        is_near = name == "localhost" or ip_address(name).is_private
-    except ValueError:
+        scheme, name, _, _ = _place(endpoint)
+        is_near = scheme == "https" or name == "localhost" or ip_address(name).is_private
+    except (KeyError, ValueError):
         is_near = False
-    if "@" in authority or "\\" in authority or not (scheme == "https" or (scheme == "http" and is_near)):
+    authority = endpoint.partition("://")[2].partition("/")[0].partition("?")[0]
+    if "@" in authority or "\\" in authority or not is_near:
         raise Unavailable(
             "acr-endpoint-foreign",
             "the address of the managed identity is not of this machine, nor https",
@@ -785,11 +685,11 @@ def _text_of(path: str, what: str) -> str:
 
 def _bearer(challenge: str) -> dict[str, str]:
     """The parameters of `WWW-Authenticate` if that is one Bearer challenge (RFC 6750, 3), else none."""
-    from requests.utils import parse_list_header
+    from urllib.request import parse_http_list
 
     scheme, _, rest = challenge.partition(" ")
     fields: dict[str, str] = {}
-    for item in parse_list_header(rest):
+    for item in parse_http_list(rest):
         name, _, value = item.partition("=")
         # A second challenge shows as a name with a blank in it.
         if not name.replace("_", "").isalnum() or name in fields or not value:
@@ -885,14 +785,14 @@ def _refusal(step: str, status: int, *, is_of_tenant: bool = False, is_arm: bool
     )
 
 
-def _entra_refusal(wire: _Adapter) -> Unavailable:
+def _entra_refusal(way: _Way) -> Unavailable:
     """What the last answer of the login service means."""
-    code = _aadsts(wire.body)
+    code = _aadsts(way.body)
     if code:
         return _entra_error(code)
-    if wire.status == 429:  # noqa: PLR2004 - RFC 6585
+    if way.status == 429:  # noqa: PLR2004 - RFC 6585
         return Unavailable("acr-entra-throttled", "Microsoft Entra asks to slow down", "wait a minute, then try again")
-    return Unavailable("acr-entra-failed", f"Microsoft Entra answered with status {wire.status} and no token", _LATER)
+    return Unavailable("acr-entra-failed", f"Microsoft Entra answered with status {way.status} and no token", _LATER)
 
 
 def _entra_error(code: int, hint: str = "") -> Unavailable:
@@ -913,19 +813,19 @@ def _aadsts(content: bytes) -> int:
     return int(digits or b"0")
 
 
-def _metadata_refusal(wire: _Adapter, *, is_one_asked_for: bool) -> Unavailable:
+def _metadata_refusal(way: _Way, *, is_one_asked_for: bool) -> Unavailable:
     """What the last answer of the metadata service means."""
-    if b"ultiple user" in wire.body:
+    if b"ultiple user" in way.body:
         return Unavailable(
             "acr-identity-ambiguous",
             "this machine has several identities, and none was chosen",
             "set AZURE_CLIENT_ID, or `client_id` in config.toml, to the one that may pull",
         )
-    if wire.status == 429:  # noqa: PLR2004 - RFC 6585
+    if way.status == 429:  # noqa: PLR2004 - RFC 6585
         return Unavailable(
             "acr-metadata-throttled", "the metadata service asks to slow down", "wait a minute, then try again"
         )
-    if wire.status in (400, 403, 404):
+    if way.status in (400, 403, 404):
         if is_one_asked_for:
             return Unavailable(
                 "acr-identity-unassigned",
@@ -935,24 +835,12 @@ def _metadata_refusal(wire: _Adapter, *, is_one_asked_for: bool) -> Unavailable:
         return _Absent(
             "acr-identity-absent", "no identity is assigned to this machine", "assign one: `az vm identity assign`"
         )
-    if wire.status == 401:  # noqa: PLR2004 - RFC 9110
+    if way.status == 401:  # noqa: PLR2004 - RFC 9110
         return Unavailable(
             "acr-metadata-forbidden",
             "the metadata service does not let this user in",
             "on Azure Arc `sudo usermod -aG himds USER`, then log in anew",
         )
     return Unavailable(
-        "acr-metadata-failed", f"the metadata service answered with status {wire.status} and no token", _LATER
+        "acr-metadata-failed", f"the metadata service answered with status {way.status} and no token", _LATER
     )
-
-
-def _causes(error: BaseException) -> "list[BaseException]":
-    """The error and those behind it, also where `requests` and urllib3 keep them as arguments."""
-    found: list[BaseException] = []
-    rest: list[object] = [error]
-    while rest:
-        part = rest.pop()
-        if isinstance(part, BaseException) and part not in found:
-            found.append(part)
-            rest += [part.__cause__, part.__context__, getattr(part, "reason", None), *part.args]
-    return found

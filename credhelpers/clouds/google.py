@@ -2,17 +2,13 @@
 
 google-auth's own `default()` is not used: it runs gcloud for a project that nobody needs, polls the metadata server for
 twelve seconds, and trusts what a file says about where to send a secret. Nor are its transports: it takes any callable
-for one, and one on `http.client` costs a third of `requests`, follows no redirect and reads no `.netrc`.
+for one, and `net.wire` is what everybody here asks by.
 """
 
 import json
 import os
 import posix
-import ssl
-from base64 import b64encode
 from datetime import UTC, datetime
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from socket import gaierror
 from subprocess import PIPE, STDOUT, CompletedProcess, SubprocessError, TimeoutExpired
 from time import monotonic, sleep, time
 from typing import TYPE_CHECKING
@@ -21,10 +17,10 @@ from urllib.parse import quote
 from credhelpers import environment, files, lifetimes, notes
 from credhelpers.clouds import child
 from credhelpers.credential import Credential
-from credhelpers.deadline import Late, within
 from credhelpers.errors import HelperError, NoIdentity, NotFound, Unavailable, shortage
 from credhelpers.exchanges.google import UNIVERSE, is_service
 from credhelpers.hosts import endpoint, is_local
+from credhelpers.net.wire import Answer, Peer, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,7 +34,6 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _BUDGET = 8.0  # seconds for a mint, below the deadline of a call
 _LOCAL = 0.9  # seconds for a request to a metadata service, whose only distance is the hypervisor
 _METADATA = b"169.254.169.254"  # by number: a resolver that does not know its name may take its time to say so
-_ANSWER_BYTES = 1 << 20
 _FILE_BYTES = 1 << 20
 _TOKEN_BYTES = 60 * 1024  # what fits into an answer of the protocol
 _SHORTEST = 60.0  # seconds; a token that has fewer left is taken for one that is over
@@ -407,10 +402,10 @@ class _Response:
 
     __slots__ = ("data", "headers", "status")
 
-    def __init__(self, status: int, headers: "dict[str, str]", data: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.data = data
+    def __init__(self, answer: Answer) -> None:
+        self.status = answer.status
+        self.headers = answer.headers
+        self.data = answer.content
 
 
 class _Network:
@@ -425,6 +420,7 @@ class _Network:
         self.allowed: list[str] = []
         self.until = until
         self.universe = universe
+        self._wire = Wire(environ, until)
         self._last: tuple[str, int, bytes] | None = None
 
     def __call__(
@@ -442,15 +438,12 @@ class _Network:
             raise Unavailable(
                 "gcr-file-foreign", "a credential file sends secrets to a host that is not Google's", "do not use it"
             )
-        left = self.until - monotonic()
-        if is_local(host):
-            left = min(left, _LOCAL)
-        name = host if is_google else "the token URL of the credential file"
-        answer = _asked(name, left, lambda: self._exchange(scheme, host, port, method, target, body, headers))
-        if 300 <= answer.status < 400:  # noqa: PLR2004 - RFC 9110, 15.4
-            raise Unavailable("gcr-redirect", f"{name} answers with a redirect, which is not followed", _PROXY_HINT)
-        self._last = (host if is_google else "", answer.status, answer.data)
-        return answer
+        peer = Peer(host, {"network": _NETWORK}) if is_google else Peer("the token URL of the credential file")
+        seconds = _LOCAL if is_local(host) else _BUDGET
+        place = (scheme, host, port, target)
+        answer = self._wire.ask(peer, method, place, body=body, headers=headers, seconds=seconds)
+        self._last = (host if is_google else "", answer.status, answer.content)
+        return _Response(answer)
 
     def refusal(self, kind: str) -> Unavailable:
         """Why an identity of this kind got no token, by the last answer."""
@@ -467,158 +460,9 @@ class _Network:
             "look at its `credential_source`: the file, URL or program that it names",
         )
 
-    def _exchange(  # noqa: PLR0913, PLR0917 - the parts of a request
-        self,
-        scheme: str,
-        host: str,
-        port: int,
-        method: str,
-        target: str,
-        body: bytes | None,
-        headers: "Mapping[str, str] | None",
-    ) -> _Response:
-        connection: HTTPConnection
-        if scheme == "http":
-            connection = HTTPConnection(host, port)
-        else:
-            proxy = None if is_local(host) else _proxy(self.environ, host)
-            context = _trust(self.environ)
-            if proxy:
-                connection = HTTPSConnection(proxy[0], proxy[1], context=context)
-                connection.set_tunnel(host, port, headers=proxy[2])
-            else:
-                connection = HTTPSConnection(host, port, context=context)
-        return _answered(connection, method, target, body, dict(headers or {}))
-
 
 _NETWORK = "`curl -sI https://oauth2.googleapis.com` and `printenv HTTPS_PROXY NO_PROXY` show where it ends"
 _ANOTHER_FILE = "`gcloud auth application-default login` or `gcloud iam service-accounts keys create` makes another"
-_PROXY_HINT = "look what stands between this machine and google: a proxy, a captive portal"
-
-
-def _answered(
-    connection: HTTPConnection, method: str, target: str, body: bytes | None, headers: "Mapping[str, str]"
-) -> _Response:
-    """One request over the connection, which is closed then. Whatever `http.client` and `ssl` raise."""
-    try:
-        connection.request(method, target, body=body, headers=dict(headers))
-        response = connection.getresponse()
-        data = response.read(_ANSWER_BYTES + 1)
-        if len(data) > _ANSWER_BYTES or response.getheader("Content-Encoding", "identity") != "identity":
-            raise Unavailable(
-                "gcr-strange-answer", f"the answer is compressed or longer than {_ANSWER_BYTES} bytes", _PROXY_HINT
-            )
-        if response.length:
-            raise ConnectionError("half an answer")
-        return _Response(response.status, {name.lower(): value for name, value in response.getheaders()}, data)
-    finally:
-        connection.close()
-
-
-def _asked(name: str, seconds: float, work: "Callable[[], _Response]") -> _Response:
-    """The answer, or Unavailable with why the one called `name` gave none within the seconds."""
-    try:
-        return within(seconds, work)
-    except ssl.SSLCertVerificationError as error:
-        raise _untrusted(name, error) from None
-    except ssl.SSLError:
-        problem = Unavailable("gcr-no-tls", f"no TLS connection with {name}", _PROXY_HINT)
-    except gaierror:
-        problem = Unavailable(
-            "gcr-name-unknown",
-            f"the address of {name} cannot be found",
-            "check the network, HTTPS_PROXY and `getent hosts google.com`",
-        )
-    except (Late, TimeoutError):
-        problem = Unavailable("gcr-slow", f"{name} does not answer in time", _NETWORK)
-    except (OSError, HTTPException, ValueError) as error:
-        if lacking := shortage(error):
-            raise lacking from None
-        if str(error).startswith("Tunnel connection failed"):
-            problem = Unavailable(
-                "gcr-proxy", f"the proxy of HTTPS_PROXY does not let us through to {name}", "ask who runs the proxy"
-            )
-        else:
-            problem = Unavailable("gcr-unreachable", f"{name} cannot be reached", _NETWORK)
-    raise problem from None
-
-
-def _trust(environ: "Environment") -> ssl.SSLContext:
-    """The certificates that are trusted: those of `requests`' own variables, else the system's, else certifi's."""
-    bundle = environ.get(b"REQUESTS_CA_BUNDLE") or environ.get(b"CURL_CA_BUNDLE")
-    no_tls = Unavailable(
-        "gcr-tls-broken",
-        "the TLS library of this machine does not work",
-        "see whether `openssl version -a` works, and `printenv OPENSSL_CONF OPENSSL_MODULES SSL_CERT_FILE`",
-    )
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # whether the library works, before any file is blamed
-    except OSError:
-        raise no_tls from None
-    try:
-        if not bundle:
-            system = ssl.get_default_verify_paths()
-            if not system.cafile and not system.capath:  # a Python from python.org, or a foreign build of it
-                import certifi
-
-                return ssl.create_default_context(cafile=certifi.where())
-            return ssl.create_default_context()
-        path = bundle.decode("utf-8", "surrogateescape")
-        if path.endswith("/"):
-            return ssl.create_default_context(capath=path)
-        return ssl.create_default_context(cafile=path)
-    except OSError:
-        if not bundle:
-            raise no_tls from None
-        raise Unavailable(
-            "gcr-ca-unreadable",
-            "the file of REQUESTS_CA_BUNDLE cannot be read as certificates",
-            "`printenv REQUESTS_CA_BUNDLE CURL_CA_BUNDLE` shows it; correct or unset it",
-        ) from None
-
-
-def _untrusted(name: str, error: ssl.SSLCertVerificationError) -> Unavailable:
-    """What is wrong with the certificate; the numbers are those of <openssl/x509_vfy.h>."""
-    expired, too_early, other_name = 10, 9, 62
-    if error.verify_code in (expired, too_early):
-        return Unavailable(
-            "gcr-certificate-untimely",
-            f"the certificate of {name} is not valid at this time",
-            "compare `date -u` with the true time",
-        )
-    if error.verify_code == other_name:
-        return Unavailable(
-            "gcr-certificate-foreign", f"what answers as {name} has the certificate of another host", _PROXY_HINT
-        )
-    return Unavailable(
-        "gcr-certificate-untrusted",
-        f"the certificate of {name} is not trusted",
-        "if a proxy of yours looks into TLS, `export REQUESTS_CA_BUNDLE=FILE` with its authority's certificate",
-    )
-
-
-def _proxy(environ: "Environment", host: str) -> "tuple[str, int, dict[str, str]] | None":
-    """Host, port and headers of the proxy for an HTTPS connection, or None."""
-    names = (b"https_proxy", b"HTTPS_PROXY", b"all_proxy", b"ALL_PROXY")
-    value = next((environ[name] for name in names if environ.get(name)), b"").decode("ascii", "replace")
-    if not value:
-        return None
-    from urllib.parse import unquote
-    from urllib.request import proxy_bypass
-
-    if proxy_bypass(host):
-        return None
-    user, at, address = value.removeprefix("http://").rstrip("/").rpartition("@")
-    name, colon, port = address.rpartition(":")
-    if not colon or address.endswith("]"):
-        name, port = address, ""
-    if "/" in address or not (port.isdigit() or not port):
-        raise Unavailable(
-            "gcr-proxy-malformed", "HTTPS_PROXY is not an `http://` URL", "write it as `http://HOST:PORT`"
-        )
-    headers = {"Proxy-Authorization": "Basic " + b64encode(unquote(user).encode()).decode()} if at else {}
-    return name, int(port or "80"), headers
-
 
 # What OAuth (RFC 6749, 5.2; RFC 8693, 2.2.2) and google.rpc.Code call an error: known words, so none can be a secret.
 _WORDS = (
@@ -775,7 +619,7 @@ def _metadata(network: _Network, *, is_expected: bool) -> tuple[str, float]:
     is_expected = is_expected or bool(named)
     if environ.get(b"NO_GCE_CHECK") == b"true" and not is_expected:
         raise NotFound
-    server = _Metadata((named or _METADATA).decode("ascii", "replace"))
+    server = _Metadata(environ, (named or _METADATA).decode("ascii", "replace"))
     path = "instance/service-accounts/default/token"
     try:
         answer = server.ask(path)
@@ -803,7 +647,7 @@ def _metadata(network: _Network, *, is_expected: bool) -> tuple[str, float]:
             f"the metadata server does not tell the universe of this machine: HTTP {universe.status}",
             "try again in a moment; `docs/gcr.md` says how to choose another identity",
         )
-    domain = universe.data.decode("ascii", "replace").strip() if universe.status == 200 else ""  # noqa: PLR2004 - OK
+    domain = universe.content.decode("ascii", "replace").strip() if universe.status == 200 else ""  # noqa: PLR2004 - OK
     if (domain or UNIVERSE) != network.universe:
         raise Unavailable(
             "gcr-universe", "the identity of this machine is of another universe than the registry", _SETUP
@@ -812,6 +656,10 @@ def _metadata(network: _Network, *, is_expected: bool) -> tuple[str, float]:
 
 
 _PAUSE = 0.2  # seconds
+_METADATA_SERVER = Peer(
+    "the metadata server",
+    {"network": "`curl -H Metadata-Flavor:Google http://169.254.169.254` shows whether it is there"},
+)
 
 
 def identity_token(environ: "Environment", audience: str) -> str:
@@ -820,7 +668,7 @@ def identity_token(environ: "Environment", audience: str) -> str:
     docs.cloud.google.com/compute/docs/instances/verifying-instance-identity. Raises Unavailable.
     """
     named = environ.get(b"GCE_METADATA_HOST") or environ.get(b"GCE_METADATA_ROOT") or environ.get(b"GCE_METADATA_IP")
-    server = _Metadata((named or _METADATA).decode("ascii", "replace"))
+    server = _Metadata(environ, (named or _METADATA).decode("ascii", "replace"))
     path = f"instance/service-accounts/default/identity?audience={quote(audience, safe='')}&format=full"
     try:
         answer = server.ask(path)
@@ -832,7 +680,7 @@ def identity_token(environ: "Environment", audience: str) -> str:
             "this is no machine of Google's, and no key of a service account is configured",
             "set `credentials_file` in config.toml; `gcloud iam service-accounts list` shows whose key it may be",
         ) from None
-    token = answer.data.decode("ascii", "replace").strip()
+    token = answer.content.decode("ascii", "replace").strip()
     if answer.status != 200 or token.count(".") != 2 or not token.isprintable():  # noqa: PLR2004 - OK; RFC 7515, 7.1
         raise Unavailable(
             "gcr-metadata-failed",
@@ -865,15 +713,17 @@ def signed_assertion(path: bytes, what: str, audience: str, seconds: int) -> str
 
 
 class _Metadata:
-    """The metadata server at a host, and whether one of Google's has answered there."""
+    """The metadata server at HOST[:PORT], and whether one of Google's has answered there."""
 
-    __slots__ = ("_host", "is_there")
+    __slots__ = ("_place", "_wire", "is_there")
 
-    def __init__(self, host: str) -> None:
-        self._host = host
+    def __init__(self, environ: "Environment", host: str) -> None:
+        self._wire = Wire(environ, monotonic() + _BUDGET, is_proxied=False)
+        name, colon, port = host.lower().rpartition(":")
+        self._place = ("http", name, int(port)) if colon and port.isdecimal() else ("http", host.lower(), 80)
         self.is_there = False
 
-    def ask(self, path: str) -> _Response:
+    def ask(self, path: str) -> Answer:
         """The answer, the second one if the first was a stumble. Raises Unavailable if there is none of Google's."""
         answer = self._answer(path)
         if answer.status == 429 or answer.status >= 500:  # noqa: PLR2004 - RFC 6585; RFC 9110, 15.6
@@ -881,15 +731,10 @@ class _Metadata:
             answer = self._answer(path)
         return answer
 
-    def _answer(self, path: str) -> _Response:
-        """One answer, never by a proxy."""
-
-        def work() -> _Response:
-            connection = HTTPConnection(self._host)
-            return _answered(connection, "GET", f"/computeMetadata/v1/{path}", None, {"Metadata-Flavor": "Google"})
-
-        answer = _asked("the metadata server", _LOCAL, work)
-        if answer.headers.get("metadata-flavor") != "Google":
+    def _answer(self, path: str) -> Answer:
+        place = (*self._place, f"/computeMetadata/v1/{path}")
+        answer = self._wire.ask(_METADATA_SERVER, "GET", place, headers={"Metadata-Flavor": "Google"}, seconds=_LOCAL)
+        if answer.headers.get("Metadata-Flavor") != "Google":
             raise Unavailable(
                 "gcr-metadata-foreign",
                 "the metadata server is not one of Google's",
@@ -899,7 +744,7 @@ class _Metadata:
         return answer
 
 
-def _parsed(answer: _Response) -> tuple[str, float]:
+def _parsed(answer: Answer) -> tuple[str, float]:
     """Token and seconds of its life in the metadata server's answer."""
     if answer.status != 200:  # noqa: PLR2004 - OK
         raise Unavailable(
@@ -908,7 +753,7 @@ def _parsed(answer: _Response) -> tuple[str, float]:
             "look at the service account of this machine; on GKE at the IAM binding of the Kubernetes account",
         )
     try:
-        parsed = json.loads(answer.data)
+        parsed = json.loads(answer.content)
         return parsed["access_token"], float(parsed["expires_in"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise Unavailable("gcr-no-token", "the metadata server's answer is no token", "try again in a moment") from None

@@ -11,17 +11,19 @@ import re
 from time import monotonic, sleep
 from urllib.parse import quote, urlencode, urljoin
 
-from credhelpers.deadline import Late, within
 from credhelpers.errors import Unavailable
 from credhelpers.hosts import is_local
+from credhelpers.net.wire import Answer, Peer, Wire
 from credhelpers.vault.vault_errors import Final, Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
     from typing import Any
 
     from credhelpers.identity import Environment
+    from credhelpers.net.proxies import Proxy
 
 _ADDRESS = "https://127.0.0.1:8200"  # `DefaultAddress`
 _TIMEOUT = 60.0  # seconds, as there
@@ -32,8 +34,8 @@ _URL = re.compile(
 )
 _SOCKET = re.compile(r"unix://(/[^\0]+)")
 _NAMESPACE = re.compile(r"[!-~]{0,512}")
-_BODY_BYTES = 1 << 20
 _CONNECT = 4.0  # seconds
+_VAULT = Peer("vault")
 _PAUSE = 0.1  # seconds before the first retry, doubled for each one
 # RFC 9110 and 6585; 412 is Vault's own for a standby that has not seen a write yet (DefaultRetryPolicy, api/client.go).
 _TRANSIENT = (412, 429, 500, *range(502, 600))
@@ -162,7 +164,7 @@ class Connection:
         return hvac.Client(
             url=self.server.origin + self.server.path,
             token="",
-            session=Wire(self.server, self.until),
+            session=Requests(self.server, self.until),
             allow_redirects=False,
             namespace=self.server.namespace or None,
             adapter=Adapter,
@@ -183,29 +185,24 @@ class Response:
         return self._found
 
 
-class Wire:
+class Requests:
     """Sends requests to `server` and to no other, over TCP, a proxy or a unix socket; each ends `until`, at the latest.
 
-    It stands where hvac expects a session of `requests`, of which it has what hvac needs: no `.netrc`, no cookies and
-    no certificates of its own. A redirect is followed once, to the same server; nothing else ever sees the token.
+    It stands where hvac expects a session of `requests`, of which it has what hvac needs. A redirect is followed once,
+    to the same server; nothing else ever sees the token.
     """
 
     verify = cert = proxies = None  # hvac looks for them
 
     def __init__(self, server: Server, until: float) -> None:
         self._server = server
-        self._until = until
         self._timeout, self._retries, self._headers = _options(server.environ)
-        self._pool = _pool(server)
+        self._wire = _wire(server, until)
 
     def request(self, method: str, url: str, headers: "dict[str, str]", **options: "Any") -> Response:
         """The answer, whatever its status is. Options: `json` and `params`. Raises Unavailable."""
-        from urllib3 import HTTPHeaderDict
-
         body = None
-        fields = HTTPHeaderDict({"User-Agent": "credhelpers"})  # one of each, however they are written
-        for name, value in {**self._headers, "Accept-Encoding": "identity", **headers}.items():
-            fields[name] = value
+        fields = {**self._headers, **headers}
         if not all(value.isascii() and value.isprintable() for value in fields.values()):
             raise Unavailable(
                 "vault-request-malformed",
@@ -218,77 +215,50 @@ class Wire:
         target = _quoted(url.removeprefix(self._server.origin))
         if options.get("params"):
             target += "?" + urlencode(options["params"])
-        left = min(self._until - monotonic(), self._timeout)
-        if left <= 0:
-            raise _failed("vault-slow")
-        try:
-            return within(left, lambda: self._followed(method.upper(), target, body, fields, monotonic() + left))
-        except Late:
-            raise _failed("vault-slow") from None
+        until = min(self._wire.until, monotonic() + self._timeout)
 
-    def _followed(
-        self, method: str, target: str, body: bytes | None, headers: "Mapping[str, str]", until: float
-    ) -> Response:
-        """The answer after at most one redirect, to the same server."""
-        status, fields, content = self._retried(method, target, body, headers, until)
-        if status in _REDIRECTS:
-            there = self._server.target(urljoin(self._server.origin + target, fields.get("Location", "")))
+        def asked(target: str) -> Answer:
+            return self._retried(method.upper(), target, body, fields, until)
+
+        answer = asked(target)
+        if answer.status in _REDIRECTS:
+            there = self._server.target(urljoin(self._server.origin + target, answer.headers.get("Location", "")))
             if not there:
                 raise _failed("vault-redirect")
-            status, fields, content = self._retried(method, _quoted(there), body, headers, until)
-        if 300 <= status < 400:  # noqa: PLR2004 - RFC 9110
+            answer = asked(_quoted(there))
+        if 300 <= answer.status < 400:  # noqa: PLR2004 - RFC 9110
             raise _failed("vault-redirect-circle")
-        return Response(status, fields, _object_in(status, content))
+        return Response(answer.status, answer.headers, _object_in(answer.status, answer.content))
 
     def _retried(
         self, method: str, target: str, body: bytes | None, headers: "Mapping[str, str]", until: float
-    ) -> "tuple[int, Mapping[str, str], bytes]":
+    ) -> Answer:
         """The answer after retries of what may be over in a moment."""
         for attempt in range(self._retries + 1):
             answer = self._once(method, target, body, headers, until)
             pause = _PAUSE * 2**attempt * (1 + random.random())  # noqa: S311 - a fleet must not come back as one
-            wanted = answer[1].get("Retry-After", "")
+            wanted = answer.headers.get("Retry-After", "")
             if wanted.isdecimal():
                 pause = max(pause, float(wanted[:4]))
             # A login that Vault 1.13 answers with 500 was refused, and too many of them lock the user out.
-            is_refused = answer[0] == 500 and method == "POST" and "/v1/auth/" in target  # noqa: PLR2004 - RFC 9110
+            is_refused = answer.status == 500 and method == "POST" and "/v1/auth/" in target  # noqa: PLR2004 - RFC 9110
             is_last = attempt == self._retries or monotonic() + pause > until
-            if answer[0] not in _TRANSIENT or is_refused or is_last:
+            if answer.status not in _TRANSIENT or is_refused or is_last:
                 break
             sleep(pause)
         return answer
 
-    def _once(
-        self, method: str, target: str, body: bytes | None, headers: "Mapping[str, str]", until: float
-    ) -> "tuple[int, Mapping[str, str], bytes]":
-        from urllib3 import Timeout
-
-        left = max(until - monotonic(), 0.01)
+    def _once(self, method: str, target: str, body: bytes | None, headers: "Mapping[str, str]", until: float) -> Answer:
+        place = (self._server.scheme, self._server.host, self._server.port, target)
+        seconds = until - monotonic()
         try:
-            answer = self._pool.urlopen(
-                method,
-                target,
-                body=body,
-                headers=headers,
-                redirect=False,
-                retries=False,
-                preload_content=False,
-                timeout=Timeout(connect=min(left, _CONNECT), read=left),
-            )
-            content = answer.read(_BODY_BYTES + 1, decode_content=False)
-            if len(content) > _BODY_BYTES:
-                answer.close()
-            else:
-                answer.drain_conn()  # so that the next request finds the connection free
+            return self._wire.ask(_VAULT, method, place, body=body, headers=headers, seconds=seconds, may_redirect=True)
         except Final:
             raise
-        except Exception as error:  # noqa: BLE001 - of urllib3, of `ssl`, of the system: all have no answer
-            from credhelpers.vault.transport_errors import reason
+        except Unavailable as error:
+            from credhelpers.vault.transport_errors import no_answer
 
-            raise reason(error) from None
-        if len(content) > _BODY_BYTES or answer.headers.get("Content-Encoding", "identity") != "identity":
-            raise _failed("vault-no-vault")
-        return answer.status, answer.headers, content
+            raise no_answer(error) from None
 
 
 def _quoted(target: str) -> str:
@@ -330,30 +300,28 @@ def _options(environ: "Environment") -> "tuple[float, int, Mapping[str, str]]":
     )
 
 
-def _pool(server: Server) -> "Any":
+def _wire(server: Server, until: float) -> Wire:
     """The connections to the server, each made when it is needed. Raises Unavailable."""
-    import urllib3
-
     environ = server.environ
-    options: dict[str, Any] = {}
-    if server.scheme == "https":
+
+    def trust() -> "ssl.SSLContext":
         from credhelpers.vault.trust import context
 
-        options["ssl_context"] = context(environ, server.settings, variable)
-        if name := variable(environ, "TLS_SERVER_NAME"):
-            options["server_hostname"] = name
+        return context(environ, server.settings, variable)
+
+    def proxy(scheme: str, host: str) -> "Proxy | None":
+        from credhelpers.vault import detour
+
+        return None if _is_loopback(host) else detour.proxy(environ, scheme, host, variable)
+
+    is_said = any(name.upper().endswith((b"_PROXY", b"_PROXY_ADDR")) for name in environ)
+    wire = Wire(environ, until, trust, proxy, is_proxied=is_said)
+    wire.server_name = variable(environ, "TLS_SERVER_NAME")
     if server.socket:
         from credhelpers.vault import detour
 
-        return detour.by_socket(server.socket, _CONNECT)
-    is_said = any(name.upper().endswith((b"_PROXY", b"_PROXY_ADDR")) for name in environ)
-    if is_said and not _is_loopback(server.host):
-        from credhelpers.vault import detour
-
-        if proxy := detour.proxy(environ, server.scheme, server.origin, variable):
-            return detour.by_proxy(proxy, server.scheme, server.host, server.port, options)
-    kind = urllib3.HTTPSConnectionPool if server.scheme == "https" else urllib3.HTTPConnectionPool
-    return kind(server.host.strip("[]"), server.port, **options)
+        wire.connect(server.scheme, server.host, server.port, detour.by_socket(server.socket, _CONNECT))
+    return wire
 
 
 def _failed(code: str) -> Final:

@@ -1,12 +1,12 @@
 """Ways to Vault that are not straight: through a proxy, by a socket of this machine."""
 
 from credhelpers import peer
-from credhelpers.errors import Unavailable
+from credhelpers.net.proxies import Proxy, on_the_way
 from credhelpers.vault.transport_errors import PROXY, failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
     from credhelpers.identity import Environment
@@ -14,47 +14,10 @@ if TYPE_CHECKING:
     Variable = Callable[[Environment, str], str]
 
 
-def proxy(environ: "Environment", scheme: str, origin: str, variable: "Variable") -> str:
-    """The URL of the proxy on the way there: of Vault's variables, else of the ordinary ones; "" for none."""
-    if own := variable(environ, "PROXY_ADDR") or variable(environ, "HTTP_PROXY"):
-        return own
-    from requests.utils import should_bypass_proxies
-
-    def ordinary(name: str) -> str:
-        return (environ.get(name.encode()) or environ.get(name.upper().encode(), b"")).decode("utf-8", "replace")
-
-    found = ordinary(f"{scheme}_proxy") or ordinary("all_proxy")
-    if found and should_bypass_proxies(origin, ordinary("no_proxy")):
-        return ""
-    return found
-
-
-def by_proxy(url: str, scheme: str, host: str, port: int, options: "Mapping[str, Any]") -> "Any":
-    """The connections through the proxy, made with the `options` of urllib3. Raises Unavailable for a URL of none."""
-    import urllib3
-
-    try:
-        parts = urllib3.util.parse_url(url if "://" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.host:
-            raise ValueError(url)
-        login = urllib3.make_headers(proxy_basic_auth=parts.auth) if parts.auth else {}
-        manager = urllib3.ProxyManager(parts.url, proxy_headers=login, **options)
-    except ValueError:  # urllib3's LocationParseError is one
-        raise Unavailable("vault-proxy-malformed", "the URL of the proxy is not one of HTTP", PROXY) from None
-    if scheme == "http":
-        return _ForwardPool(manager, f"{scheme}://{host}:{port}")
-    return manager.connection_from_host(host.strip("[]"), port, scheme)
-
-
-class _ForwardPool:
-    """What a proxy forwards unencrypted is asked for by its whole URL."""
-
-    def __init__(self, manager: "Any", origin: str) -> None:
-        self._manager = manager
-        self._origin = origin
-
-    def urlopen(self, method: str, target: str, **options: "Any") -> "Any":
-        return self._manager.urlopen(method, self._origin + target, **options)
+def proxy(environ: "Environment", scheme: str, host: str, variable: "Variable") -> Proxy | None:
+    """The proxy on the way there: of Vault's variables, else of the ordinary ones. Raises Unavailable for a bad one."""
+    own = variable(environ, "PROXY_ADDR") or variable(environ, "HTTP_PROXY")
+    return Proxy(own, PROXY) if own else on_the_way(environ, scheme, host)
 
 
 def by_socket(path: str, seconds: float) -> "Any":
@@ -74,6 +37,14 @@ def by_socket(path: str, seconds: float) -> "Any":
                 found.connect(address)
                 if not peer.is_meant(found, address):
                     raise failed("vault-agent-foreign")
+            except (FileNotFoundError, ConnectionRefusedError, PermissionError):
+                found.close()
+                raise failed("vault-agent-absent") from None
+            except OSError as error:
+                found.close()
+                if error.errno is None and "AF_UNIX" in str(error):
+                    raise failed("vault-agent-path") from None
+                raise
             except BaseException:
                 found.close()
                 raise

@@ -9,6 +9,7 @@ import ssl
 
 from credhelpers import files
 from credhelpers.errors import Unavailable
+from credhelpers.net import trust
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,9 +28,7 @@ _PAIR_HINT = "correct VAULT_CLIENT_CERT and VAULT_CLIENT_KEY, or `certificate_fi
 
 def context(environ: "Environment", settings: "Mapping[str, Any]", variable: "Variable") -> ssl.SSLContext:
     """What TLS to Vault needs, verified always. Raises Unavailable for files that do not hold what they should."""
-    found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    found.minimum_version = ssl.TLSVersion.TLSv1_2
-    found.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    found = trust.bare()
     try:
         _trust(found, settings.get("ca_file") or "", lambda name: variable(environ, name))
     except (OSError, ValueError):  # an SSLError is an OSError
@@ -50,12 +49,7 @@ def _trust(found: ssl.SSLContext, ca_file: str, of_environment: "Callable[[str],
             texts = [_read(file.path) for file in found_there if file.is_file()]
         found.load_verify_locations(cadata="\n".join(text for text in texts if "BEGIN CERTIFICATE" in text))
     else:
-        found.load_default_certs()
-        paths = ssl.get_default_verify_paths()
-        if not (paths.cafile or paths.capath):  # an interpreter that knows of no certificates of the system's
-            import certifi
-
-            found.load_verify_locations(certifi.where())
+        trust.add_system(found)
 
 
 def _present(found: ssl.SSLContext, settings: "Mapping[str, Any]", of_environment: "Callable[[str], str]") -> None:

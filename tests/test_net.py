@@ -1,0 +1,400 @@
+"""The one client of HTTP: whom it trusts, which proxy it asks, and what it says when there is no answer."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from credhelpers.clouds import azure, google
+from credhelpers.errors import Shortage, Unavailable
+from credhelpers.exchanges.google import UNIVERSE
+from credhelpers.net import proxies, trust
+from credhelpers.net.failures import NoAnswer, code_of
+from credhelpers.net.wire import Peer, Wire
+from credhelpers.vault import connection as vault
+from tests.fakes.tls import CertificateAuthority, Proxy, Response, Site
+from tests.harness import lacking, patience
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PAGE = (Path(__file__).parent.parent / "docs/network.md").read_text()
+HOST = "site.acme.example"
+PEER = Peer("the site", {"network": "look at it"})
+SECRET = "a-made-up-secret"
+
+
+def _until() -> float:
+    return time.monotonic() + 10
+
+
+WIRES: dict[str, Callable[[dict[bytes, bytes]], Wire]] = {
+    "Google": lambda environ: google._Network(environ, UNIVERSE, _until())._wire,
+    "Azure": lambda environ: azure._Way(PEER, "https://", environ, _until())._wire,
+    "Vault": lambda environ: vault._wire(vault.Server(environ, {}), _until()),
+}
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL reads this process's own environment."""
+    for name in list(os.environ):
+        if name.upper().endswith("_PROXY") or "CERT" in name or "CA_BUNDLE" in name:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
+    return CertificateAuthority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def site(authority: CertificateAuthority) -> Iterator[Site]:
+    """A site with a certificate of the tests' authority, which no system knows."""
+    with Site(lambda _: Response(200, b"hello"), authority.context("localhost", HOST)) as found:
+        yield found
+
+
+def rows(heading: str) -> list[tuple[str, list[str], dict[str, bool]]]:
+    """The rows of a table of the page: the text, the variables, and by client whether they count there."""
+    lines = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0].splitlines()
+    table = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
+    assert table[0][1:] == list(WIRES)
+    counts = {"yes": True, "no": False}
+    return [
+        (
+            row[0],
+            re.findall(r"`([A-Z_]+)`", row[0]),
+            {name: counts[cell] for name, cell in zip(WIRES, row[1:], strict=True)},
+        )
+        for row in table[2:]
+    ]
+
+
+def each(heading: str) -> list[object]:
+    return [
+        pytest.param(name, client, counts[client], id=f"{name} {client}")
+        for _, names, counts in rows(heading)
+        for name in names
+        for client in WIRES
+    ]
+
+
+def hashed(authority: CertificateAuthority) -> Path:
+    """A directory as `openssl rehash` makes it."""
+    openssl = shutil.which("openssl") or lacking("openssl: `apt-get install openssl`")
+    command = [openssl, "x509", "-noout", "-subject_hash", "-in", str(authority.pem)]
+    name = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    folder = authority.pem.parent / "hashed"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(authority.pem, folder / f"{name}.0")
+    return folder
+
+
+@pytest.mark.parametrize(("name", "client", "counts"), each("Which certificates are trusted"))
+def test_a_variable_of_certificates(
+    name: str,
+    client: str,
+    authority: CertificateAuthority,
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    counts: bool,
+) -> None:
+    """As the page has it, and no other variable counts for a client than those."""
+    value = str(hashed(authority) if name.endswith(("_DIR", "CAPATH")) else authority.pem)
+    if name.endswith("_BYTES"):
+        value = authority.pem.read_text()
+    monkeypatch.setenv(name, value)
+    wire = WIRES[client]({name.encode(): value.encode()})
+    if counts:
+        assert wire.ask(PEER, "GET", ("https", "localhost", site.port, "/")).content == b"hello"
+    else:
+        with pytest.raises(NoAnswer) as caught:
+            wire.ask(PEER, "GET", ("https", "localhost", site.port, "/"))
+        assert caught.value.code == "net-certificate-unknown"
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize("kind", ["no file", "no certificate", "empty", "a pipe", "endless", "a directory"])
+def test_what_holds_no_certificate(name: str, kind: str, site: Site, tmp_path: Path) -> None:
+    """The message names the variable, whatever is behind it; and nobody is believed because of it."""
+    path = tmp_path / "file"
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a directory":
+        path.mkdir()
+    elif kind == "endless":
+        path = Path("/dev/zero")
+    elif kind != "no file":
+        path.write_text("made up" if kind == "no certificate" else "")
+    wire = Wire({name.encode(): os.fsencode(path)}, _until())
+    with pytest.raises(Unavailable) as caught:
+        wire.ask(PEER, "GET", ("https", "localhost", site.port, "/"))
+    if kind == "a directory":
+        assert caught.value.code == "net-certificate-unknown"
+    else:
+        assert caught.value.code == "net-certificates-unreadable"
+        assert name in caught.value.message
+        assert name in caught.value.hint
+
+
+def test_one_strictness() -> None:
+    """That of Python 3.11 with partial chains, on every one: 3.13 refuses authorities of many companies."""
+    import ssl
+
+    flags = trust.bare().verify_flags
+    assert flags & ssl.VERIFY_X509_PARTIAL_CHAIN
+    assert not flags & ssl.VERIFY_X509_STRICT
+    assert trust.context({}).verify_flags == flags
+    assert trust.context({}).check_hostname
+
+
+@pytest.mark.parametrize(("name", "client", "counts"), each("Which proxy is asked"))
+def test_a_variable_of_proxies(
+    name: str,
+    client: str,
+    authority: CertificateAuthority,
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    counts: bool,
+) -> None:
+    """As the page has it; `HTTP_PROXY` is for what is not encrypted."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.pem))
+    with Proxy({HOST: site.port}) as proxy:
+        environ = {name.encode(): proxy.url.encode()}
+        if name == "NO_PROXY":
+            environ = {b"HTTPS_PROXY": proxy.url.encode(), b"NO_PROXY": HOST.encode()}
+            counts = False
+        if name == "HTTP_PROXY":
+            counts = False
+        wire = WIRES[client](environ)
+        if counts:
+            assert wire.ask(PEER, "GET", ("https", HOST, 443, "/")).content == b"hello"
+        else:
+            with pytest.raises(NoAnswer):
+                wire.ask(PEER, "GET", ("https", HOST, 443, "/"))
+        assert proxy.asked == ([f"{HOST}:443"] if counts else [])
+
+
+@pytest.mark.parametrize("client", WIRES)
+def test_this_machine_is_never_asked_through_a_proxy(client: str, authority: CertificateAuthority, site: Site) -> None:
+    """What is said to it stays on it."""
+    with Proxy({"localhost": site.port, "127.0.0.1": site.port}) as proxy:
+        environ = {name: proxy.url.encode() for name in (b"HTTPS_PROXY", b"ALL_PROXY", b"HTTP_PROXY")}
+        wire = WIRES[client](environ | {b"REQUESTS_CA_BUNDLE": bytes(authority.pem)})
+        for host, port in (("localhost", 1), ("127.0.0.1", site.port), ("169.254.0.1", 1)):
+            with pytest.raises(NoAnswer):  # nobody is there, or one with a certificate of another name
+                wire.ask(PEER, "GET", ("https", host, port, "/"), seconds=0.5)
+        assert proxy.asked == []
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "host", "is_past"),
+    [
+        ("*", HOST, True),
+        (HOST, HOST, True),
+        (HOST.upper(), HOST, True),
+        ("acme.example", HOST, True),
+        (".acme.example", HOST, True),
+        (".acme.example", "acme.example", True),
+        ("other.example, acme.example", HOST, True),
+        ("other.example acme.example", HOST, True),
+        ("acme.example:443", HOST, True),
+        ("cme.example", HOST, False),
+        ("acme.example", "evilacme.example", False),
+        ("acme.example", "acme.example.evil.example", False),
+        (HOST, "acme.example", False),
+        ("*.acme.example", HOST, False),
+        ("", HOST, False),
+        (",", HOST, False),
+        ("10.0.0.0/8", "10.1.2.3", True),
+        ("10.1.2.3", "10.1.2.3", True),
+        ("10.0.0.0/8", "11.1.2.3", False),
+        ("10.0.0.0/8", "10.1.2.3.evil.example", False),
+        ("10.0.0.0/33", "10.1.2.3", False),
+        ("0.0.0.0/0", HOST, False),
+        ("fd00::/8", "[fd00::1]", True),
+        ("[fd00::1]", "[fd00::1]", True),
+        ("fd00::/8", "[fe80::1]", False),
+    ],
+)
+def test_past_the_proxy(no_proxy: str, host: str, *, is_past: bool) -> None:
+    """By whole labels and by numbers; what is written in another way is not guessed."""
+    environ = {b"HTTPS_PROXY": b"http://proxy.acme.example:3128", b"no_proxy": no_proxy.encode()}
+    assert (proxies.on_the_way(environ, "https", host) is None) is is_past
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "login"),
+    [
+        ("http://proxy.example:3128", "http://proxy.example:3128", ""),
+        ("proxy.example:3128", "http://proxy.example:3128", ""),
+        ("proxy.example", "http://proxy.example:80", ""),
+        ("https://proxy.example/", "https://proxy.example:443", ""),
+        ("http://ann:s%40me@proxy.example:1", "http://proxy.example:1", "Basic YW5uOnNAbWU="),
+        ("http://[::1]:3128", "http://[::1]:3128", ""),
+    ],
+)
+def test_the_url_of_a_proxy(text: str, url: str, login: str) -> None:
+    """A login is in its header alone, in no name and no URL that a message may hold."""
+    found = proxies.on_the_way({b"https_proxy": text.encode()}, "https", HOST)
+    assert found
+    assert (found.url, found.headers.get("proxy-authorization", "")) == (url, login)
+    assert "ann" not in found.name
+
+
+@pytest.mark.parametrize(
+    "text", ["socks5://proxy:1", "ftp://proxy", "http://", "http://proxy:port", "http://proxy/path", "://"]
+)
+def test_what_is_no_proxy(text: str) -> None:
+    """Is an error, and no way around it: the proxy may be there to keep something in."""
+    with pytest.raises(Unavailable) as caught:
+        proxies.on_the_way({b"HTTPS_PROXY": text.encode()}, "https", HOST)
+    assert caught.value.code == "net-proxy-url"
+    assert text not in caught.value.message
+
+
+def test_a_proxy_that_refuses_is_named_without_its_login(site: Site) -> None:
+    """A message goes to build logs."""
+    with Proxy({}) as proxy:
+        login = proxy.url.replace("http://", f"http://ann:{SECRET}@")
+        with pytest.raises(NoAnswer) as caught:
+            Wire({b"HTTPS_PROXY": login.encode()}, _until()).ask(PEER, "GET", ("https", HOST, 443, "/"))
+    assert caught.value.code == "net-proxy"
+    assert caught.value.message == f"the proxy {proxy.url[7:]} does not lead to the site ({HOST})"
+    assert SECRET not in repr(caught.value) + caught.value.hint
+
+
+# --- what a server may do --------------------------------------------------------------------------------------------
+
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+
+
+def _dripping(connection: socket.socket, content: bytes) -> None:
+    for byte in content:
+        connection.sendall(bytes((byte,)))
+        time.sleep(0.4)
+
+
+def _dripping_body(connection: socket.socket) -> None:
+    connection.sendall(_HEAD)
+    _dripping(connection, b"hello")
+
+
+def _hanging(connection: socket.socket) -> None:
+    connection.sendall(_HEAD)
+    time.sleep(5)
+
+
+def _endless(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n")
+    for _ in range(1 << 10):
+        connection.sendall(bytes(1 << 20))
+
+
+SERVERS: dict[str, tuple[Callable[[socket.socket], object], str]] = {
+    "says nothing": (lambda _: time.sleep(5), "net-slow"),
+    "drips its headers": (lambda one: _dripping(one, _HEAD + b"hello"), "net-slow"),
+    "drips its body": (_dripping_body, "net-slow"),
+    "hangs after the headers": (_hanging, "net-slow"),
+    "sends a gigabyte": (_endless, "net-strange-answer"),
+    "sends headers without end": (
+        lambda one: one.sendall(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 100_000),
+        "net-connection-broken",
+    ),
+    "hangs up at once": (lambda _: None, "net-connection-broken"),
+    "hangs up in the first line": (lambda one: one.sendall(_HEAD[:10]), "net-connection-broken"),
+    "hangs up in the body": (lambda one: one.sendall(_HEAD + b"hel"), "net-connection-broken"),
+    "speaks no HTTP": (lambda one: one.sendall(b"SSH-2.0-made-up\r\n"), "net-connection-broken"),
+    "compresses": (
+        lambda one: one.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello"),
+        "net-strange-answer",
+    ),
+    "redirects": (
+        lambda one: one.sendall(b"HTTP/1.1 307 Go\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"),
+        "net-redirect",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_server_that_is_none(kind: str) -> None:
+    """There is an answer or a reason, in time, with the address; and the secret is in no text of ours."""
+    serve, code = SERVERS[kind]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def run() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                try:
+                    connection.recv(1 << 16)
+                    serve(connection)
+                except OSError:
+                    pass  # who asked has hung up
+
+        threading.Thread(target=run, daemon=True).start()
+        port = listening.getsockname()[1]
+        started = time.monotonic()
+        with pytest.raises(NoAnswer) as caught:
+            Wire({}, time.monotonic() + 1).ask(
+                PEER, "GET", ("http", "127.0.0.1", port, "/"), headers={"Authorization": SECRET}
+            )
+        assert time.monotonic() - started < 1 + patience(1)
+    assert caught.value.code == code
+    assert f"the site (127.0.0.1:{port})" in caught.value.message
+    assert SECRET not in repr(caught.value) + caught.value.hint
+    assert caught.value.__cause__ is None
+
+
+def test_nothing_listens() -> None:
+    """The hint is the peer's own where it has one for that kind of reason."""
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    with pytest.raises(NoAnswer) as caught:
+        Wire({}, _until()).ask(PEER, "GET", ("http", "127.0.0.1", port, "/"))
+    assert (caught.value.code, caught.value.hint) == ("net-unreachable", "look at it")
+    with pytest.raises(NoAnswer) as caught:
+        Wire({}, _until()).ask(PEER, "GET", ("https", "nobody.invalid", 443, "/"))
+    assert caught.value.code == "net-name-unknown"
+    assert caught.value.message == "the address of the site (nobody.invalid) cannot be found"
+
+
+def test_no_time_is_left() -> None:
+    """Nobody is asked then."""
+    with Site(lambda _: Response(200, b"hello")) as site:
+        with pytest.raises(NoAnswer) as caught:
+            Wire({}, time.monotonic()).ask(PEER, "GET", ("http", "127.0.0.1", site.port, "/"))
+        assert site.requests == []
+    assert caught.value.code == "net-slow"
+
+
+def test_connections_are_kept_and_headers_are_one_of_each() -> None:
+    """A login and what follows cost one handshake; ours and a caller's `user-agent` are not both sent."""
+    ports: list[str] = []
+    with Site(lambda request: Response(200, request.body)) as site:
+        wire = Wire({}, _until())
+        for body in (b"one", b"two"):
+            headers = {"user-agent": "else", "Accept-Encoding": "gzip"}
+            answer = wire.ask(PEER, "POST", ("http", "127.0.0.1", site.port, "/a?b=c"), body=body, headers=headers)
+            ports.append(answer.content.decode())
+        assert ports == ["one", "two"]
+        assert {request.headers["accept-encoding"] for request in site.requests} == {"identity"}
+        assert {request.headers["user-agent"] for request in site.requests} == {"else"}
+        assert len(wire._pools) == 1
+
+
+def test_a_shortage_is_not_the_servers_fault() -> None:
+    """As `errors.shortage` knows it."""
+    with pytest.raises(Shortage):
+        code_of(RuntimeError("can't start new thread"))
