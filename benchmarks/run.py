@@ -43,7 +43,6 @@ from credhelpers.sources.acr import Acr
 from credhelpers.sources.ecr import Ecr
 from credhelpers.sources.gcr import Gcr
 from credhelpers.sources.vault import Vault as VaultSource
-from credhelpers.tokens import Tokens
 from tests.fakes.azure import HOST as AZURE_HOST
 from tests.fakes.azure import FakeAzure
 from tests.fakes.google import FakeGoogle, service_account
@@ -358,7 +357,7 @@ def cached_header(folder: Path) -> Iterator[Row]:
         (Ecr(environ), HOST),
         (Gcr(environ), "europe-docker.pkg.dev"),
         (Acr(environ), AZURE_HOST),
-        (VaultSource(Tokens("vaulttoken", environ), environ), "hub.acme.example"),
+        (VaultSource(environ), "hub.acme.example"),
     ):
         cache = TokenCache(source.kind, cached_token.directory(environ))
         keep_copy(cache, source, host, credential, now)

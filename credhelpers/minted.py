@@ -10,13 +10,13 @@ from credhelpers.tokens import Tokens, Wanted
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from credhelpers.credential import Credential
+    from credhelpers.given import Giver
     from credhelpers.identity import Environment
     from credhelpers.plan import Route
     from credhelpers.recorder import Recorder
-    from credhelpers.tokens import Minter
 
     class Source(Protocol):
         """What issues tokens for the registries of one cloud."""
@@ -38,8 +38,11 @@ if TYPE_CHECKING:
             a `proof`.
             """
 
-        def minter(self, route: Route) -> Minter:
-            """What to mint for the route. Raises Unavailable for settings that do not go with its host."""
+        def minter(self, route: Route) -> Any:
+            """What to mint for the route. Raises Unavailable for settings that do not go with its host.
+
+            A `tokens.Minter`; of a source that takes a credential of another helper, a `given.GivenMinter`.
+            """
 
 
 class Minted:
@@ -204,21 +207,53 @@ class Minted:
         from credhelpers.receipt import holds  # what a hit does not need
 
         self._source.record(route, recorder)
+        giver = self._giver(route, recorder)
         lines = recorder.lines()
+        minter = self._source.minter(route)
+        if giver:
+            from credhelpers.given import given
+
+            minter = given(minter, giver, route)
         return Wanted(
-            self._source.minter(route),
+            minter,
             authority.name,
             cached_token.host_key(authority, self._environ),
             (recorder.text(), recorder.text(is_of_failure=True)),
             lambda: holds(lines, recorder.word, self._environ),
         )
 
-    def _recorded(self, authority: Authority) -> "tuple[Recorder, Route]":
+    def _giver(self, route: "Route", recorder: "Recorder") -> "Giver | None":
+        """The helper by whose credential the route's token is minted, after a look at what decides who mints that."""
+        word = route.settings.get("from")
+        if word is None:
+            return None
+        from credhelpers.installed import KEYRING, source  # what a hit does not need
+
+        if word == KEYRING:
+            from credhelpers.stores.keyring import Keyring
+
+            return Keyring(self._environ)
+
+        found = source(word, self._environ)
+
+        class Giving(Minted):
+            __slots__ = ()
+            _keeps_typed = False  # what a person typed for the host is no source's word
+
+        giver = Giving(found, self._environ, self._route_of)
+        try:
+            _, given = giver._recorded(route.authority, recorder)  # noqa: SLF001 - of a class of this one
+        except NotMine:
+            raise route.contradiction(f'`from = "{word}"`, and no entry of {word} has this registry') from None
+        found.record(given, recorder)
+        return giver
+
+    def _recorded(self, authority: Authority, recorder: "Recorder | None" = None) -> "tuple[Recorder, Route]":
         """What decides who owns the authority and whether something was typed for it, looked at, and the route."""
         from credhelpers.recorder import Recorder  # what a hit does not need
 
         route = self._route(authority)
-        recorder = Recorder(self._environ, route.word)
+        recorder = recorder or Recorder(self._environ, route.word)
         for name in (b"CREDHELPERS_CONFIG", b"XDG_CONFIG_HOME", b"HOME", b"CREDHELPERS_IDENTITY"):
             recorder.variable(name)  # by which the configuration was found, and the entry in it
         recorder.copy(route.receipt)

@@ -9,7 +9,7 @@ The file is lines of words. The head is a line with format, version of ours and 
 under another one it is no plan), then what it was compiled from (`receipt`), then how many groups there are or, if the
 configuration fails every host, what is wrong with it:
 
-    credhelpers-plan 2 VERSION CHECKSUM
+    credhelpers-plan 3 VERSION CHECKSUM
     word WORD
     from RECEIPT LINE
     broken CODE <tab> MESSAGE <tab> HINT
@@ -19,9 +19,9 @@ configuration fails every host, what is wrong with it:
 Then comes a line of fixed length for each group (where its lines are, how long they are, their checksum), and then the
 groups: a line for each owner, its words with tabs between them, see `_Owner`.
 
-Nothing of the file is imported, run or used as a path: a source is a word, and `minted` has the code for its own. A
-file that is not private, of another version, damaged or compiled from something else is no plan; a new one is compiled.
-Where it cannot be written that costs time, never the answer.
+Nothing of the file is imported, run or used as a path: a source is a word, and what is installed has the code for it
+(see `installed`). A file that is not private, of another version, damaged or compiled from something else is no plan; a
+new one is compiled. Where it cannot be written that costs time, never the answer.
 
 This module is on the way of a cache hit. It imports built-ins only.
 """
@@ -29,6 +29,7 @@ This module is on the way of a cache hit. It imports built-ins only.
 import posix
 from _blake2 import blake2b
 
+import credhelpers
 from credhelpers import __version__, cached_token, private, receipt
 from credhelpers.errors import NotMine, Unavailable
 from credhelpers.hosts import Authority, fields, fits
@@ -41,10 +42,12 @@ if TYPE_CHECKING:
 
     from credhelpers.identity import Environment
 
-_MAGIC = f"credhelpers-plan 2 {__version__} ".encode()
+_MAGIC = f"credhelpers-plan 3 {__version__} ".encode()
 _HEAD_BYTES = 8 * 1024  # a plan without entries, which is all of it, or at least a head
 _LONG_HEAD_BYTES = 1 << 20  # of a few paths, each of at most four kilobytes
-_ENTRY, _RULE, _ANY, _LAST = "0", "1", "2", "3"  # in the order in which they count
+# In the order in which they count; the last one never does, but says what the host of an entry is.
+_ENTRY, _RULE, _ANY, _LAST, _TRUSTED, _NAMED = "0", "1", "2", "3", "4", "5"
+_OF_HOSTS = (_RULE, _TRUSTED, _NAMED)
 _SOURCE = 3  # which of the words of an owner it is
 _SLOT_BYTES = 37  # a place of ten digits, a length of eight, a checksum of 16, two blanks, a line end
 _LEAST = 64  # groups
@@ -98,7 +101,9 @@ def route(authority: Authority, environ: "Environment", source: str = "") -> Rou
         raise NotMine
     name, is_named = configuration(environ), bool(environ.get(b"CREDHELPERS_CONFIG"))
     folder = cached_token.directory(environ)
-    file = b"plan-" + blake2b(name, digest_size=16, person=b"named" if is_named else b"").hexdigest().encode()
+    packages = credhelpers.__path__[0].encode("utf-8", "surrogateescape")  # another installation has other sources
+    text = b"%d:%s%s" % (len(name), name, packages)
+    file = b"plan-" + blake2b(text, digest_size=16, person=b"named" if is_named else b"").hexdigest().encode()
     word = ""
     if folder is not None:
         try:
@@ -106,8 +111,8 @@ def route(authority: Authority, environ: "Environment", source: str = "") -> Rou
             try:
                 plan = _Plan(name, file, content)
                 word = plan.word  # stays, lest what was kept by the plan before is taken for another identity's
-                if plan.holds(environ):
-                    return plan.route(authority, environ, source)
+                if plan.holds(environ) and (found := plan.known(authority, environ, source)):
+                    return found
             finally:
                 content.close()
         except (OSError, ValueError, IndexError):
@@ -195,15 +200,23 @@ class _Plan:
         """Whether what it was compiled from is as it was, and is seen to be so by stamps alone once it is not young."""
         return receipt.is_settled(self._receipt) and receipt.holds(self._receipt, self.word, environ)
 
+    def known(self, authority: Authority, environ: "Environment", source: str) -> Route | None:
+        """As `route`; None where it must be asked anew, which costs time, whether a stranger is as slow as it was."""
+        try:
+            return self.route(authority, environ, source)
+        except Unavailable as error:
+            if error.code != "source-late":
+                raise
+            return None
+
     def route(self, authority: Authority, environ: "Environment", source: str) -> Route:
         """As the function of this name."""
         if self._broken:
             raise Unavailable(*self._broken)
         chosen = environ.get(b"CREDHELPERS_IDENTITY", b"").decode("ascii", "replace")
         found = list(self._fitting(authority, environ, source))
-        best = min(
-            (owner for owner in found if owner.identity in ("", chosen)), key=lambda owner: owner.rank, default=None
-        )
+        counting = [owner for owner in found if owner.kind != _NAMED and owner.identity in ("", chosen)]
+        best = min(counting, key=lambda owner: owner.rank, default=None)
         if best is None:
             raise NotMine
         if chosen and not best.identity and not any(self._group(f"@{chosen}")):
@@ -214,19 +227,26 @@ class _Plan:
             )
         if best.mistake:
             raise Unavailable(*best.mistake)
+        if best.kind == _TRUSTED and len({owner.source for owner in counting}) > 1:
+            both = sorted({f"`{owner.source}` of {owner.package}" for owner in counting})
+            raise Unavailable(
+                "source-two-owners",
+                f"two sources own this registry: {' and '.join(both[:2])}",
+                "a `[[registry]]` for it in config.toml names the one that is meant",
+            )
         result = Route(authority, best.source)
         result.file = self._file
         result.word, result.receipt = self.word, self._receipt
         result.settings = best.settings() if best.kind in (_ENTRY, _LAST) else {}
         result.identity, result.path, result.line = best.identity, best.path, best.line
-        rules = (owner for owner in found if owner.kind == _RULE and owner.source == best.source)
+        rules = (owner for owner in found if owner.kind in _OF_HOSTS and owner.source == best.source)
         if rule := min(rules, key=lambda owner: owner.rank, default=None):
             result.fields = rule.settings() | (fields(rule.pattern, authority.host) or {})
         return result
 
     def _fitting(self, authority: Authority, environ: "Environment", source: str) -> "Iterator[_Owner]":
         """The owners whose pattern, path and variable fit, in no order."""
-        for key in _keys(authority.host):
+        for key in (*_keys(authority.host), *([f"!{source}"] if source else [])):
             for line in self._group(key):
                 words = line.split("\t")
                 if source in ("", words[_SOURCE]):
@@ -247,12 +267,16 @@ class _Plan:
 class _Owner:
     """A line of a group: the key that it is found by, how it counts, and what it says.
 
-    A kind is one of an entry, a rule of a source, a rule for any registry, an entry that counts last. The words are
-    key, kind, order, source, pattern, path, identity, line, variable, what is wrong (code, message, hint), and then
-    pairs of a key of the settings and its value.
+    A kind is one of an entry, a rule of a source, a rule for any registry, an entry that counts last, a rule of a
+    stranger that is trusted, of one that is not. The words are key, kind, order, source, pattern, path, identity, line,
+    variable, what is wrong (code, message, hint), the package of a stranger, and then pairs of a key of the settings
+    and its value.
     """
 
-    __slots__ = ("_said", "identity", "kind", "line", "mistake", "path", "pattern", "rank", "source", "variable")
+    __slots__ = (
+        *("_said", "identity", "kind", "line", "mistake", "package", "path", "pattern", "rank", "source"),
+        "variable",
+    )
 
     def __init__(self, words: list[str]) -> None:
         _, self.kind, order, self.source, pattern, path, self.identity, line, variable = words[:9]
@@ -262,7 +286,8 @@ class _Owner:
         self.line = int(line)
         self.mistake = list(map(_text, words[9:12])) if words[9] else None
         self.rank = (self.kind, not self.identity, -path.count("/") if path else 1, int(order))
-        self._said = words[12:]
+        self.package = words[12]
+        self._said = words[13:]
 
     def settings(self) -> "dict[str, Any]":
         """Those of an entry, or what is true of all hosts of a rule."""
@@ -274,7 +299,7 @@ class _Owner:
             return False
         if self.pattern == "*":
             return True
-        if self.kind == _RULE:
+        if self.kind in _OF_HOSTS:
             return not authority.port and fields(self.pattern, authority.host) is not None
         return fits(self.pattern, authority.name) and (not self.path or _is_below(authority, self.path))
 

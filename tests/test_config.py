@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from credhelpers import hosts
 from credhelpers.config import compile as config
 from credhelpers.config.file import contradiction
-from credhelpers.config.schema import Announced, Entry
+from credhelpers.config.schema import Entry, of_module
 from credhelpers.errors import Unavailable
 from credhelpers.identity import configuration
 from credhelpers.receipt import holds
@@ -64,14 +65,15 @@ class File:
             self.write(content)
         name, is_named = configuration(self.environ), bool(self.environ.get(b"CREDHELPERS_CONFIG"))
         file = config.read(name, Recorder(self.environ), is_named=is_named)
-        sources = {word: Announced(word, {"anything": ("", bool, "")}) for word in ("acr", "gcr", "vault")}
-        sources["ecr"] = Announced("ecr", settings, (), contradiction, has_ports=has_ports)
-        found = config.entries(file, dict(sorted(sources.items()))) if file else []
-        own = [entry for entry in found if entry.source == "ecr"]
-        for entry in own:
+        other = SimpleNamespace(SETTINGS={"anything": ("", bool, "")})
+        own = SimpleNamespace(SETTINGS=settings, contradiction=contradiction, HAS_PORTS=has_ports)
+        sources = {word: of_module(word, own if word == "ecr" else other) for word in ("acr", "ecr", "gcr", "vault")}
+        found = config.entries(file, config.read_tables(file, set(sources))[0], sources, set(sources)) if file else []
+        ours = [entry for entry in found if entry.source == "ecr"]
+        for entry in ours:
             if entry.mistake:
                 raise entry.mistake
-        return own
+        return ours
 
     def find(self, host: str, *, has_ports: bool = False) -> dict[str, object] | None:
         """The settings for a host."""
@@ -440,11 +442,6 @@ def test_a_mistake_of_another_source_is_that_ones(file: File) -> None:
     assert len(file.load(other.replace(".com", ".com:5000") + ENTRY)) == 1, "whether it has ports only it knows"
     assert len(file.load(other + other.replace("a.ex", "*.ex") + other + ENTRY)) == 1, "what it never reaches"
     assert "line 2: `match` is not" in file.fail(other.replace("a.example.com", "A") + ENTRY).message
-
-
-def test_the_sources_are_those_that_there_are() -> None:
-    """A source is found by its module, so a new one needs no line here."""
-    assert list(config.ours()) == ["acr", "ecr", "gcr", "vault"]
 
 
 def test_a_contradiction_names_the_entry(file: File) -> None:

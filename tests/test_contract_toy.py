@@ -1,22 +1,27 @@
-"""How to add a backend, as CONTRIBUTING tells it, done to a copy of the project: the result speaks the protocol.
+"""A source of somebody else's, as CONTRIBUTING tells how to make one: a package of its own, installed beside ours.
 
-The cloud is a toy. Its source, its executable and its subclass of the contract are all there is to it.
+The cloud is a toy, the package is in `tests/toy`. No file of ours differs, and the result speaks the protocol.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
-import shutil
 import subprocess
 import sys
 import time
+import tomllib
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
 from tests import contract
 from tests.fakes.tls import Proxy, Request, Response, Site
+from tests.harness import NOT_FOUND, Result, document, environment, execute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,95 +31,79 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).parent.parent
-
-# 1. The module, with the rules of its hosts.
-SOURCE = '''\
-"""Toy Cloud: tokens from its API."""
-
-import posix
-
-from credhelpers.credential import Credential
-from credhelpers.errors import Unavailable
-from credhelpers.identity import fingerprint
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from credhelpers.identity import Environment
-    from credhelpers.plan import Route
-    from credhelpers.recorder import Recorder
+TOY = PROJECT / "tests/toy"
+OURS = Path(sys.executable).parent.parent
+TRUSTED = '[sources]\ntrust = ["toy"]\n'
+HOST = "eu.registry.toycloud.example"
+ALIAS = "mirror.acme.example"
+ROBOT = "made-up-robot-secret"
+ENTRY = f'[[registry]]\nmatch = "{HOST}"\nsource = "toy"\n'
 
 
-RULES = (("<zone:word>.registry.toycloud.example", {}, ""),)  # see `config.schema.Announced`
+def basic(username: str, secret: str) -> str:
+    return "Basic " + b64encode(f"{username}:{secret}".encode()).decode()
 
 
-class Toy:
-    """The source of tokens for `ZONE.registry.toycloud.example`."""
+class FakeKv:
+    """As much of Vault as one secret of KV v2 needs."""
 
-    kind = "toy"
-    manual = "Registries of Toy Cloud. TOY_USER names the user.\\n"
-    uncached = b""
+    def __enter__(self) -> Self:
+        self.secret = "robot-in-vault"
+        self.tokens: list[str] = []
+        fake = self
 
-    def __init__(self, environ: "Environment" = posix.environ) -> None:
-        self._environ = environ
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                fake.tokens.append(self.headers["X-Vault-Token"])
+                is_there = self.path == f"/v1/kv/data/robots/{HOST}" and fake.secret
+                data = {"data": {"username": "robot", "password": fake.secret}, "metadata": {"version": 1}}
+                body = json.dumps({"data": data} if is_there else {"errors": []}).encode()
+                self.send_response(200 if is_there else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
 
-    def record(self, route: "Route", recorder: "Recorder") -> None:
-        """See `minted.Source`."""
-        recorder.variable(b"TOY_USER")
+            def log_message(self, *_: object) -> None:
+                pass
 
-    def minter(self, route: "Route") -> "ToyMinter":
-        """See `minted.Source`."""
-        zone = route.fields["zone"]
-        return ToyMinter(zone, fingerprint(f"toy token {zone}", self._environ, (b"TOY_USER",)))
+        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        Thread(target=self._server.serve_forever).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
 
 
-class ToyMinter:
-    """A token for a zone."""
-
-    def __init__(self, zone: str, key: str) -> None:
-        self.token_key = key
-        self._zone = zone
-
-    def mint(self, old: Credential | None = None) -> Credential:
-        """See `tokens.Minter`."""
-        import json
-        from time import time
-        from urllib.request import urlopen
-
-        now = time()
-        try:
-            with urlopen(f"https://api.toycloud.example/{self._zone}", timeout=5) as response:
-                token = json.load(response)
-        except (OSError, ValueError):
-            why = "`curl https://api.toycloud.example` says why"
-            raise Unavailable("toy-away", "toy cloud issues no token now", why) from None
-        end = now + token["life"]
-        return Credential("toy", token["secret"], soft=now + token["life"] / 2, hard=end - 300, expires=end - 60)
-'''
+def _files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in [*folder.glob("bin/docker-credential-*"), *folder.glob("lib/*/site-packages/credhelpers/**/*")]
+        if path.is_file() and "__pycache__" not in path.parts and path.name != "docker-credential-toy"
+    }
 
 
 @pytest.fixture(scope="module", autouse=True)
-def installed(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A copy of the project with the toy in it, installed into an environment of its own."""
-    folder = tmp_path_factory.mktemp("toy")
-    copy = folder / "project"
-    for name in ("credhelpers", "entrypoints"):
-        shutil.copytree(PROJECT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
-        shutil.copy(PROJECT / name, copy)
-
-    (copy / "credhelpers/sources/toy.py").write_text(SOURCE)
-    # 2. The executable: a copy of another one with two words changed.
-    executable = copy / "entrypoints/docker-credential-toy"
-    shutil.copy(copy / "entrypoints/docker-credential-ecr", executable)
-    text = executable.read_text().replace("sources.ecr import Ecr", "sources.toy import Toy").replace("Ecr()", "Toy()")
-    executable.write_text(text)
-
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
-    python = folder / "env/bin/python3"
-    pip: list[str | Path] = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
-    done = subprocess.run([*pip, "install", "-q", "--no-deps", copy], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    TestToy.bin = python.parent
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the toy beside what is installed here, which is copied by links to its packages."""
+    folder = tmp_path_factory.mktemp("toy") / "env"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (theirs,), (packages,) = (place.glob("lib/python3*/site-packages") for place in (OURS, folder))
+    for path in theirs.iterdir():
+        if not path.name.startswith(("credhelpers", "__pycache__")):
+            (packages / path.name).symlink_to(path)
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", folder]
+    options = ("install", "-q", "--no-deps", "--no-build-isolation", "--no-index")
+    before: dict[str, bytes] = {}
+    for project in (PROJECT, TOY):
+        done = subprocess.run([*pip, *options, project], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        before = before or _files(folder)
+    assert len(before) > 50
+    assert _files(folder) == before, "no file of ours differs"
+    TestToy.bin = folder / "bin"
+    return folder
 
 
 class TestToy(contract.SourceContract):
@@ -132,11 +121,19 @@ class TestToy(contract.SourceContract):
     )
 
     @pytest.fixture
+    def env(self, home: Path, cloud: contract.Cloud) -> dict[str, str]:
+        config = home / "trusting.toml"
+        config.write_text(TRUSTED)
+        return environment(home, **cloud.env, CREDHELPERS_CONFIG=str(config))
+
+    @pytest.fixture
     def cloud(self, authority: CertificateAuthority) -> Iterator[contract.Cloud]:
         expiries: dict[str, float] = {}
         state: dict[str, float] = {"life": 3600, "is_down": False}
+        self.heard: list[Request] = []
 
         def respond(request: Request) -> Response:
+            self.heard.append(request)
             if state["is_down"]:
                 return Response(503)
             secret = f"made-up-token-{len(expiries)}"
@@ -152,3 +149,121 @@ class TestToy(contract.SourceContract):
                 expiry=expiries.__getitem__,
                 live=lambda seconds: state.update(life=seconds),
             )
+
+    def configured(self, env: dict[str, str], text: str) -> dict[str, str]:
+        """An environment with this configuration."""
+        config = Path(env["HOME"], "config.toml")
+        config.write_text(text)
+        return env | {"CREDHELPERS_CONFIG": str(config)}
+
+    def test_it_owns_nothing_unless_somebody_says_so(self, env: dict[str, str], cloud: contract.Cloud) -> None:
+        """Installed is not trusted; a stranger's rules count where an entry names it."""
+        silent = self.configured(env, "")
+        assert self.call(silent, "get", stdin=HOST) == Result(1, NOT_FOUND, b"")
+        assert cloud.asked == []
+        named = self.configured(env, ENTRY)
+        assert self.call(named, "get", stdin=HOST).credential["Username"] == "toy"
+        assert self.call(named, "get", stdin="us.registry.toycloud.example") == Result(1, NOT_FOUND, b"")
+        assert self.call(named, "list").listing == {HOST: "toy"}
+
+    def test_an_alias_and_settings(self, env: dict[str, str], cloud: contract.Cloud) -> None:
+        """As an entry for any source has them."""
+        alias = f'[[registry]]\nmatch = "{ALIAS}"\nsource = "toy"\n'
+        done = self.call(self.configured(env, alias), "get", stdin=ALIAS)
+        assert done.out == b"config.toml: line 1: an alias needs `zone`\n"
+        good = self.configured(env, alias + 'zone = "us"\nscope = "push"\nlasting = true\n')
+        assert self.call(good, "get", stdin=ALIAS).credential["ServerURL"] == ALIAS
+        assert [request.path for request in self.heard] == ["/us"]
+        assert self.call(good, "list").listing == {ALIAS: "toy"}
+
+    @pytest.mark.parametrize(
+        ("lines", "words", "hint"),
+        [
+            ('zon = "eu"', "line 4: unknown key `zon`", "did you mean `zone`?"),
+            ('scope = "all"', "line 4: `scope` is not `pull` or `push`", "see `docs/configuration.md`"),
+            ("lasting = true", "line 1: `lasting` needs `scope`", "see `docs/configuration.md`"),
+            (
+                'from = "toy"',
+                "line 4: `from` is not a helper with credentials of its own",
+                "it may be `keyring`, `acr`",
+            ),
+        ],
+    )
+    def test_mistakes_have_their_lines(self, lines: str, words: str, hint: str, env: dict[str, str]) -> None:
+        """Those of the wheel as those of ours, and only in its own hosts."""
+        wrong = self.configured(env, f"{ENTRY}{lines}\n{TRUSTED}")
+        done = self.call(wrong, "get", stdin=HOST)
+        assert (done.code, done.out) == (1, f"config.toml: {words}\n".encode())
+        assert hint.encode() in done.err
+        assert self.call(wrong, "get", stdin="us.registry.toycloud.example").credential
+
+    def test_ours_are_not_concerned(self, env: dict[str, str]) -> None:
+        """Whatever the wheel says: another executable neither loads it nor owns its hosts."""
+        ecr = self.bin / "docker-credential-ecr"
+        assert execute(ecr, "get", stdin=HOST, env=env) == Result(1, NOT_FOUND, b"")
+        wrong = self.configured(env, ENTRY + "zon = 1\n")
+        assert execute(ecr, "get", stdin=HOST, env=wrong) == Result(1, NOT_FOUND, b"")
+
+    def test_a_robot_in_the_keyring(self, env: dict[str, str]) -> None:
+        """`from = "keyring"`: what a person typed for the same host is what the toy asks its cloud with."""
+        taking = self.configured(env, ENTRY + 'from = "keyring"\n')
+        done = self.call(taking, "get", stdin=HOST)
+        assert done.out == b'config.toml: line 1: `from = "keyring"`, and keyring has no credential for this registry\n'
+        assert self.heard == []
+        stored = execute(
+            self.bin / "docker-credential-keyring", "store", stdin=document(HOST, "robot", ROBOT), env=taking
+        )
+        assert stored == Result(0, b"", b"")
+        first = self.call(taking, "get", stdin=HOST).credential
+        assert self.call(taking, "get", stdin=f"https://{HOST}").credential["Secret"] == first["Secret"]
+        assert [request.headers.get("authorization") for request in self.heard] == [basic("robot", ROBOT)]
+        assert [
+            path for path in Path(env["HOME"]).rglob("*") if path.is_file() and ROBOT.encode() in path.read_bytes()
+        ] == []
+
+    def test_a_robot_in_vault(self, env: dict[str, str], tmp_path: Path) -> None:
+        """`from = "vault"`: by the entry of vault for the same host, through its cache, by its identity."""
+        with FakeKv() as kv:
+            entry = f"""
+                [[registry]]
+                match = "{HOST}"
+                source = "vault"
+                address = "{kv.url}"
+                path = "kv/robots/{{host}}"
+                engine = "kv-v2"
+            """
+            taking = self.configured(env, ENTRY + 'from = "vault"\n' + entry) | {"VAULT_TOKEN": "made-up-token"}
+            first = self.call(taking, "get", stdin=HOST).credential
+            assert (first["Username"], kv.tokens) == ("toy", ["made-up-token"])
+            assert [request.headers.get("authorization") for request in self.heard] == [basic("robot", kv.secret)]
+            assert self.call(taking, "get", stdin=HOST).credential == first
+            assert len(kv.tokens) == 1
+
+            # Who reads Vault as another identity gets no token that was minted with what the first one could read.
+            kv.secret = "another-robot"
+            other = taking | {"VAULT_TOKEN": "another-token"}
+            assert self.call(other, "get", stdin=HOST).credential["Secret"] != first["Secret"]
+            assert kv.tokens[1:] == ["another-token"]
+            assert self.heard[-1].headers["authorization"] == basic("robot", "another-robot")
+            assert self.call(taking, "get", stdin=HOST).credential == first
+
+            kv.secret = ""
+            third = taking | {"VAULT_TOKEN": "third-token"}
+            done = self.call(third, "get", stdin=HOST)
+            assert done.out.startswith(b"vault has nothing at the configured path"), done
+
+
+def test_the_page_of_the_wheel_has_every_setting(installed: Path) -> None:
+    """Its table is held against its source as ours is."""
+    found: dict[str, object] = {}
+    sys.path.append(str(TOY))
+    try:
+        found = vars(importlib.import_module("credhelpers_toy"))
+    finally:
+        sys.path.remove(str(TOY))
+    rows = [line.strip("| ").split(" | ") for line in (TOY / "README.md").read_text().splitlines() if "| `" in line[:3]]
+    settings = found["SETTINGS"]
+    assert isinstance(settings, dict)
+    assert [row[:3] for row in rows] == [[f"`{key}`", value, purpose] for key, (value, _, purpose) in settings.items()]
+    for row in rows:
+        assert list(tomllib.loads(row[3].strip("`"))) == [row[0].strip("`")]

@@ -35,6 +35,8 @@ ARROWS = {
     "lifetimes": {"credential"},
     "mkdir": set(),
     "deadline": set(),
+    "installed": {"", "errors", "files", "identity", "recorder"},
+    "given": {"credential", "errors", "hosts", "identity", "plan"},
     "receipt": {"identity"},
     "recorder": {"identity", "receipt"},
     "plan": {"", "cache", "cached_token", "config.file", "config.lines", "errors", "hosts", "identity"}
@@ -43,8 +45,8 @@ ARROWS = {
     "cache": {"credential", "cached_token", "errors", "identity", "mkdir", "notes", "private"},
     "tokens": {"cache", "credential", "cached_token", "environment", "errors", "identity", "lifetimes"},
     "typed": {"credential", "errors", "hosts", "identity", "lifetimes", "stores.keyring", "stores.note"},
-    "minted": {"cached_token", "credential", "errors", "hosts", "identity", "plan", "receipt", "recorder"}
-    | {"stores.note", "tokens", "typed"},
+    "minted": {"cached_token", "credential", "errors", "given", "hosts", "identity", "installed", "plan", "receipt"}
+    | {"recorder", "stores.keyring", "stores.note", "tokens", "typed"},
     "writable": {"credential", "errors", "hosts", "identity", "minted", "notes", "plan", "tokens"},
     "call": {"environment", "errors", "guard", "notes"},
     "protocols": set(),
@@ -142,7 +144,9 @@ def test_arrows_point_inwards(name: str) -> None:
         areas = AREAS[area] | ({"vault"} if name in ("sources.vault", "sources._vault") else set())
         allowed = FOR_SOURCES_AND_STORES | {other for other in MODULES if other.partition(".")[0] in areas}
         if area == "config":  # what is compiled is what others decide by
-            allowed = allowed - {"plan"} | {""}
+            allowed = allowed - {"plan"} | {"", "installed"}
+        if name == "config.strangers":
+            allowed.add("guard")  # it speaks to the kernel about a process, too
         if name == "clouds.child":
             allowed.add("guard")  # both speak to the kernel about processes
         if "vault" in areas:

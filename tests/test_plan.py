@@ -519,13 +519,13 @@ def _give_away(path: Path) -> None:
     [
         pytest.param(lambda path: path.write_bytes(b""), id="empty"),
         pytest.param(lambda path: path.write_bytes(os.urandom(5000)), id="garbage"),
-        pytest.param(lambda path: path.write_bytes(b"credhelpers-plan 1 "), id="a head that ends"),
+        pytest.param(lambda path: path.write_bytes(b"credhelpers-plan 3 "), id="a head that ends"),
         pytest.param(_cut, id="truncated"),
         pytest.param(_flip, id="a flipped bit"),
         pytest.param(lambda path: path.chmod(0o640), id="open to a group"),
         pytest.param(_give_away, id="another owner"),
         pytest.param(
-            lambda path: path.write_bytes(path.read_bytes().replace(b"plan 2 ", b"plan 3 ")), id="from the future"
+            lambda path: path.write_bytes(path.read_bytes().replace(b"plan 3 ", b"plan 4 ")), id="from the future"
         ),
         pytest.param(
             lambda path: path.write_bytes(
@@ -645,8 +645,12 @@ def test_a_configuration_that_cannot_be_read_now(error: OSError, user: User, mon
     """It has the same stamp when it can be read again, so nothing is kept of it."""
     user.write(user.entry(ALIAS, "gcr"))
 
-    def read(*_: object) -> None:
-        raise error
+    true = files.read
+
+    def read(path: bytes, limit: int) -> object:
+        if path == os.fsencode(user.config):
+            raise error
+        return true(path, limit)
 
     with monkeypatch.context() as patch:
         patch.setattr("credhelpers.config.file.files.read", read)

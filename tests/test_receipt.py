@@ -20,7 +20,6 @@ from credhelpers.sources.acr import Acr
 from credhelpers.sources.ecr import Ecr
 from credhelpers.sources.gcr import Gcr
 from credhelpers.sources.vault import Vault
-from credhelpers.tokens import Tokens
 from tests.harness import NOWHERE
 
 if TYPE_CHECKING:
@@ -517,7 +516,7 @@ _SOURCES: dict[str, Callable[[dict[bytes, bytes]], Source]] = {
     "acr": Acr,
     "ecr": Ecr,
     "gcr": Gcr,
-    "vault": lambda environ: Vault(Tokens("vaulttoken", environ), environ),
+    "vault": Vault,
 }
 _PROVED: list[tuple[str, str, dict[str, str], dict[bytes, str], str]] = [
     ("ecr", "web identity", {}, {b"AWS_WEB_IDENTITY_TOKEN_FILE": "token"}, "token"),

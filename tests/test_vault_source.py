@@ -12,7 +12,6 @@ import pytest
 from credhelpers.errors import NotMine, Unavailable
 from credhelpers.hosts import Authority
 from credhelpers.sources.vault import Vault
-from credhelpers.tokens import Tokens
 from tests.harness import BIN, NOT_FOUND, Result, environment, need
 from tests.harness import loaded_call as call
 from tests.routes import host_key_of, minter_of, routed
@@ -31,7 +30,7 @@ ENTRY = '[[registry]]\nmatch = "*.acme.example"\nsource = "vault"\npath = "kv/{h
 def source(home: Path, **more: str) -> Vault:
     """The source of a user."""
     environ = {os.fsencode(name): os.fsencode(value) for name, value in ({"HOME": str(home)} | more).items()}
-    return Vault(Tokens("vaulttoken", environ), environ)
+    return Vault(environ)
 
 
 def write(path: Path, text: str = "made-up") -> dict[str, str]:

@@ -40,7 +40,6 @@ SCRIPT = """if True:
     import _thread, json, sys, threading
     import credhelpers.protocols.docker
     from credhelpers.sources.vault import Vault
-    from credhelpers.tokens import Tokens
     from credhelpers.writable import Writable
     from credhelpers.hosts import Authority
     import posix
@@ -62,7 +61,7 @@ SCRIPT = """if True:
         return start(run, ())
     _thread.start_new_thread = start_noting
 
-    helper = Writable(Vault(Tokens("vaulttoken", uncached=Vault.uncached)))
+    helper = Writable(Vault())
     asked = Authority(sys.argv[1])
     plan.route(asked, posix.environ)  # compiled once, for all that follow
     sys.setprofile(note)

@@ -9,7 +9,14 @@ A pattern is a host in which `*` stands for any part of one label, so it never c
 registries may have a port there may be one behind it, or `:*` for any port and none; without that a registry without
 port is meant, or with the 443 of `https`, which is the same. A path behind it means what lies below that path. Docker
 Hub's four names are one. `identity` names for whom the entry is: who did not choose that identity is not served by it.
-Which further keys an entry may have is its source's own `SETTINGS`, see `schema`.
+Which further keys an entry may have is its source's own `SETTINGS`, see `schema`. `from` names the helper whose
+credential a source mints with that needs one.
+
+    [sources]
+    trust = ["toy"]
+
+Sources of other packages are strangers: their rules count for entries that name them, and for others only if they are
+trusted, after all of ours.
 
 A mistake inside one entry fails the hosts of its `match`, with its line. Only a file that is no TOML, is not trusted,
 or whose `match` or `source` cannot be read fails every host: a mistake must not send docker to a registry with another
@@ -19,18 +26,21 @@ identity than the one that was meant.
 from itertools import islice
 
 from credhelpers.config.file import SEE, File, trusted
-from credhelpers.config.schema import Announced, Entry, Owners, announced, fits
+from credhelpers.config.schema import Entry, Owners, announced
 from credhelpers.errors import Unavailable
 from credhelpers.hosts import HUB, HUB_HOSTS, label_fits
+from credhelpers.installed import KEYRING, announcements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from credhelpers.config.schema import Announced
     from credhelpers.recorder import Recorder
 
 _COMMON = ("match", "source", "identity")
+_FROM = "from"
 _LABEL = "[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?"
 _HOST = rf"(?=[^:]{{1,253}}(:|$)){_LABEL}(\.{_LABEL})*(:([1-9][0-9]{{0,4}}|\*))?"
 _SEGMENT = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
@@ -45,18 +55,23 @@ _ALIKE = 256
 
 def compiled(name: bytes, recorder: "Recorder", *, is_named: bool) -> Owners:
     """What the configuration file `name` and the sources say. What was looked at is noted with `recorder`."""
-    import credhelpers
-
     found = Owners()
-    sources = ours()
-    recorder.file(credhelpers.__path__[0].rpartition("/")[0].encode("utf-8", "surrogateescape"))
+    installed = announcements(recorder)
+    sources = {one.word: announced(one.word, one.module) for one in installed if one.is_ours}
     try:
         if file := read(name, recorder, is_named=is_named):
-            found.entries = entries(file, sources)
+            words = {one.word for one in installed}
+            tables, trust = read_tables(file, words)
+            if asked := _asked(tables, trust, words - sources.keys()):
+                from credhelpers.config.strangers import told
+
+                sources |= told(installed, asked, trust)
+            found.entries = entries(file, tables, sources, words)
     except Unavailable as error:
         found.broken = error
-    for word, source in sources.items():
-        found.rules += [(word, rule) for rule in source.rules]
+    found.sources = list(sources.values())
+    for source in sources.values():
+        found.rules += [(source, rule) for rule in source.rules]
         found.entries += source.others(recorder)
     return found
 
@@ -77,16 +92,20 @@ def read(name: bytes, recorder: "Recorder", *, is_named: bool) -> File | None:
     return File(name, text)
 
 
-def entries(file: File, sources: "Mapping[str, Announced]") -> list[Entry]:
-    """All entries, in the order of the file. Raises Unavailable, with line and key, for what fails every host."""
-    tables = _tables(file)
+def entries(
+    file: File, tables: "list[dict[str, Any]]", sources: "Mapping[str, Announced]", words: set[str]
+) -> list[Entry]:
+    """All entries, in the order of the file. Raises Unavailable, with line and key, for what fails every host.
+
+    `words` are those of all sources that there are, `sources` the ones that are known.
+    """
     found = []
     reached = _Reached()
     for number, (line, table) in enumerate(zip(file.starts(len(tables)), tables, strict=True), 1):
-        pattern, path = _common(file, table, number, tuple(sources))
+        pattern, path = _common(file, table, number, tuple(sorted(words)))
         entry = Entry(2 * number, pattern, path, table["source"], line)
         try:
-            _fill(entry, file, table, number, sources[entry.source])
+            _fill(entry, file, table, number, sources)
         except Unavailable as mistake:
             entry.mistake = mistake
         if earlier := reached.by(entry):
@@ -96,20 +115,8 @@ def entries(file: File, sources: "Mapping[str, Announced]") -> list[Entry]:
     return found
 
 
-def ours() -> dict[str, Announced]:
-    """The sources of this package, by their words: those of their modules.
-
-    A source that announces much does so in a module beside its own, with `_` before the name, which no hit loads.
-    """
-    import posix
-
-    names = set(posix.listdir(__file__.rpartition("/config/")[0] + "/sources"))
-    words = sorted(name.removesuffix(".py") for name in names if name.endswith(".py") and not name.startswith("_"))
-    modules = {word: f"_{word}" if f"_{word}.py" in names else word for word in words}
-    return {word: announced(word, f"credhelpers.sources.{module}") for word, module in modules.items()}
-
-
-def _tables(file: File) -> "list[dict[str, Any]]":
+def read_tables(file: File, words: set[str]) -> "tuple[list[dict[str, Any]], list[str]]":
+    """The entries as they are written, and who of the sources with these words is trusted. Raises Unavailable."""
     import tomllib
 
     try:
@@ -118,7 +125,7 @@ def _tables(file: File) -> "list[dict[str, Any]]":
         raise file.fault(
             "config-no-toml", f"not TOML: {_position(error)}", "mend the line, see `docs/configuration.md`"
         ) from None
-    file.only(document, ("registry",), 0)
+    file.only(document, ("registry", "sources"), 0)
     tables = document.get("registry", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise file.fault(
@@ -126,7 +133,30 @@ def _tables(file: File) -> "list[dict[str, Any]]":
             f"line {file.line(0, 'registry')}: `registry` is not a list of tables",
             "write `[[registry]]` with two brackets",
         )
-    return tables
+    about = document.get("sources", {})
+    trust = about.get("trust", []) if isinstance(about, dict) and about.keys() <= {"trust"} else None
+    if not isinstance(trust, list) or not all(isinstance(word, str) for word in trust):
+        raise file.fault(
+            "config-sources",
+            f"line {file.line(0, 'sources')}: `sources` is not a table of `trust`, a list of names",
+            'write `[sources]` and below it `trust = ["NAME"]`',
+        )
+    for word in trust:
+        file.one_of(word, tuple(sorted(words)), 0, "sources", "source")
+    return tables, trust
+
+
+def _asked(tables: "list[dict[str, Any]]", trust: list[str], strangers: set[str]) -> "dict[str, list[dict[str, Any]]]":
+    """The strangers that an entry names or that are trusted, with the settings of each one's entries."""
+    asked: dict[str, list[dict[str, Any]]] = {word: [] for word in trust if word in strangers}
+    for table in tables:
+        if (word := str(table.get("source"))) in strangers:
+            asked.setdefault(word, []).append(_settings(table))
+    return asked
+
+
+def _settings(table: "Mapping[str, Any]") -> "dict[str, Any]":
+    return {key: value for key, value in table.items() if key not in (*_COMMON, _FROM)}
 
 
 def _common(file: File, table: "dict[str, Any]", number: int, words: tuple[str, ...]) -> tuple[str, str]:
@@ -161,10 +191,11 @@ def _common(file: File, table: "dict[str, Any]", number: int, words: tuple[str, 
     return HUB if pattern.removesuffix(":*") in HUB_HOSTS else pattern, path.removesuffix("*").removesuffix("/")
 
 
-def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source: Announced) -> None:
+def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, sources: "Mapping[str, Announced]") -> None:
     """Read the other keys. Raises Unavailable."""
     import re
 
+    source = sources[entry.source]
     identity = table.get("identity", "")
     if "identity" in table and not (isinstance(identity, str) and re.fullmatch(IDENTITY, identity)):
         raise file.fault(
@@ -173,21 +204,32 @@ def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source
             "letters, digits, `.`, `_` and `-`, at most 64, the first a letter or digit",
         )
     entry.identity = identity
-    file.only(table, (*_COMMON, *source.settings), number)
+    if source.broken:
+        line, error = file.line(number, "source"), source.broken
+        raise file.fault(error.code, f"line {line}: {error.message}", error.hint)
+    file.only(table, (*_COMMON, *((_FROM,) if source.takes_from else ()), *source.settings), number)
     if ":" in entry.pattern and not source.has_ports:
         raise file.fault(
             "config-match",
             f"line {file.line(number, 'match')}: `match` has a port, and no registry of this source has one",
             "take the port out",
         )
-    for key, value in table.items():
-        if key not in _COMMON:
-            words, allowed, _ = source.settings[key]
-            if not fits(value, allowed):
-                raise file.fault("config-value", f"line {file.line(number, key)}: `{key}` is not {words}", SEE)
-            entry.settings[key] = value
-    if message := source.contradiction(entry.settings):
-        raise file.fault("config-contradiction", f"line {entry.line}: {message}", SEE)
+    settings = _settings(table)
+    if wrong := source.wrong(settings):
+        key, message = wrong
+        code, line = ("config-value", file.line(number, key)) if key else ("config-contradiction", entry.line)
+        raise file.fault(code, f"line {line}: {message}", SEE)
+    if _FROM in table:
+        # Who is asked must not ask on, so that nobody ever asks in a circle.
+        givers = (KEYRING, *(word for word, other in sources.items() if not other.takes_from and not other.broken))
+        if table[_FROM] not in givers:
+            raise file.fault(
+                "config-from",
+                f"line {file.line(number, _FROM)}: `{_FROM}` is not a helper with credentials of its own",
+                "it may be " + ", ".join(f"`{word}`" for word in givers),
+            )
+        settings[_FROM] = table[_FROM]
+    entry.settings = settings
 
 
 def _never_reached(file: File, number: int, entry: Entry, earlier: Entry) -> Unavailable:

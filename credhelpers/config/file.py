@@ -56,8 +56,8 @@ class File:
         for key in table:
             self.one_of(key, known, number, key)
 
-    def one_of(self, word: str, known: tuple[str, ...], number: int, key: str) -> None:
-        """Raise if the word is not among the known ones, naming the nearest of them."""
+    def one_of(self, word: str, known: tuple[str, ...], number: int, key: str, what: str = "") -> None:
+        """Raise if the word is not among the known ones, naming the nearest. It is a `what`, else what the key says."""
         if word in known:
             return
         import re
@@ -66,7 +66,7 @@ class File:
         near = get_close_matches(word[:_SHOWN], known, 1)
         advice = f"did you mean `{near[0]}`?" if near else "it may be " + ", ".join(f"`{name}`" for name in known)
         is_name = len(word) <= _SHOWN and re.fullmatch("[A-Za-z0-9_-]+", word)
-        what = "key" if word == key else key
+        what = what or ("key" if word == key else key)
         raise self.fault(
             "config-unknown-word",
             f"line {self.line(number, key)}: unknown {what}" + (f" `{word}`" if is_name else ""),

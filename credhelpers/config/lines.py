@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Line = tuple[str, str]  # with the key of its group before it
 
-_ENTRY, _RULE, _ANY, _LAST = "0", "1", "2", "3"  # as in `plan`
+_ENTRY, _RULE, _ANY, _LAST, _TRUSTED, _NAMED = "0", "1", "2", "3", "4", "5"  # as in `plan`
 _PLAIN = frozenset(range(0x20, 0x7F)) - {0x25}  # printable ASCII but `%`
 
 
@@ -46,18 +46,27 @@ def _lines(found: "Owners") -> "Iterator[Line]":
     for entry in found.entries:
         yield _of_entry(entry)
     for name in {entry.identity for entry in found.entries if entry.identity}:
-        yield f"@{name}", "\t".join((f"@{name}", _ENTRY, "0", "", "", "", "", "0", "", "", "", ""))
+        yield f"@{name}", "\t".join((f"@{name}", _ENTRY, "0", "", "", "", "", "0", "", "", "", "", ""))
     for order, (source, (pattern, static, variable)) in enumerate(found.rules):
-        key = _key_of(pattern)
-        words = [key, _ANY if pattern == "*" else _RULE, str(order), source, pattern, "", "", "0", variable, "", "", ""]
+        key, kind = _key_of(pattern), _ANY if pattern == "*" else _RULE
+        if source.package:
+            kind = _TRUSTED if source.is_trusted else _NAMED
+        words = [key, kind, str(order), source.word, pattern, "", "", "0", variable, "", "", "", source.package]
         yield key, "\t".join(words + [f"{name}={_shown(value)}" for name, value in sorted(static.items())])
+    for source in found.sources:
+        if not source.broken:
+            continue
+        # Nobody knows what it owns, so its own executable fails for every host.
+        key = f"!{source.word}"
+        words = [key, _TRUSTED, "0", source.word, "*", "", "", "0", "", *_said(source.broken), source.package]
+        yield key, "\t".join(words)
 
 
 def _of_entry(entry: "Entry") -> "Line":
     key = _key_of(entry.pattern)
     mistake = _said(entry.mistake) if entry.mistake else ("", "", "")
     words = [key, _LAST if entry.is_last else _ENTRY, str(entry.order), entry.source, entry.pattern, _word(entry.path)]
-    words += [entry.identity, str(entry.line), "", *mistake]
+    words += [entry.identity, str(entry.line), "", *mistake, ""]
     return key, "\t".join(words + [f"{name}={_shown(value)}" for name, value in sorted(entry.settings.items())])
 
 

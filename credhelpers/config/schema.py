@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     # Hosts that are a source's own: a pattern, see `hosts.fields`, or `*` for any registry; what is true of all of
     # them; and the variable that must be set for it to count, "" for none.
     Rule = tuple[str, Mapping[str, str], str]
+    Wrong = tuple[str, str] | None
 
 
 class Entry:
@@ -43,58 +44,85 @@ class Entry:
 
 
 class Owners:
-    """All owners of hosts: entries, rules by the word of their source; `broken` is why every host fails."""
+    """All owners of hosts: entries, rules with their source, all sources; `broken` is why every host fails."""
 
-    __slots__ = ("broken", "entries", "rules")
+    __slots__ = ("broken", "entries", "rules", "sources")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
-        self.rules: list[tuple[str, Rule]] = []
+        self.rules: list[tuple[Announced, Rule]] = []
         self.broken: Unavailable | None = None
+        self.sources: list[Announced] = []
 
 
 class Announced:
     """A source, as its module announces it. All but the word may be left out.
 
-    word:          by which entries name it
-    settings:      `SETTINGS`, the keys that its entries may have
-    rules:         `RULES`, its own hosts
-    has_ports:     `HAS_PORTS`, whether its registries may have a port: else no host matches a pattern that has one
-    contradiction: `contradiction(settings)`, what is wrong with settings that are right one by one; "" if nothing is
-    others:        `others(recorder)`, entries from a file of another program
+    word:       by which entries name it
+    settings:   `SETTINGS`, the keys that its entries may have
+    rules:      `RULES`, its own hosts
+    has_ports:  `HAS_PORTS`, whether its registries may have a port: else no host matches a pattern that has one
+    takes_from: `TAKES_FROM`, whether its entries may name by `from` the helper whose credential it mints with
+    others:     `others(recorder)`, entries from a file of another program
+    wrong:      what is wrong with the settings of an entry, with the key in which it is, "" for all together; or None.
+                What goes together is for `contradiction(settings)` to say, which gives "" if nothing is wrong.
+    package:    which installed package it is of, "" for ours; see `strangers`
+    is_trusted: whether its rules count where no entry names it
+    broken:     why nobody knows what it announces, None if that is known
     """
 
-    __slots__ = ("contradiction", "has_ports", "others", "rules", "settings", "word")
+    __slots__ = (
+        *("broken", "has_ports", "is_trusted", "others", "package", "rules", "settings", "takes_from"),
+        *("word", "wrong"),
+    )
 
-    def __init__(  # noqa: PLR0913 - one argument for each thing announced
-        self,
-        word: str,
-        settings: "Settings",
-        rules: "tuple[Rule, ...]" = (),
-        contradiction: "Callable[[dict[str, Any]], str]" = lambda _: "",
-        others: "Callable[[Recorder], list[Entry]]" = lambda _: [],
-        *,
-        has_ports: bool = False,
-    ) -> None:
+    def __init__(self, word: str, settings: "Mapping[str, Any]", wrong: "Callable[[dict[str, Any]], Wrong]") -> None:
         self.word = word
         self.settings = settings
-        self.rules = rules
-        self.has_ports = has_ports
-        self.contradiction = contradiction
-        self.others = others
+        self.wrong = wrong
+        self.rules: tuple[Rule, ...] = ()
+        self.has_ports = self.takes_from = False
+        self.others: Callable[[Recorder], list[Entry]] = lambda _: []
+        self.package = ""
+        self.broken: Unavailable | None = None
+        self.is_trusted = True
 
 
 def announced(word: str, module: str) -> Announced:
-    """What the module, by its full name, announces."""
-    found = import_module(module)
-    return Announced(
-        word,
-        getattr(found, "SETTINGS", {}),
-        tuple(getattr(found, "RULES", ())),
-        getattr(found, "contradiction", lambda _: ""),
-        getattr(found, "others", lambda _: []),
-        has_ports=getattr(found, "HAS_PORTS", False),
-    )
+    """What the module, by its full name, announces: in the one with `_` before its name if there is such a one beside.
+
+    Much is announced there, where no hit loads it.
+    """
+    package, _, name = module.rpartition(".")
+    beside = f"{package}._{name}" if package else module
+    try:
+        found = import_module(beside)
+    except ModuleNotFoundError as error:
+        if error.name != beside or beside == module:
+            raise
+        found = import_module(module)
+    return of_module(word, found)
+
+
+def of_module(word: str, found: object) -> Announced:
+    """What such a module announces."""
+    settings: Settings = getattr(found, "SETTINGS", {})
+    contradiction = getattr(found, "contradiction", lambda _: "")
+
+    def wrong(said: "dict[str, Any]") -> "Wrong":
+        for key, value in said.items():
+            words, allowed, _ = settings[key]
+            if not fits(value, allowed):
+                return key, f"`{key}` is not {words}"
+        message = contradiction(said)
+        return ("", message) if message else None
+
+    source = Announced(word, settings, wrong)
+    source.rules = tuple(getattr(found, "RULES", ()))
+    source.has_ports = getattr(found, "HAS_PORTS", False)
+    source.takes_from = getattr(found, "TAKES_FROM", False)
+    source.others = getattr(found, "others", source.others)
+    return source
 
 
 def fits(value: object, pattern: "Pattern") -> bool:

@@ -29,15 +29,14 @@ def _named(environ: "Environment", name: bytes) -> bytes:
 
 
 class Vault:
-    """The source; `tokens` keeps Vault's own tokens, with which it reads."""
+    """The source."""
 
-    __slots__ = ("_environ", "_tokens")
+    __slots__ = ("_environ",)
 
     kind = "vault"
     uncached = b"DCVL_DISABLE_CACHE"
 
-    def __init__(self, tokens: "Tokens", environ: "Environment" = posix.environ) -> None:
-        self._tokens = tokens
+    def __init__(self, environ: "Environment" = posix.environ) -> None:
         self._environ = environ
 
     @property
@@ -84,14 +83,20 @@ class Vault:
         prefixes, files = _of_engine(self._environ, route)
         names = sorted(name for name in self._environ if prefixes and name.startswith(prefixes))
         which = fingerprint(" ".join(map(repr, names)), self._environ, names, files) if prefixes else ""
-        return VaultMinter(self._environ, self._tokens, registry, which, is_whole=route.authority.is_whole)
+        return VaultMinter(self._environ, self._tokens(), registry, which, is_whole=route.authority.is_whole)
 
     def list(self) -> dict[str, str]:
         """Server to user name of all that lies where the configuration says and the token may read."""
         from credhelpers.sources._vault import SETTINGS
         from credhelpers.vault.listing import servers
 
-        return servers(self._environ, SETTINGS, self._tokens)
+        return servers(self._environ, SETTINGS, self._tokens())
+
+    def _tokens(self) -> "Tokens":
+        """Vault's own tokens, with which it is read."""
+        from credhelpers.tokens import Tokens
+
+        return Tokens("vaulttoken", self._environ, self.uncached)
 
 
 def _of_login(environ: "Environment", route: "Route") -> "tuple[tuple[bytes, ...], list[bytes]]":
