@@ -15,7 +15,6 @@ A module of Python's own that is a shared library is opened where it was found: 
 as to load it.
 """
 
-import ast
 import marshal
 import posix
 import sys
@@ -23,6 +22,7 @@ from _imp import source_hash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Iterator
     from types import CodeType
 
@@ -112,6 +112,8 @@ def _compiled(modules: tuple[str, ...]) -> tuple[list[tuple[str, str, int, int, 
 
     Of a module: name, source, its time and size, and code without docstrings. Of a library: name and file.
     """
+    import ast  # which no other start needs
+
     found: dict[str, tuple[str, str, int, int, CodeType]] = {}
     extensions: dict[str, str] = {}
 
@@ -137,11 +139,9 @@ def _compiled(modules: tuple[str, ...]) -> tuple[list[tuple[str, str, int, int, 
     return list(found.values()), list(extensions.items())
 
 
-def _imported(tree: ast.Module) -> "Iterator[str]":
+def _imported(tree: "ast.Module") -> "Iterator[str]":
     """What a module imports when it is imported itself, whether it is named as a module or as a part of a package."""
     for node in tree.body:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield str(node.module)
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        names = [alias.name for alias in getattr(node, "names", ())]
+        package = getattr(node, "module", None)
+        yield from [package, *(f"{package}.{name}" for name in names)] if package else names

@@ -63,7 +63,7 @@ def index(folder: Path) -> dict[str, str]:
 def sdks() -> list[str]:
     """The packages that only the extras need."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    return [re.split("[^a-z-]", needed)[0] for extra in extras if extra != "all" for needed in extras[extra]]
+    return [re.split("[^a-z0-9-]", needed)[0] for extra in extras if extra != "all" for needed in extras[extra]]
 
 
 def _empty_wheel(folder: Path, name: str) -> None:

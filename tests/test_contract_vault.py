@@ -216,6 +216,17 @@ class TestLeased(contract.SourceContract):
                 live=live,
             )
 
+    def test_p18_what_docker_login_typed_is_answered(
+        self, env: dict[str, str], home: Path, cloud: contract.Cloud
+    ) -> None:
+        """Not here: what is written to Vault its entry says, and where that is nothing, nothing is kept beside it."""
+        for host in self.own:
+            assert self.call(env, "store", stdin=document(host, "someone", SECRET)) == Result(0, b"", b"")
+        assert cloud.asked == []
+        assert self.call(env, "get", stdin=self.own[0]).credential["Secret"] != SECRET
+        for path in home.rglob("*"):
+            assert not path.is_file() or SECRET.encode() not in path.read_bytes()
+
     def test_p39_what_is_answered_lives_longer_than_five_minutes(
         self, env: dict[str, str], cloud: contract.Cloud
     ) -> None:
