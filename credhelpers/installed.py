@@ -104,9 +104,15 @@ def twice(found: list[Announcement]) -> str:
 
 def _folders() -> list[bytes]:
     """Where packages are, ours first."""
-    ours = credhelpers.__path__[0].rpartition("/")[0]
-    found = dict.fromkeys((ours, *(path for path in sys.path if path.endswith("-packages"))))
-    return [path.encode("utf-8", "surrogateescape") for path in found]
+    ours = credhelpers.__path__[0].rpartition("/")[0].encode("utf-8", "surrogateescape")
+    found = [path.encode("utf-8", "surrogateescape") for path in sys.path if path.endswith("-packages")]
+    if not ours.endswith(b"-packages") and not any(_is_of_ours(name) for name in _listed(ours)):
+        return list(dict.fromkeys(found))  # a checkout, in which anything may be written at any time
+    return list(dict.fromkeys((ours, *found)))
+
+
+def _is_of_ours(name: bytes) -> bool:
+    return name.startswith(b"credhelpers-") and name.endswith(_INFO)
 
 
 def _of_folder() -> "Iterator[Announcement]":

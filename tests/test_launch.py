@@ -661,7 +661,7 @@ def faults(
         else:
             assert is_version(done, ECR), (error, number)
             recovered += 1
-    assert recovered
+    assert recovered or (call == "getdents64" and not runs)  # from the launch file nothing is looked for in a directory
     return len(runs), recovered
 
 
