@@ -399,7 +399,9 @@ class TokenCache:
                 private.unlink(folder, name)
         found.sort(reverse=True)
         for _, name_bytes in found[_TOKENS:]:
-            if not self._is_newer_format(folder, name_bytes):
+            kept = cached_token.read_token(folder, name_bytes)
+            is_typed = kept is not None and kept.credential.memo == cached_token.TYPED  # nobody could mint it again
+            if not is_typed and not self._is_newer_format(folder, name_bytes):
                 private.unlink(folder, name_bytes)
 
 

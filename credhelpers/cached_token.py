@@ -174,8 +174,8 @@ def read_failure(folder: int, name: bytes) -> Failure | None:
     if at > time():
         return None
     error: HelperError
-    if kind in ("NotFound", "NoIdentity"):
-        error = (NotFound if kind == "NotFound" else NoIdentity)(code, message)
+    if kind in ("NotFound", "NotMine", "NoIdentity"):
+        error = (NoIdentity if kind == "NoIdentity" else NotFound)(code, message)
     else:
         error = Unavailable(code, message, hint)
         error.is_denial = kind == "Denial"

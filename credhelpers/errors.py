@@ -171,6 +171,8 @@ def _lacking(error: BaseException) -> tuple[str, str, str] | None:
         return _MEMORY
     if isinstance(error, ImportError) or type(error).__name__ in _SPEAKERS:
         text = str(error)
+        if text.startswith("Tunnel connection failed"):  # `http.client`, and behind it a proxy's own words
+            return None
         for words, lacking in _WORDS:
             if words in text:
                 return lacking

@@ -56,7 +56,7 @@ def announcements(recorder: "Recorder | None" = None) -> list[Announcement]:
     for folder in _folders():
         if recorder:
             recorder.file(folder)
-        for entry in _listed(folder):
+        for entry in _listed(folder, recorder):
             name = entry.removesuffix(_INFO).partition(b"-")[0].lower()
             if not entry.endswith(_INFO) or name in seen:  # the first is the one that Python imports
                 continue
@@ -155,8 +155,15 @@ def _is_young(place: bytes) -> bool:
         return False
 
 
-def _listed(folder: bytes) -> list[bytes]:
+def _listed(folder: bytes, recorder: "Recorder | None" = None) -> list[bytes]:
+    """What is there; what cannot be listed for now is not to be remembered as empty. Raises Shortage."""
     try:
         return sorted(posix.listdir(folder))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        if lacking := shortage(error):
+            raise lacking from None
+        if recorder:
+            recorder.is_fleeting = True
         return []

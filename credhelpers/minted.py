@@ -103,13 +103,19 @@ class Minted:
         A token that somebody piped in is cached until it ends. No identity is looked for, and no cloud is asked.
         """
         try:
-            self._route(authority)
+            route = self._route(authority)
         except NotMine:
             raise Unsupported(
                 "store-no-registry",
                 f"docker-credential-{self._source.kind} keeps no password for this, which is not one of its registries",
                 'set "credsStore" to "keyring" in docker\'s config.json for registries with a password',
             ) from None
+        if route.settings.get("from") == "keyring":  # the robot by whose credential tokens are minted
+            from credhelpers.stores.keyring import Keyring  # what a hit does not need
+
+            Keyring(self._environ).store(authority, credential)
+            self._forget(authority)
+            return
         if self._tokens.cache.knows(credential):
             return  # a login without a password: docker asks for it, and brings back what it was answered
         from credhelpers.typed import Typed, token_end  # what a hit does not need
@@ -117,14 +123,13 @@ class Minted:
         typed, end = Typed(self._environ), token_end(credential)
         if end is None:
             typed.keep(authority, credential)
-        else:
-            typed.erase(authority.registry)
         if end or authority.is_whole:  # what was typed for a path leaves a token for the registry as it is
             self._forget(authority)
         if end:
             recorder, _ = self._recorded(authority)
             key = cached_token.host_key(authority.registry, self._environ)
             self._tokens.take(key, authority.name, credential, end, recorder.text())
+            typed.erase(authority.registry)  # last: who was not heard keeps what he had
 
     def erase(self, authority: Authority) -> None:
         """Forget what a person typed for the host, and every cached token. Nothing to forget is success."""
@@ -134,6 +139,7 @@ class Minted:
             Typed(self._environ).erase(authority)
         finally:
             self._forget(authority)
+            self._forget_given(authority)
 
     def list(self) -> dict[str, str]:
         """The hosts that `get` answers from the cache, to this identity, now, and those with something typed."""
@@ -162,6 +168,15 @@ class Minted:
         """Let the cache have nothing for the host, nor anything under further keys."""
         if authority.host:
             self._tokens.erase(authority.name, *self._copies(authority), *keys)
+
+    def _forget_given(self, authority: Authority) -> None:
+        """Have the cache have no credential of another source that tokens for the host were minted by."""
+        try:
+            word = self._route(authority).settings.get("from")
+        except (NotMine, Unavailable):
+            return
+        if word not in (None, "keyring"):
+            Tokens(word, self._environ).erase(authority.name, *self._copies(authority))
 
     def _copies(self, authority: Authority) -> tuple[str, ...]:
         """The keys of all that `ready` answers with, in its order."""
@@ -193,8 +208,10 @@ class Minted:
         """What a person typed for it. Raises Unavailable if it is out of reach."""
         from credhelpers.typed import Typed  # what a hit does not need
 
-        if found := Typed(self._environ).get(authority):
+        typed = Typed(self._environ)
+        if found := typed.get(authority):
             return found
+        recorder.is_fleeting |= typed.is_unread
         key = cached_token.host_key(authority.registry, self._environ)
         copy = cached_token.host_key(authority, self._environ)
         return self._tokens.taken(key, copy, authority.name, recorder.text())
@@ -207,6 +224,7 @@ class Minted:
         from credhelpers.receipt import holds  # what a hit does not need
 
         self._source.record(route, recorder)
+        recorder.network()
         giver = self._giver(route, recorder)
         lines = recorder.lines()
         minter = self._source.minter(route)

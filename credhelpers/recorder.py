@@ -12,6 +12,18 @@ if TYPE_CHECKING:
 
 _NAME_MAX = 255  # <limits.h>, on every file system of Linux and macOS
 _PROOFS_IN_A_DIRECTORY = 32
+# By which whoever is asked is reached, and believed: it changes nothing for a token, and may end a failure.
+_NETWORK = (
+    *(b"https_proxy", b"http_proxy", b"all_proxy", b"no_proxy"),
+    *(b"HTTPS_PROXY", b"HTTP_PROXY", b"ALL_PROXY", b"NO_PROXY"),
+    *(b"REQUESTS_CA_BUNDLE", b"CURL_CA_BUNDLE", b"AWS_CA_BUNDLE", b"SSL_CERT_FILE", b"SSL_CERT_DIR"),
+    *(b"AWS_METADATA_SERVICE_TIMEOUT", b"AWS_METADATA_SERVICE_NUM_ATTEMPTS", b"GCE_METADATA_TIMEOUT"),
+    *(
+        start + name
+        for start in (b"VAULT_", b"BAO_")
+        for name in (b"PROXY_ADDR", b"HTTP_PROXY", b"CACERT", b"CACERT_BYTES", b"CAPATH", b"TLS_SERVER_NAME")
+    ),
+)
 LINES = 256  # a decision that was read from more is not kept
 _PLAIN = frozenset(range(0x21, 0x7F)) - {0x25}  # printable ASCII but blank and `%`
 
@@ -67,6 +79,7 @@ class Recorder:
         not written down; who gave it, a variable or a setting, is noted for itself.
         """
         if not _is_path(path):
+            self.is_fleeting |= _is_there(path)
             return
         stamp = receipt.file_now(self.word, path, seen=seen, content=content)
         self._lines.setdefault(f"file {shown(path)}", stamp)
@@ -79,6 +92,11 @@ class Recorder:
         if path and _is_path(path):
             for part in (path, *_files_in(path)):
                 self._proofs.setdefault(f"file {shown(part)}", receipt.file_now(self.word, part))
+
+    def network(self) -> None:
+        """Note by what anybody is reached, as a proof: who mends it is asked again at once."""
+        for name in _NETWORK:
+            self._looked(name, self._proofs)
 
     def directory(self, path: bytes) -> None:
         """Note the names in the directory."""
@@ -102,7 +120,7 @@ class Recorder:
     def text(self, *, is_of_failure: bool = False) -> str:
         """The receipt as the head of a cached token has it, or that of a failure; "" if it would be too long."""
         lines = self.lines(is_of_failure=is_of_failure)
-        return "\t".join((self.word, *lines)) if len(lines) <= LINES else ""
+        return "\t".join((self.word, *lines)) if len(lines) <= LINES and not self.is_fleeting else ""
 
     def lines(self, *, is_of_failure: bool = False) -> list[str]:
         """The receipt: a line for each look, in the order of the looks. That of a failure has the proofs, too."""
@@ -161,3 +179,11 @@ def shown(name: bytes) -> str:
     if _PLAIN.issuperset(name):
         return name.decode("ascii")
     return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in name)
+
+
+def _is_there(path: bytes) -> bool:
+    try:
+        posix.stat(path)
+    except (OSError, ValueError):
+        return False
+    return True

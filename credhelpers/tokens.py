@@ -116,10 +116,17 @@ class Tokens:
     def take(self, key: str, host: str, credential: Credential, end: float, receipt: str) -> None:
         """Have a token that somebody piped in for a host, until it ends. Raises Unavailable if it cannot be kept.
 
-        Where the cache is switched off it is not, as no token is.
+        Where the cache is switched off it is not, as no token is; where there is no place for one, nobody has said so.
         """
         if self._directory is None:
-            return
+            is_switched_off = self._environ.get(b"CREDHELPERS_CACHE_DIR") == b""
+            if is_switched_off or cached_token.directory(self._environ) is not None:
+                return
+            raise Unavailable(
+                "store-not-cached",
+                "the token cannot be kept, since there is no place for a cache",
+                "`export HOME=DIRECTORY`, or an absolute CREDHELPERS_CACHE_DIR",
+            )
         credential.soft = credential.hard = credential.expires = end  # nothing renews it
         credential.memo = cached_token.TYPED
         sleep(_AFTER_ERASE)

@@ -48,6 +48,11 @@ class Typed:
             return None  # another program has removed it
         return None if _is_token_name(credential.username) else credential
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether a note could not be read: what is answered instead is not to be kept."""
+        return self._notes.is_unread
+
     def keep(self, authority: Authority, credential: "Credential") -> None:
         """Keep it in the store, and note that. Raises Unavailable.
 
@@ -55,7 +60,12 @@ class Typed:
         """
         keyring = self._keyring()
         keyring.store(authority, credential)
-        before = self._notes.add(authority, credential.username)
+        try:
+            before = self._notes.add(authority, credential.username)
+        except Unavailable:
+            if self._notes.find(authority) is None:  # else a password would stay that no logout looks for
+                keyring.erase(authority, exactly=True)
+            raise
         if before not in ("", authority.sent):  # the same registry in another spelling
             keyring.erase(Authority(before), exactly=True)
 

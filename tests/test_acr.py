@@ -437,7 +437,9 @@ def test_a_machine_without_an_identity_is_as_good_as_none(azure: FakeAzure, mint
         mint(env)
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:port", "http://127.0.0.1:99999", "http://[::1"])
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:port", "http://127.0.0.1:99999", "http://[::1", "ftp://127.0.0.1:21", "127.0.0.1:80"]
+)
 def test_an_address_of_a_metadata_service_that_is_none(azure: FakeAzure, mint: Mint, address: str) -> None:
     """What nobody can call is as good as absent, or refused; it is never a defect."""
     with pytest.raises(HelperError):

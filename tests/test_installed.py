@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
+import re
 import sys
 import time
 import tomllib
@@ -16,8 +18,9 @@ import pytest
 from credhelpers import installed, plan
 from credhelpers.config import compile as compile_module
 from credhelpers.config import schema, strangers
-from credhelpers.errors import NotMine, Unavailable
+from credhelpers.errors import NotMine, Shortage, Unavailable
 from credhelpers.hosts import Authority
+from credhelpers.recorder import Recorder
 from tests.harness import patience
 from tests.strange import SOURCE, add, announce
 
@@ -126,6 +129,35 @@ def test_what_is_no_announcement(text: str, machine: Machine) -> None:
     """It is passed over, and all others count."""
     announce(machine.packages, text)
     assert words() == OURS
+
+
+@pytest.mark.parametrize("number", [errno.ENFILE, errno.EIO])
+def test_what_cannot_be_listed_for_now_is_not_taken_for_empty(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """No plan is kept that knows of no source, for want of a descriptor say."""
+
+    def fail(_path: bytes) -> list[str]:
+        raise OSError(number, os.strerror(number))
+
+    recorder = Recorder({})
+    with monkeypatch.context() as patch:
+        patch.setattr("credhelpers.installed.posix.listdir", fail)
+        if number == errno.ENFILE:
+            with pytest.raises(Shortage):
+                installed.announcements(recorder)
+        else:
+            installed.announcements(recorder)
+            assert recorder.is_fleeting
+    assert machine
+
+
+@pytest.mark.timeout(20)
+def test_a_long_pattern_is_read_in_no_time() -> None:
+    """With a port, say, which no pattern has: it is compared outside of the stranger's two seconds."""
+    text = "<name:word>.dkr.registry.eu-central-1.internal.platform.eng.services.toycloud.example:5000"
+    assert not re.fullmatch(strangers._PATTERN, text)
+    assert re.fullmatch(strangers._PATTERN, text.removesuffix(":5000"))
 
 
 def test_odd_things_where_packages_are(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,7 +454,7 @@ def test_whatever_goes_wrong_costs_its_own_hosts(
         pytest.param("import time; time.sleep(99)", id="sleeps"),
         pytest.param("import signal, time; signal.signal(14, signal.SIG_IGN); time.sleep(99)", id="hears no clock"),
         pytest.param("import os, time\nif os.fork(): os._exit(0)\ntime.sleep(99)", id="leaves somebody"),
-        pytest.param("import os, time\nif os.fork(): os._exit(0)\nos.setsid()\ntime.sleep(9)", id="leaves a daemon"),
+        pytest.param("import os, time\nif os.fork(): os._exit(0)\nos.setsid()\ntime.sleep(60)", id="leaves a daemon"),
     ],
 )
 def test_one_that_hangs_costs_its_own_hosts_the_time(

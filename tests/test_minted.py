@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -355,6 +356,27 @@ def test_a_renewed_proof_ends_a_failure_and_no_token(
     assert _secret(helper.get(Authority(_HOST))) == "token-4"
     path.write_text("another")
     assert _secret(helper.ready(Authority(_HOST))) == "token-4"
+
+
+@pytest.mark.parametrize(
+    "name", [b"HTTPS_PROXY", b"no_proxy", b"REQUESTS_CA_BUNDLE", b"SSL_CERT_FILE", b"VAULT_CACERT"]
+)
+def test_another_way_there_ends_a_failure_and_no_token(
+    helper: Minted, source: Source, environ: dict[bytes, bytes], name: bytes
+) -> None:
+    """The hint says to change just these: whoever did wants to see whether it helps."""
+    source.error, source.takes = Unavailable("net-slow", "it did not answer"), 9.0
+    for value in (b"one", b"two", b"three"):
+        with pytest.raises(Unavailable):
+            helper.get(Authority(_HOST))
+        with pytest.raises(Unavailable):
+            helper.ready(Authority(_HOST))
+        environ[name] = value
+        assert helper.ready(Authority(_HOST)) is None
+    source.error = None
+    token = _secret(helper.get(Authority(_HOST)))
+    environ[name] = b"four"
+    assert _secret(helper.ready(Authority(_HOST))) == token
 
 
 def test_whatever_else_changed_ends_a_failure(source: Source, environ: dict[bytes, bytes], tmp_path: Path) -> None:
@@ -1293,6 +1315,14 @@ def test_after_an_erase_nobody_sees_the_old_token(env: dict[str, str], tmp_path:
     assert not failures
 
 
+def _open_files(process: int) -> set[str]:
+    found = set()
+    for link in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found.add(str(link.readlink()))
+    return found
+
+
 def test_no_process_of_a_mint_holds_lock_or_cache(
     env: dict[str, str], tmp_path: Path, started: list[subprocess.Popen[bytes]]
 ) -> None:
@@ -1324,7 +1354,7 @@ def test_no_process_of_a_mint_holds_lock_or_cache(
     child = int(child_file.read_text())
     try:
         _wait_for(lambda: Path(f"/proc/{child}/exe").readlink().name in {"sleep", "coreutils", "busybox"})
-        assert {str(link.readlink()) for link in Path(f"/proc/{child}/fd").iterdir()} == {"/dev/null"}
+        _wait_for(lambda: _open_files(child) == {"/dev/null"})  # its libraries are loaded by then
         parent.kill()
         parent.communicate()
         began = time.monotonic()

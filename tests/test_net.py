@@ -7,15 +7,18 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from credhelpers.clouds import azure, google
+from credhelpers.clouds import aws, azure, google
 from credhelpers.errors import Shortage, Unavailable
+from credhelpers.exchanges.ecr import ecr
 from credhelpers.exchanges.google import UNIVERSE
 from credhelpers.net import proxies, trust
 from credhelpers.net.failures import NoAnswer, code_of
@@ -68,13 +71,13 @@ def rows(heading: str) -> list[tuple[str, list[str], dict[str, bool]]]:
     """The rows of a table of the page: the text, the variables, and by client whether they count there."""
     lines = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0].splitlines()
     table = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
-    assert table[0][1:] == list(WIRES)
+    assert table[0][1:4] == list(WIRES)
     counts = {"yes": True, "no": False}
     return [
         (
             row[0],
             re.findall(r"`([A-Z_]+)`", row[0]),
-            {name: counts[cell] for name, cell in zip(WIRES, row[1:], strict=True)},
+            {name: counts[cell] for name, cell in zip(table[0][1:], row[1:], strict=True)},
         )
         for row in table[2:]
     ]
@@ -85,7 +88,7 @@ def each(heading: str) -> list[object]:
         pytest.param(name, client, counts[client], id=f"{name} {client}")
         for _, names, counts in rows(heading)
         for name in names
-        for client in WIRES
+        for client in counts
     ]
 
 
@@ -98,6 +101,25 @@ def hashed(authority: CertificateAuthority) -> Path:
     folder.mkdir(exist_ok=True)
     shutil.copy(authority.pem, folder / f"{name}.0")
     return folder
+
+
+def is_believed_by_botocore(port: int) -> bool:
+    """Whether a client of it that was prepared as ours are goes on to speak to the site on this machine."""
+    from botocore.exceptions import SSLError
+
+    request = aws._TokenRequest(ecr("111122223333.dkr.ecr.eu-west-1.amazonaws.com"), {})
+    request._prepare()
+    url = f"https://localhost:{port}"
+    keys = {"aws_access_key_id": "id", "aws_secret_access_key": "made-up"}
+    client = request.session.create_client("sts", "eu-west-1", endpoint_url=url, **keys)
+    client.meta.events.unregister("before-send", request._check_destination)
+    try:
+        client.get_caller_identity()
+    except SSLError:
+        return False
+    except Exception:  # noqa: BLE001 - whatever it makes of the answer
+        return True
+    return True
 
 
 @pytest.mark.parametrize(("name", "client", "counts"), each("Which certificates are trusted"))
@@ -115,6 +137,9 @@ def test_a_variable_of_certificates(
     if name.endswith("_BYTES"):
         value = authority.pem.read_text()
     monkeypatch.setenv(name, value)
+    if client == "Amazon":
+        assert is_believed_by_botocore(site.port) is counts
+        return
     wire = WIRES[client]({name.encode(): value.encode()})
     if counts:
         assert wire.ask(PEER, "GET", ("https", "localhost", site.port, "/")).content == b"hello"
@@ -146,6 +171,23 @@ def test_what_holds_no_certificate(name: str, kind: str, site: Site, tmp_path: P
         assert caught.value.code == "net-certificates-unreadable"
         assert name in caught.value.message
         assert name in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["", "SSL_CERT_FILE", "SSL_CERT_DIR"])
+@pytest.mark.parametrize("capath", ["none", "an empty one", "not there"])
+def test_without_a_system_certifi_counts(
+    name: str, capath: str, tmp_path: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a small image; but not where somebody has said what stands for the system."""
+    import ssl
+
+    folder = {"none": None, "an empty one": str(tmp_path), "not there": str(tmp_path / "x")}[capath]
+    paths = SimpleNamespace(cafile=None, capath=folder)
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    monkeypatch.setattr("certifi.where", lambda: str(authority.pem))
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda _: None)
+    found = trust.context({name.encode(): b"/made-up"} if name else {})
+    assert found.cert_store_stats()["x509_ca"] == (0 if name else 1)
 
 
 def test_one_strictness() -> None:
@@ -243,6 +285,9 @@ def test_past_the_proxy(no_proxy: str, host: str, *, is_past: bool) -> None:
         ("proxy.example", "http://proxy.example:80", ""),
         ("https://proxy.example/", "https://proxy.example:443", ""),
         ("http://ann:s%40me@proxy.example:1", "http://proxy.example:1", "Basic YW5uOnNAbWU="),
+        ("http://ann:%C3%A9@proxy.example:1", "http://proxy.example:1", "Basic YW5uOsOp"),
+        ("http://ann:%E2%82%AC@proxy.example:1", "http://proxy.example:1", "Basic YW5uOuKCrA=="),
+        ("http://ann@proxy.example:1", "http://proxy.example:1", "Basic YW5uOg=="),
         ("http://[::1]:3128", "http://[::1]:3128", ""),
     ],
 )
@@ -274,6 +319,75 @@ def test_a_proxy_that_refuses_is_named_without_its_login(site: Site) -> None:
     assert caught.value.code == "net-proxy"
     assert caught.value.message == f"the proxy {proxy.url[7:]} does not lead to the site ({HOST})"
     assert SECRET not in repr(caught.value) + caught.value.hint
+
+
+def _says(line: bytes) -> tuple[socket.socket, int]:
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def run() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(line)
+
+    threading.Thread(target=run, daemon=True).start()
+    return listening, listening.getsockname()[1]
+
+
+def test_an_https_proxy_is_believed_as_a_site_is(authority: CertificateAuthority) -> None:
+    """By the same authorities; what is wrong with its own TLS is not said of the site behind it."""
+    plain, port = _says(b"HTTP/1.1 400 No\r\nConnection: close\r\n\r\n")
+    with plain, Site(lambda _: Response(200, b""), authority.context("localhost")) as tls:
+        for url, trusted, code in (
+            (f"https://localhost:{port}", authority, "net-no-tls"),
+            (f"https://localhost:{tls.port}", None, "net-certificate-unknown"),
+            (f"https://127.0.0.1:{tls.port}", authority, "net-certificate-name"),
+        ):
+            environ = {b"HTTPS_PROXY": url.encode()}
+            if trusted:
+                environ[b"REQUESTS_CA_BUNDLE"] = bytes(trusted.pem)
+            with pytest.raises(NoAnswer) as caught:
+                Wire(environ, _until()).ask(PEER, "GET", ("https", HOST, 443, "/"))
+            assert (caught.value.code, "the proxy (" in caught.value.message) == (code, True), url
+            assert HOST not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "words", ["socket: Too many open files", "can't start new thread", "x: Cannot allocate memory"]
+)
+def test_a_proxy_speaks_of_itself(words: str) -> None:
+    """That it has too little of something is no shortage here."""
+    listening, port = _says(f"HTTP/1.1 502 {words}\r\n\r\n".encode())
+    with listening, pytest.raises(NoAnswer) as caught:
+        Wire({b"HTTPS_PROXY": b"http://127.0.0.1:%d" % port}, _until()).ask(PEER, "GET", ("https", HOST, 443, "/"))
+    assert caught.value.code == "net-proxy"
+
+
+def test_a_slow_proxy_has_the_time_of_the_call(authority: CertificateAuthority, site: Site) -> None:
+    """The limit of a connection is for who is not there: this one has taken it."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    asked: list[bytes] = []
+
+    def run() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            asked.append(connection.recv(1 << 16))
+            time.sleep(4.5)
+            connection.sendall(b"HTTP/1.1 403 No\r\n\r\n")
+
+    threading.Thread(target=run, daemon=True).start()
+    url = b"http://127.0.0.1:%d" % listening.getsockname()[1]
+    with listening, pytest.raises(NoAnswer) as caught:
+        Wire({b"HTTPS_PROXY": url}, _until()).ask(PEER, "GET", ("https", HOST, 443, "/"))
+    assert caught.value.code == "net-proxy"
+    assert asked
+
+
+def test_what_is_not_installed_is_no_broken_connection(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who needs an extra says so."""
+    monkeypatch.setitem(sys.modules, "urllib3", None)
+    with pytest.raises(ImportError):
+        Wire({}, _until()).ask(PEER, "GET", ("https", "localhost", site.port, "/"))
 
 
 # --- what a server may do --------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -473,6 +474,19 @@ def test_any_bytes_are_one_word(name: bytes) -> None:
 
 
 # --- what proves an identity -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["{team}.json", "two\nlines"])
+def test_a_file_with_a_name_of_a_secret_is_kept_by_no_receipt(name: str, tmp_path: Path) -> None:
+    """What looks like a key is not written down, and a decision that was read from it is not kept."""
+    path = os.fsencode(tmp_path / name) if "\n" in name else name.encode()
+    recorder = Recorder({})
+    recorder.file(path)
+    assert recorder.text() == recorder.word, "nothing is there, it may be the key itself"
+    with contextlib.chdir(tmp_path):
+        (tmp_path / name).write_text("made up")
+        recorder.file(path)
+    assert (recorder.text(), recorder.text(is_of_failure=True)) == ("", "")
 
 
 def test_a_proof_is_in_the_receipt_of_a_failure_only(file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import pytest
 
 from credhelpers import cached_token, mkdir
 from credhelpers.credential import Credential
-from credhelpers.errors import NotFound, NotMine, Unavailable, Unsupported
+from credhelpers.errors import NotFound, NotMine, Shortage, Unavailable, Unsupported
 from credhelpers.hosts import Authority
 from credhelpers.minted import Minted
 from credhelpers.sources.acr import Acr
@@ -429,6 +430,60 @@ def test_where_no_token_is_kept(helper: Minted, source: FakeSource, environ: dic
         helper.store(Authority(_HOST), Credential("oauth2accesstoken", "ya29.x"))
 
 
+@pytest.mark.parametrize("folder", [None, b"~/.cache/ch"])
+def test_no_place_for_a_token_is_no_login(
+    folder: bytes | None, source: FakeSource, environ: dict[bytes, bytes]
+) -> None:
+    """Nobody has switched the cache off there: a unit file without HOME, a tilde that no shell has read."""
+    bare = {name: value for name, value in environ.items() if name == b"PATH"}
+    helper = Minted(source, bare | ({b"CREDHELPERS_CACHE_DIR": folder} if folder else {}), owned)
+    with pytest.raises(Unavailable) as caught:
+        helper.store(Authority(_HOST), Credential("oauth2accesstoken", "ya29.x"))
+    assert caught.value.code == "store-not-cached"
+
+
+def test_a_token_that_cannot_be_kept_leaves_the_password(helper: Minted, environ: dict[bytes, bytes]) -> None:
+    """Who is told that a login failed has what he had before."""
+    helper.store(Authority(_HOST), Credential("admin", SECRET))
+    folder = Path(os.fsdecode(environ[b"CREDHELPERS_CACHE_DIR"]))
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
+    with pytest.raises(Unavailable):
+        helper.store(Authority(_HOST), Credential("oauth2accesstoken", "ya29.x"))
+    folder.chmod(0o700)
+    assert _answer(helper, _HOST) == ("admin", SECRET)
+
+
+def test_a_password_that_cannot_be_noted_is_not_left_behind(
+    helper: Minted, environ: dict[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No logout would look for it."""
+
+    def fail(*_: object) -> str:
+        raise Unavailable("store-unwritable", "no room", "make some")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("credhelpers.typed.Notes.add", fail)
+        with pytest.raises(Unavailable, match="no room"):
+            helper.store(Authority(_HOST), Credential("admin", SECRET))
+    with pytest.raises(NotFound):
+        Keyring(environ).get(Authority(_HOST))
+    helper.store(Authority(_HOST), Credential("admin", SECRET))
+    with monkeypatch.context() as patch:
+        patch.setattr("credhelpers.typed.Notes.add", fail)
+        with pytest.raises(Unavailable, match="no room"):
+            helper.store(Authority(_HOST), Credential("admin", "another"))
+    assert Keyring(environ).get(Authority(_HOST)).username == "admin", "the note says that there is one"
+
+
+def test_a_piped_token_outlasts_all_others(helper: Minted) -> None:
+    """It cannot be minted again: repositories are asked for by the hundred, and each has a cached token of its own."""
+    helper.store(Authority(_HOST), Credential("oauth2accesstoken", "ya29.x"))
+    for number in range(300):
+        assert _answer(helper, f"{_HOST}/team/app{number}")[1] == "ya29.x"
+    assert _answer(helper, _HOST)[1] == "ya29.x"
+
+
 def test_what_would_be_lost_is_no_login(helper: Minted, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk, say, or too much to compare: the cache notes that and goes on, and here a person must know."""
     monkeypatch.setattr("credhelpers.cache.TokenCache._replace", _no_room)
@@ -509,14 +564,34 @@ _SPOILED: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("how", _SPOILED)
 def test_what_is_no_note(how: str, environ: dict[bytes, bytes], helper: Minted) -> None:
-    """Then nothing was typed, as far as anybody knows, and the answer comes all the same."""
+    """Then nothing was typed, as far as anybody knows; the answer comes, and is kept if there is nothing to be read."""
     if how == "of another user" and os.geteuid():
         pytest.skip("only root gives a file away")
     path = _typed_note(environ)
     assert Notes(environ).find(Authority(_HOST))
     _SPOILED[how](path)
     assert _answer(helper, _HOST)[1].startswith("token-")
-    assert helper.list() == {_HOST: "nobody"}
+    is_unread = how in ("a link", "open to others", "in an open directory", "of another user", "a directory")
+    assert helper.list() == ({} if is_unread else {_HOST: "nobody"})
+
+
+def test_a_note_that_cannot_be_read_for_now(
+    environ: dict[bytes, bytes], helper: Minted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For want of descriptors that is said; else what is answered meanwhile is not what is answered then."""
+    path = _typed_note(environ)
+    with monkeypatch.context() as patch:
+        patch.setattr("credhelpers.stores.folder.private.read", _no_descriptor)
+        with pytest.raises(Shortage):
+            helper.get(Authority(_HOST))
+    path.parent.chmod(0o755)
+    assert _answer(helper, _HOST)[1].startswith("token-")
+    path.parent.chmod(0o700)
+    assert _answer(helper, _HOST) == ("admin", SECRET)
+
+
+def _no_descriptor(*_: object) -> bytes:
+    raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
 
 
 def test_a_note_that_changes_is_a_miss(helper: Minted, environ: dict[bytes, bytes]) -> None:

@@ -509,6 +509,8 @@ def test_a_redirect_to_the_same_server_is_followed_once(home: Path, status: int,
         pytest.param("https:\\\\{host}/v1/x", id="backslashes"),
         pytest.param("http://169.254.169.254/latest/meta-data/", id="metadata-service"),
         pytest.param("file:///etc/passwd", id="file"),
+        pytest.param("http://[", id="no-url"),
+        pytest.param("https://{name}:port/v1/x", id="no-port"),
     ],
 )
 def test_no_redirect_carries_the_token_away(far: User, authority: CertificateAuthority, place: str) -> None:

@@ -27,6 +27,7 @@ from credhelpers.clouds.propagation import Unknown
 from credhelpers.credential import Credential
 from credhelpers.deadline import Late, within
 from credhelpers.errors import DeadlinePassed, HelperError, NoIdentity, Unavailable, shortage
+from credhelpers.net import trust
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -198,6 +199,7 @@ class _Request(ABC, Generic[Result]):
         environment.show("BOTOCORE_EXPERIMENTAL__PLUGINS", None)  # names modules to import and run
         os.umask(0o077)  # for what botocore writes below ~/.aws
         _keep_from_proxies()
+        _believe_as_others_do()
         awsrequest.AWSResponse = _bounded(awsrequest.AWSResponse)
         session.set_default_client_config(
             config.Config(
@@ -622,6 +624,25 @@ def _keep_from_proxies() -> None:
     names = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY", ""), _PAST_PROXIES]
     metadata = urlsplit(os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "")).hostname
     environment.show("no_proxy", ",".join(filter(None, (*names, metadata))))
+
+
+def _believe_as_others_do() -> None:
+    """Have botocore believe whom `net.trust` does: the system's authorities where no variable, no profile names any.
+
+    Its own are a list of the time when it was published. What is named it still adds by itself, to nobody.
+    """
+    from botocore import httpsession
+
+    of_system: list[ssl.SSLContext] = []  # one for all: to read the certificates takes its time
+
+    def context(session: "Any") -> ssl.SSLContext:
+        if session._verify is not True:  # noqa: SLF001 - botocore's
+            return trust.bare()
+        of_system[:] = of_system or [trust.context(posix.environ)]
+        return of_system[0]
+
+    httpsession.URLLib3Session._get_ssl_context = context  # noqa: SLF001 - see above
+    httpsession.get_cert_path = lambda verify: None if verify is True else verify
 
 
 def _is_safe(url: str) -> bool:

@@ -547,6 +547,8 @@ class _Way:
         except Unavailable as trouble:
             self.trouble = trouble
             raise
+        except ImportError:
+            raise _missing() from None
         return answer
 
 
@@ -615,7 +617,8 @@ def _place(url: str) -> tuple[str, str, int, str]:
     from urllib.parse import urlsplit
 
     parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    usual = {"http": 80, "https": 443}[parts.scheme]  # no other scheme
+    port = parts.port or usual
     return parts.scheme, parts.hostname or "", port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 

@@ -432,16 +432,17 @@ class _Network:
         **_options: object,  # a time-out, which is ours to choose
     ) -> _Response:
         """Ask once. Raises Unavailable for whatever is no answer; an error status is one."""
-        scheme, host, port, target = endpoint(url)
+        try:
+            scheme, host, port, target = endpoint(url)
+        except NotFound:  # of what a URL of the file answered one is made, as of the name of a role
+            raise self.refusal("") from None
         is_google = scheme == "https" and port == 443 and is_service(host, self.universe)  # noqa: PLR2004 - HTTPS
         if not is_google and not any(url == known or url.startswith(f"{known}/") for known in self.allowed):
             raise Unavailable(
                 "gcr-file-foreign", "a credential file sends secrets to a host that is not Google's", "do not use it"
             )
         peer = Peer(host, {"network": _NETWORK}) if is_google else Peer("the token URL of the credential file")
-        seconds = _LOCAL if is_local(host) else _BUDGET
-        place = (scheme, host, port, target)
-        answer = self._wire.ask(peer, method, place, body=body, headers=headers, seconds=seconds)
+        answer = self._wire.ask(peer, method, (scheme, host, port, target), body=body, headers=headers)
         self._last = (host if is_google else "", answer.status, answer.content)
         return _Response(answer)
 
@@ -615,11 +616,10 @@ def _metadata(network: _Network, *, is_expected: bool) -> tuple[str, float]:
     somebody said that it should. google-auth's client for it is not used: it would try for seconds, over `requests`.
     """
     environ = network.environ
-    named = environ.get(b"GCE_METADATA_HOST") or environ.get(b"GCE_METADATA_ROOT") or environ.get(b"GCE_METADATA_IP")
-    is_expected = is_expected or bool(named)
+    server = _Metadata(environ)
+    is_expected = is_expected or server.is_named
     if environ.get(b"NO_GCE_CHECK") == b"true" and not is_expected:
         raise NotFound
-    server = _Metadata(environ, (named or _METADATA).decode("ascii", "replace"))
     path = "instance/service-accounts/default/token"
     try:
         answer = server.ask(path)
@@ -667,13 +667,12 @@ def identity_token(environ: "Environment", audience: str) -> str:
 
     docs.cloud.google.com/compute/docs/instances/verifying-instance-identity. Raises Unavailable.
     """
-    named = environ.get(b"GCE_METADATA_HOST") or environ.get(b"GCE_METADATA_ROOT") or environ.get(b"GCE_METADATA_IP")
-    server = _Metadata(environ, (named or _METADATA).decode("ascii", "replace"))
+    server = _Metadata(environ)
     path = f"instance/service-accounts/default/identity?audience={quote(audience, safe='')}&format=full"
     try:
         answer = server.ask(path)
     except Unavailable:
-        if named:
+        if server.is_named:
             raise
         raise Unavailable(
             "gcr-no-identity-token",
@@ -713,14 +712,23 @@ def signed_assertion(path: bytes, what: str, audience: str, seconds: int) -> str
 
 
 class _Metadata:
-    """The metadata server at HOST[:PORT], and whether one of Google's has answered there."""
+    """The metadata server, and whether somebody has named it, and whether one of Google's has answered there.
 
-    __slots__ = ("_place", "_wire", "is_there")
+    One that is merely possible must show soon that it is there; one that is named or has answered may take its time.
+    """
 
-    def __init__(self, environ: "Environment", host: str) -> None:
+    __slots__ = ("_patience", "_place", "_wire", "is_named", "is_there")
+
+    def __init__(self, environ: "Environment") -> None:
+        variables = (b"GCE_METADATA_HOST", b"GCE_METADATA_ROOT", b"GCE_METADATA_IP")
+        named = next((environ[name] for name in variables if environ.get(name)), b"")
+        host = (named or _METADATA).decode("ascii", "replace").lower()
+        name, colon, port = host.rpartition(":")
+        is_port = bool(colon) and port.isdecimal() and len(port) <= len("65535")
+        self._place = ("http", name, int(port)) if is_port else ("http", host, 80)
+        self._patience = _seconds(environ.get(b"GCE_METADATA_TIMEOUT", b""))
         self._wire = Wire(environ, monotonic() + _BUDGET, is_proxied=False)
-        name, colon, port = host.lower().rpartition(":")
-        self._place = ("http", name, int(port)) if colon and port.isdecimal() else ("http", host.lower(), 80)
+        self.is_named = bool(named)
         self.is_there = False
 
     def ask(self, path: str) -> Answer:
@@ -733,7 +741,8 @@ class _Metadata:
 
     def _answer(self, path: str) -> Answer:
         place = (*self._place, f"/computeMetadata/v1/{path}")
-        answer = self._wire.ask(_METADATA_SERVER, "GET", place, headers={"Metadata-Flavor": "Google"}, seconds=_LOCAL)
+        seconds = _BUDGET if self.is_named or self.is_there else self._patience
+        answer = self._wire.ask(_METADATA_SERVER, "GET", place, headers={"Metadata-Flavor": "Google"}, seconds=seconds)
         if answer.headers.get("Metadata-Flavor") != "Google":
             raise Unavailable(
                 "gcr-metadata-foreign",
@@ -742,6 +751,15 @@ class _Metadata:
             )
         self.is_there = True
         return answer
+
+
+def _seconds(text: bytes) -> float:
+    """What google-auth's variable says, in seconds, else our own limit."""
+    try:
+        found = float(text)
+    except ValueError:
+        return _LOCAL
+    return found if 0 < found < _BUDGET else _LOCAL
 
 
 def _parsed(answer: Answer) -> tuple[str, float]:

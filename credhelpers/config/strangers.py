@@ -32,7 +32,7 @@ _OUTPUT, _ALL_DESCRIPTORS = 3, 1 << 20
 _RULES = 64
 # A pattern as `hosts.fields` has it, of two labels or more, the last two without a placeholder.
 _KIND = r"[1-9][0-9]?digits|word|place|zone|name|region( !?[a-z-]+)?"
-_LABEL = rf"[a-z0-9-]*(<[a-z_]+:({_KIND})>)?[a-z0-9-]*"
+_LABEL = rf"[a-z0-9-]{{0,63}}(<[a-z_]+:({_KIND})>[a-z0-9-]{{0,63}})?"
 _PATTERN = rf"({_LABEL}\.)*[a-z0-9-]+\.[a-z0-9-]+"
 _KEY = "[a-z][a-z0-9_]{0,31}"
 _RESERVED = {"match", "source", "identity", "from"}
@@ -89,6 +89,8 @@ def _begin(one: "Announcement", settings: "list[dict[str, Any]]") -> tuple[int, 
         guard.silence()
         posix.dup2(writing, _OUTPUT)
         posix.closerange(_OUTPUT + 1, _ALL_DESCRIPTORS)  # locks among them
+        for name in posix.environ:
+            posix.unsetenv(name)  # what C looks at, and what children get
         posix.environ.clear()
         answer = _answer(one, settings)
         while answer:

@@ -22,6 +22,7 @@ _SENTENCES = (
     ("net-certificate-expired", "the certificate of {} has expired", "clock"),
     ("net-certificate-early", "the certificate of {} is not valid yet", "clock"),
     ("net-certificate-unknown", "no known authority vouches for the certificate of {}", "trust"),
+    ("net-certificate-refused", "the certificate of {} is not one that TLS may accept", "between"),
     ("net-no-tls", "what answers at {} does not speak TLS", "between"),
     ("net-client-certificate-wanted", "{} demands a client's certificate that it knows", "between"),
     ("net-tls-failed", "there is no TLS connection with {}", "between"),
@@ -50,6 +51,7 @@ _VERDICTS = {
     10: "net-certificate-expired",
     62: "net-certificate-name",  # of a host
     64: "net-certificate-name",  # of an address
+    **dict.fromkeys((2, 18, 19, 20, 21), "net-certificate-unknown"),
 }
 _PLAIN = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
 # The alerts by which a server refuses a client's certificate or its absence (RFC 8446, 6.2). Go's sends the first for
@@ -80,7 +82,7 @@ def code_of(error: BaseException) -> str:
     kinds = {type(part).__name__ for part in parts}
     for part in parts:
         if isinstance(part, ssl.SSLCertVerificationError):
-            return _VERDICTS.get(part.verify_code, "net-certificate-unknown")
+            return _VERDICTS.get(part.verify_code, "net-certificate-refused")
         if isinstance(part, ssl.SSLError) and not isinstance(part, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
             words = part.reason or ""
             if words in _PLAIN:

@@ -18,18 +18,18 @@ class Proxy:
 
     def __init__(self, text: str, hint: str) -> None:
         """Read the URL; one without a scheme is `http`. Raises Unavailable for what is no URL of an HTTP proxy."""
-        from urllib3 import make_headers
         from urllib3.util import parse_url
 
         try:
             parts = parse_url(text if "://" in text else f"http://{text}")
-            if parts.scheme not in ("http", "https") or not parts.host or (parts.path or "/") != "/":
+            is_more = parts.query or parts.fragment or parts.path not in (None, "/")  # as where a login is not escaped
+            if parts.scheme not in ("http", "https") or not parts.host or is_more:
                 raise ValueError
         except ValueError:  # urllib3's LocationParseError is one
             raise Unavailable("net-proxy-url", "the URL of the proxy is not one of HTTP", hint) from None
         self.name = f"{parts.host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
         self.url = f"{parts.scheme}://{self.name}"
-        self.headers = make_headers(proxy_basic_auth=_unquoted(parts.auth)) if parts.auth else {}
+        self.headers = {"proxy-authorization": f"Basic {_login(parts.auth)}"} if parts.auth else {}
 
 
 _HINT = "write HTTPS_PROXY as `http://HOST:PORT`; `printenv HTTPS_PROXY ALL_PROXY NO_PROXY` shows what it is"
@@ -68,7 +68,10 @@ def _is_past(host: str, no_proxy: str) -> bool:
     return False
 
 
-def _unquoted(login: str) -> str:
-    from urllib.parse import unquote
+def _login(text: str) -> str:
+    """As curl sends it: the bytes that are escaped, and a colon also where there is no password."""
+    from binascii import b2a_base64
+    from urllib.parse import unquote_to_bytes
 
-    return unquote(login)
+    user, _, password = text.partition(":")
+    return b2a_base64(unquote_to_bytes(user) + b":" + unquote_to_bytes(password), newline=False).decode("ascii")

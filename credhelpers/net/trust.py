@@ -5,6 +5,7 @@ is an anchor, also the certificate of an intermediate authority. Python 3.13 ref
 allow in the certificate of an authority; those of many companies are such, and other tools and older Pythons take them.
 """
 
+import posix
 import ssl
 
 from credhelpers import files
@@ -15,15 +16,14 @@ if TYPE_CHECKING:
     from credhelpers.identity import Environment
 
 USUAL = (b"REQUESTS_CA_BUNDLE", b"CURL_CA_BUNDLE")  # of `requests`, which the tools of Google and Azure are made with
+_OF_OPENSSL = (b"SSL_CERT_FILE", b"SSL_CERT_DIR")
 _FILE_BYTES = 1 << 22  # the certificates of a system are a quarter of that
 
 
 def context(environ: "Environment", variables: tuple[bytes, ...] = USUAL) -> ssl.SSLContext:
     """Trust in what the first of the variables that is set names, a file or a directory, else in the system's.
 
-    OpenSSL itself sees to `SSL_CERT_FILE` and `SSL_CERT_DIR`, and passes over what is not there. Where no system's
-    certificates are known to this Python, those of certifi count. Raises Unavailable for what holds no certificates,
-    and names the variable.
+    Raises Unavailable for what holds no certificates, and names the variable.
     """
     found = bare()
     name = next((name for name in variables if environ.get(name)), b"")
@@ -31,7 +31,7 @@ def context(environ: "Environment", variables: tuple[bytes, ...] = USUAL) -> ssl
         if name:
             add(found, environ[name])
         else:
-            add_system(found)
+            add_system(found, environ)
     except (OSError, ValueError):  # an SSLError is an OSError
         if not name:
             raise _broken() from None
@@ -64,14 +64,26 @@ def add(found: ssl.SSLContext, path: bytes) -> None:
         found.load_verify_locations(cadata=content.decode("ascii", "ignore"))  # names stand between, in any encoding
 
 
-def add_system(found: ssl.SSLContext) -> None:
-    """Believe those whom this machine believes."""
+def add_system(found: ssl.SSLContext, environ: "Environment") -> None:
+    """Believe those whom this machine believes, and where it has no certificates for that, those whom certifi does.
+
+    OpenSSL itself sees to `SSL_CERT_FILE` and `SSL_CERT_DIR`, which stand for the system's then, and passes over what
+    is not there.
+    """
     found.load_default_certs()
-    paths = ssl.get_default_verify_paths()
-    if not (paths.cafile or paths.capath):  # a Python from python.org, or a foreign build of it
+    if not any(environ.get(name) for name in _OF_OPENSSL) and not _has_system():
         import certifi
 
         found.load_verify_locations(certifi.where())
+
+
+def _has_system() -> bool:
+    """Whether this Python finds certificates of the system's: not one from python.org, nor one in a small image."""
+    paths = ssl.get_default_verify_paths()
+    try:
+        return bool(paths.cafile) or bool(paths.capath and posix.listdir(paths.capath))
+    except OSError:
+        return False
 
 
 def _broken() -> Unavailable:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _BODY_BYTES = 1 << 20  # many times what any answer has
 _CONNECT = 4.0  # seconds; behind a firewall that drops packets there is still time to say so
+_OF_TLS = ("net-certificate", "net-no-tls", "net-tls")
 
 
 class Peer:
@@ -110,12 +111,15 @@ class Wire:
             answer = within(left, lambda: _asked(pool, (method, target, body, headers or {}), left))
             if 300 <= answer.status < 400 and not may_redirect:  # noqa: PLR2004 - RFC 9110, 15.4
                 raise Redirected
-        except Unavailable:
+        except (Unavailable, ImportError):  # the latter is told by who needs an extra that is not installed
             raise
         except Exception as error:  # noqa: BLE001 - of urllib3, of `ssl`, of the system: all have no answer
             from credhelpers.net.failures import NoAnswer, code_of
 
-            raise NoAnswer(code_of(error), peer.name, peer.hints, address, proxy) from None
+            code = code_of(error)
+            if type(error).__name__ == "ProxyError" and code.startswith(_OF_TLS):
+                raise NoAnswer(code, "the proxy", {}, proxy) from None  # it is one by `https`, and not known or meant
+            raise NoAnswer(code, peer.name, peer.hints, address, proxy) from None
         return answer
 
     def connect(self, scheme: str, host: str, port: int, pool: "Any") -> None:
@@ -139,16 +143,22 @@ class Wire:
                 options["server_hostname"] = self.server_name
         proxy = self._proxy(scheme, host) if self._is_proxied and not is_local(host) else None
         if proxy:
+            if proxy.url.startswith("https"):
+                options["proxy_ssl_context"] = self._trusted(is_own=True)  # a client's certificate is not for it
             manager = urllib3.ProxyManager(proxy.url, proxy_headers=proxy.headers, **options)
-            return manager.connection_from_host(host.strip("[]"), port, scheme), proxy.name
-        kind = urllib3.HTTPSConnectionPool if scheme == "https" else urllib3.HTTPConnectionPool
-        return kind(host.strip("[]"), port, **options), ""
+            pool, name = manager.connection_from_host(host.strip("[]"), port, scheme), proxy.name
+        else:
+            kind = urllib3.HTTPSConnectionPool if scheme == "https" else urllib3.HTTPConnectionPool
+            pool, name = kind(host.strip("[]"), port, **options), ""
+        pool.ConnectionCls = _patient(pool.ConnectionCls, self.until)
+        return pool, name
 
-    def _trusted(self) -> "ssl.SSLContext":
-        if self._trust is None:
-            from credhelpers.net.trust import context
+    def _trusted(self, *, is_own: bool = False) -> "ssl.SSLContext":
+        from credhelpers.net.trust import context
 
-            self._trust = self._make_trust() if self._make_trust else context(self.environ)
+        if is_own:
+            return context(self.environ)
+        self._trust = self._trust or (self._make_trust() if self._make_trust else context(self.environ))
         return self._trust
 
     def _proxy(self, scheme: str, host: str) -> "Proxy | None":
@@ -159,6 +169,21 @@ class Wire:
         from credhelpers.net.proxies import on_the_way
 
         return on_the_way(self.environ, scheme, host)
+
+
+def _patient(base: "Any", until: float) -> "Any":
+    """A connection of urllib3 on which TLS and a proxy have all of the time: whoever takes it is there, and slow.
+
+    It knows no wire, lest one that nobody needs any more keeps its connections open.
+    """
+
+    class Patient(base):  # type: ignore[misc] # it is known when urllib3 is loaded
+        def _new_conn(self) -> "Any":
+            found = super()._new_conn()
+            found.settimeout(max(until - monotonic(), 0.01))
+            return found
+
+    return Patient
 
 
 def _asked(pool: "Any", request: "tuple[str, str, bytes | None, Mapping[str, str]]", seconds: float) -> Answer:

@@ -126,10 +126,10 @@ CACHE
   user name from the keyring.
 
 ERRORS
-  A line on standard output says what is wrong, a `hint:` line on standard error
-  says it with the command that mends it. A server that is not ECR's, and ECR
-  Public where there are no credentials, is "credentials not found in native
-  keychain".
+  A line on standard output says what is wrong, one on standard error says it
+  with the command that mends it and a code, see docs/errors.md. A server that
+  is not ECR's, and ECR Public where there are no credentials, is "credentials
+  not found in native keychain".
 
 SEE ALSO
   docs/ecr.md, docs/configuration.md, `aws sts get-caller-identity`

@@ -168,9 +168,10 @@ CACHE
   logout` forgets it, and removes the secret from KV or revokes the lease.
 
 ERRORS
-  A line on standard output says what is wrong, a `hint:` line on standard error
-  says it with the command that mends it. A server that no entry names, and a
-  path with nothing there, is "credentials not found in native keychain".
+  A line on standard output says what is wrong, one on standard error says it
+  with the command that mends it and a code, see docs/errors.md. A server that
+  no entry names, and a path with nothing there, is "credentials not found in
+  native keychain".
 
 SEE ALSO
   docs/vault.md, docs/configuration.md, docs/drop-in.md, `vault status`

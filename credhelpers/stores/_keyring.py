@@ -75,7 +75,7 @@ EXIT STATUS
   0  done
   1  not done: standard output says why in one line, which is `credentials not
      found in native keychain` if there is no entry, and on other errors a
-     `hint:` on standard error names what mends it
+     the line on standard error names what mends it
 
 SEE ALSO
   docker-login(1), age(1), secret-tool(1), docs/keyring.md

@@ -15,7 +15,7 @@ from _blake2 import blake2b
 from time import monotonic, time
 
 from credhelpers import receipt
-from credhelpers.errors import Unavailable
+from credhelpers.errors import Unavailable, shortage
 from credhelpers.hosts import Authority
 from credhelpers.recorder import shown
 from credhelpers.stores.folder import Folder, directory
@@ -51,12 +51,16 @@ def path_of(authority: Authority, environ: "Environment") -> bytes | None:
 
 
 class Notes:
-    """All notes of this user. What reads raises nothing, what writes Unavailable."""
+    """All notes of this user. What reads raises Shortage only, what writes Unavailable.
 
-    __slots__ = ("_folder",)
+    is_unread: whether there was one that could not be read, so that what was typed there is not known
+    """
+
+    __slots__ = ("_folder", "is_unread")
 
     def __init__(self, environ: "Environment") -> None:
         self._folder = Folder(directory(environ))
+        self.is_unread = False
 
     def find(self, authority: Authority) -> Note | None:
         """What was typed for the authority: for its path, for the nearest above, for the registry."""
@@ -115,7 +119,12 @@ class Notes:
             for line in filter(None, lines):
                 server, at, username = line.split(" ")
                 found.append(Note(server, int(at), receipt.decoded(username).decode("utf-8", "surrogateescape")))
-        except (Unavailable, ValueError):
+        except Unavailable as error:
+            if lacking := shortage(error):
+                raise lacking from None
+            self.is_unread = True
+            return []
+        except ValueError:
             return []
         return found
 

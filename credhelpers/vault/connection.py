@@ -222,7 +222,10 @@ class Requests:
 
         answer = asked(target)
         if answer.status in _REDIRECTS:
-            there = self._server.target(urljoin(self._server.origin + target, answer.headers.get("Location", "")))
+            try:
+                there = self._server.target(urljoin(self._server.origin + target, answer.headers.get("Location", "")))
+            except ValueError:  # no URL
+                there = ""
             if not there:
                 raise _failed("vault-redirect")
             answer = asked(_quoted(there))

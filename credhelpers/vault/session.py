@@ -39,6 +39,7 @@ class Session:
             self._login = Login(identity, identity.method, self.connection)
             proofs = Recorder(identity.environ)
             record_proofs(proofs, identity.settings)
+            proofs.network()
             receipts = "", proofs.text(is_of_failure=True)
             self._wanted = Wanted(self._login, receipts=receipts, is_still=identity.is_still)
         self._token: Credential | None = None  # of the login

@@ -30,7 +30,7 @@ def context(environ: "Environment", settings: "Mapping[str, Any]", variable: "Va
     """What TLS to Vault needs, verified always. Raises Unavailable for files that do not hold what they should."""
     found = trust.bare()
     try:
-        _trust(found, settings.get("ca_file") or "", lambda name: variable(environ, name))
+        _trust(found, environ, settings.get("ca_file") or "", variable)
     except (OSError, ValueError):  # an SSLError is an OSError
         raise Unavailable(
             "vault-ca-unreadable", "the certificates that vouch for Vault cannot be read", _CA_HINT
@@ -39,17 +39,17 @@ def context(environ: "Environment", settings: "Mapping[str, Any]", variable: "Va
     return found
 
 
-def _trust(found: ssl.SSLContext, ca_file: str, of_environment: "Callable[[str], str]") -> None:
-    if file := ca_file or of_environment("CACERT"):
+def _trust(found: ssl.SSLContext, environ: "Environment", ca_file: str, variable: "Variable") -> None:
+    if file := ca_file or variable(environ, "CACERT"):
         found.load_verify_locations(cadata=_read(file))
-    elif text := of_environment("CACERT_BYTES"):
+    elif text := variable(environ, "CACERT_BYTES"):
         found.load_verify_locations(cadata=text.encode("ascii", "ignore").decode())
-    elif folder := of_environment("CAPATH"):
+    elif folder := variable(environ, "CAPATH"):
         with os.scandir(folder) as found_there:
             texts = [_read(file.path) for file in found_there if file.is_file()]
         found.load_verify_locations(cadata="\n".join(text for text in texts if "BEGIN CERTIFICATE" in text))
     else:
-        trust.add_system(found)
+        trust.add_system(found, environ)
 
 
 def _present(found: ssl.SSLContext, settings: "Mapping[str, Any]", of_environment: "Callable[[str], str]") -> None:
