@@ -50,7 +50,7 @@ class Toy:
         return Minter()
 
 class Minter:
-    token_key = {word!r}.encode().hex()
+    token_key = {word!r}.encode().hex().ljust(40, '0')
 
     def mint(self, old=None, given=None):
         Toy.minted.append(given)
@@ -256,3 +256,34 @@ def test_no_secret_is_in_a_name(machine: Machine, typed: dict[str, tuple[str, st
     for path in (tmp_path / "cache").rglob("*"):
         assert "made-up" not in path.name
         assert b"made-up" not in path.read_bytes()
+
+
+def test_a_login_renews_the_robot_and_a_logout_leaves_it(
+    machine: Machine, typed: dict[str, tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `from = "keyring"` what is typed is what tokens are minted by, and no answer itself."""
+
+    def store(_: Keyring, authority: Authority, credential: Credential) -> None:
+        typed[authority.name] = credential.expose()
+
+    monkeypatch.setattr(Keyring, "store", store)
+    machine.write(TAKING, 'from = "keyring"\n')
+    typed[HOST] = ("robot", "made-up")
+    assert machine.get() == "token-1-robot-made-up"
+    helper = Minted(installed.source("taking", machine.environ), machine.environ)
+    helper.store(Authority(HOST), Credential("robot", "another"))
+    assert machine.get() == "token-2-robot-another"
+    helper.erase(Authority(HOST))
+    assert machine.get() == "token-3-robot-another"
+
+
+def test_a_logout_forgets_what_was_handed(machine: Machine) -> None:
+    """Else a credential that has been rotated would be handed out until its end."""
+    machine.write(TAKING, 'from = "giving"\n', GIVING)
+    assert machine.get() == "token-1-giving-token-1"
+    Minted(installed.source("taking", machine.environ), machine.environ).erase(Authority(HOST))
+    assert machine.get() == "token-2-giving-token-2"
+    machine.config.write_text("no = TOML = at all")
+    Minted(installed.source("taking", machine.environ), machine.environ).erase(Authority(HOST))
+    machine.write(TAKING, 'from = "giving"\n', GIVING)
+    assert machine.get() == "token-3-giving-token-2", "nobody knew whose it was"
