@@ -107,7 +107,7 @@ class Minted:
         except NotMine:
             raise Unsupported(
                 "store-no-registry",
-                f"docker-credential-{self._source.kind} keeps no password for this, which is not one of its registries",
+                f"no password is kept here for what is no registry of {self._source.kind}",
                 'set "credsStore" to "keyring" in docker\'s config.json for registries with a password',
             ) from None
         if route.settings.get("from") == "keyring":  # the robot by whose credential tokens are minted

@@ -932,7 +932,7 @@ def test_an_erase_of_one_host_does_not_stop_the_sharing_of_another(helper: Minte
 
 def test_a_password_for_a_stranger_is_refused(helper: Minted, tmp_path: Path) -> None:
     """A person hears which helper keeps it, and nothing is kept. What is kept is in `test_typed`."""
-    with pytest.raises(Unsupported, match="keeps no password for this") as raised:
+    with pytest.raises(Unsupported, match="no password is kept here for what is no registry of fake") as raised:
         helper.store(Authority("ghcr.io"), Credential("u", "typed"))
     assert "credsStore" in raised.value.hint
     assert "typed" not in raised.value.message + raised.value.hint
