@@ -110,8 +110,10 @@ class Minted:
                 f"no password is kept here for what is no registry of {self._source.kind}",
                 'set "credsStore" to "keyring" in docker\'s config.json for registries with a password',
             ) from None
-        if route.settings.get("from") == "keyring":  # the robot by whose credential tokens are minted
-            from credhelpers.stores.keyring import Keyring  # what a hit does not need
+        from credhelpers.installed import KEYRING  # what a hit does not need
+
+        if route.settings.get("from") == KEYRING:  # the robot by whose credential tokens are minted
+            from credhelpers.stores.keyring import Keyring
 
             Keyring(self._environ).store(authority, credential)
             self._forget(authority)
@@ -171,11 +173,13 @@ class Minted:
 
     def _forget_given(self, authority: Authority) -> None:
         """Have the cache have no credential of another source that tokens for the host were minted by."""
+        from credhelpers.installed import KEYRING  # what a hit does not need
+
         try:
-            word = self._route(authority).settings.get("from")
+            word = self._route(authority).settings.get("from", KEYRING)
         except (NotMine, Unavailable):
             return
-        if word not in (None, "keyring"):
+        if word != KEYRING:  # where nobody forgets but who logs out there
             Tokens(word, self._environ).erase(authority.name, *self._copies(authority))
 
     def _copies(self, authority: Authority) -> tuple[str, ...]:

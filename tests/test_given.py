@@ -104,9 +104,6 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     found = Machine(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(found.packages)])
     monkeypatch.setattr(strangers, "SECONDS", 20.0)  # that of a machine on which other tests run
-    # Not the checkout: who measures coverage writes a file there for each process that ends.
-    true = installed._folders
-    monkeypatch.setattr(installed, "_folders", lambda: [path for path in true() if path.endswith(b"-packages")])
     importlib.invalidate_caches()
     yield found
     for name in ("given_taking", "given_giving"):

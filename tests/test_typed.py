@@ -28,6 +28,7 @@ from credhelpers.stores.note import Notes, path_of
 from credhelpers.typed import Typed, token_end
 from tests.fakes.source import FakeSource, owned
 from tests.harness import Result, call, document, environment
+from tests.services import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -565,8 +566,8 @@ _SPOILED: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("how", _SPOILED)
 def test_what_is_no_note(how: str, environ: dict[bytes, bytes], helper: Minted) -> None:
     """Then nothing was typed, as far as anybody knows; the answer comes, and is kept if there is nothing to be read."""
-    if how == "of another user" and os.geteuid():
-        pytest.skip("only root gives a file away")
+    if how == "of another user":
+        need_root("a file of another user")
     path = _typed_note(environ)
     assert Notes(environ).find(Authority(_HOST))
     _SPOILED[how](path)

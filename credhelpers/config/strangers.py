@@ -1,8 +1,9 @@
 """What sources of other packages announce: asked in a process of their own, and checked like any other input.
 
 Their code is not ours, and runs in a call of theirs alone. Here it has nothing but its own module: no variables, no
-streams, no descriptors, two seconds. So whatever it does there, it costs its own hosts only. It is asked at all only
-for a source that an entry of config.toml names or that is trusted.
+streams, no descriptors, two seconds. So whatever goes wrong there, it costs its own hosts only. It is asked at all only
+for a source that an entry of config.toml names or that is trusted. The process is a copy of the caller, memory and all:
+this keeps mistakes apart, and no malice, since what is installed here runs as this user anyway.
 """
 
 import _signal
