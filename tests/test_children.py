@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credhelpers.clouds import child
+from credhelpers.net import child
 from tests import commands
 from tests.commands import KINDS, OF_CLOUDS, OF_USERS, Command
 from tests.harness import BIN, need

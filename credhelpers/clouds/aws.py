@@ -22,12 +22,12 @@ from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
 from credhelpers import environment, files, lifetimes
-from credhelpers.clouds import aws_errors, child
+from credhelpers.clouds import aws_errors
 from credhelpers.clouds.propagation import Unknown
 from credhelpers.credential import Credential
 from credhelpers.deadline import Late, within
 from credhelpers.errors import DeadlinePassed, HelperError, NoIdentity, Unavailable, shortage
-from credhelpers.net import trust
+from credhelpers.net import child, trust
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

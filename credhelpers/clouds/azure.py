@@ -373,7 +373,7 @@ class AcrExchange:
         """
         from subprocess import TimeoutExpired
 
-        from credhelpers.clouds import child
+        from credhelpers.net import child
 
         name = command[0]
         path = child.find(name.encode(), self._environ)

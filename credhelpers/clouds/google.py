@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from credhelpers import environment, files, lifetimes, notes
-from credhelpers.clouds import child
+from credhelpers.net import child
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NoIdentity, NotFound, Unavailable, shortage
 from credhelpers.exchanges.google import UNIVERSE, is_service

@@ -6,7 +6,7 @@ import re
 import stat
 
 from credhelpers import files as trust
-from credhelpers.clouds import child
+from credhelpers.net import child
 from credhelpers.errors import Unavailable
 from credhelpers.identity import home
 from credhelpers.vault import hcl
