@@ -24,9 +24,10 @@ from credhelpers.private import is_private_directory, open_directory, read
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import TypeGuard
 
-    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
+    from credhelpers.servers import Authority
 
 MAGIC = b"credhelpers-cache "
 FORMAT = b"3"
@@ -180,6 +181,24 @@ def read_failure(folder: int, name: bytes) -> Failure | None:
         error = Unavailable(code, message, hint)
         error.is_denial = kind == "Denial"
     return Failure(error, at, took, said, host)
+
+
+def raise_remembered(failure: Failure | None) -> None:
+    """Raise what failed so short a time ago that it would fail again."""
+    if is_remembered(failure):
+        from credhelpers import lifetimes  # what a hit does not need
+
+        failure.error.remembered = int(failure.at + lifetimes.remembered(failure.took) - time()) + 1
+        raise failure.error
+
+
+def is_remembered(failure: Failure | None) -> "TypeGuard[Failure]":
+    """Whether what failed would fail again if it was tried now."""
+    if failure is None:
+        return False
+    from credhelpers import lifetimes  # what a hit does not need
+
+    return time() < failure.at + lifetimes.remembered(failure.took)
 
 
 def read_body(folder: int, name: bytes) -> bytes:

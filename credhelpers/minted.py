@@ -4,45 +4,19 @@ import posix
 
 from credhelpers import cached_token
 from credhelpers.errors import NoIdentity, NotFound, NotMine, Unavailable, Unsupported
-from credhelpers.hosts import DOCKER_HUB, HUB, Authority
-from credhelpers.tokens import Tokens, Wanted
+from credhelpers.servers import DOCKER_HUB, HUB, Authority
+from credhelpers.tokens import Tokens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Protocol
 
     from credhelpers.credential import Credential
     from credhelpers.given import Giver
     from credhelpers.identity import Environment
     from credhelpers.plan import Route
     from credhelpers.recorder import Recorder
-
-    class Source(Protocol):
-        """What issues tokens for the registries of one cloud."""
-
-        kind: str
-        """One word, `[a-z]+`: names the cache files and the helper's messages."""
-
-        @property
-        def manual(self) -> str:
-            """What `--help` prints below the synopsis."""
-
-        uncached: bytes
-        """The variable by which people switch off the cache of the helper that this one stands in for; b"" for none."""
-
-        def record(self, route: Route, recorder: Recorder) -> None:
-            """Look at everything that selects the identity which would mint for the route, with `recorder`.
-
-            Cheap: no SDK, no network, no child. What is written anew for the same identity, as a token in a file is, is
-            a `proof`.
-            """
-
-        def minter(self, route: Route) -> Any:
-            """What to mint for the route. Raises Unavailable for settings that do not go with its host.
-
-            A `tokens.Minter`; of a source that takes a credential of another helper, a `given.GivenMinter`.
-            """
+    from credhelpers.wanting import Source, Wanting
 
 
 class Minted:
@@ -51,7 +25,7 @@ class Minted:
     `route` says who owns an authority; `plan.route` if it is None.
     """
 
-    __slots__ = ("_environ", "_route_of", "_source", "_tokens")
+    __slots__ = ("_environ", "_route_of", "_routed", "_source", "_tokens")
     _keeps_typed = True
     """Whether what a person types is kept beside the source."""
 
@@ -64,6 +38,7 @@ class Minted:
         self._source = source
         self._environ = environ
         self._route_of = route
+        self._routed: Route | None = None
         self._tokens = Tokens(source.kind, environ, source.uncached)
 
     @property
@@ -87,15 +62,17 @@ class Minted:
     def get(self, authority: Authority) -> "Credential":
         """What a person typed, else a token that is not due for renewal: another process's, or a new one."""
         try:
-            recorder, route = self._recorded(authority)
+            wanting = self.wanting()
+            recorder, route = wanting.recorded(authority)
             typed = self._typed(authority, recorder) if self._keeps_typed else None
-            return typed or self._tokens.get(self._wanted(authority, recorder, route))
+            return typed or self._tokens.get(wanting.wanted(authority, recorder, route))
         except NotFound as error:
             raise self._told(error, authority) from None
 
     def refresh(self, authority: Authority) -> None:
         """Renew the cached token unless somebody does it already, has just done it or has just failed."""
-        self._tokens.refresh(self._wanted(authority, *self._recorded(authority)))
+        wanting = self.wanting()
+        self._tokens.refresh(wanting.wanted(authority, *wanting.recorded(authority)))
 
     def store(self, authority: Authority, credential: "Credential") -> None:
         """Keep what `docker login` typed for a registry of the source, to be answered before any token is minted.
@@ -128,7 +105,7 @@ class Minted:
         if end or authority.is_whole:  # what was typed for a path leaves a token for the registry as it is
             self._forget(authority)
         if end:
-            recorder, _ = self._recorded(authority)
+            recorder, _ = self.wanting().recorded(authority)
             key = cached_token.host_key(authority.registry, self._environ)
             self._tokens.take(key, authority.name, credential, end, recorder.text())
             typed.erase(authority.registry)  # last: who was not heard keeps what he had
@@ -187,6 +164,12 @@ class Minted:
         return tuple(cached_token.slots(cached_token.host_key(authority, self._environ)))
 
     def _route(self, authority: Authority) -> "Route":
+        """Who owns it, asked once for one that a client sent: should that change meanwhile, nothing is kept."""
+        if self._routed is None or self._routed.authority is not authority:
+            self._routed = self._asked(authority)
+        return self._routed
+
+    def _asked(self, authority: Authority) -> "Route":
         if self._route_of:
             return self._route_of(authority, self._environ, self._source.kind)
         from credhelpers.plan import route  # what a hit does not need
@@ -220,68 +203,18 @@ class Minted:
         copy = cached_token.host_key(authority, self._environ)
         return self._tokens.taken(key, copy, authority.name, recorder.text())
 
-    def _wanted(self, authority: Authority, recorder: "Recorder", route: "Route") -> Wanted:
-        """The token for the host.
+    def wanting(self) -> "Wanting":
+        """What the tokens for its authorities hang on."""
+        from credhelpers.wanting import Wanting  # what a hit does not need
 
-        What decides who mints is looked at first: if all of it is the same later on, so was the identity meanwhile.
-        """
-        from credhelpers.receipt import holds  # what a hit does not need
+        return Wanting(self._source, self._environ, self._route, self._giver, keeps_typed=self._keeps_typed)
 
-        self._source.record(route, recorder)
-        recorder.network()
-        giver = self._giver(route, recorder)
-        lines = recorder.lines()
-        minter = self._source.minter(route)
-        if giver:
-            from credhelpers.given import given
-
-            minter = given(minter, giver, route)
-        return Wanted(
-            minter,
-            authority.name,
-            cached_token.host_key(authority, self._environ),
-            (recorder.text(), recorder.text(is_of_failure=True)),
-            lambda: holds(lines, recorder.word, self._environ),
-        )
-
-    def _giver(self, route: "Route", recorder: "Recorder") -> "Giver | None":
-        """The helper by whose credential the route's token is minted, after a look at what decides who mints that."""
-        word = route.settings.get("from")
-        if word is None:
-            return None
-        from credhelpers.installed import KEYRING, source  # what a hit does not need
-
-        if word == KEYRING:
-            from credhelpers.stores.keyring import Keyring
-
-            return Keyring(self._environ)
-
-        found = source(word, self._environ)
+    def _giver(self, source: "Source") -> "tuple[Giver, Wanting]":
+        """The helper over another source, with what its own tokens hang on."""
 
         class Giving(Minted):
             __slots__ = ()
             _keeps_typed = False  # what a person typed for the host is no source's word
 
-        giver = Giving(found, self._environ, self._route_of)
-        try:
-            _, given = giver._recorded(route.authority, recorder)  # noqa: SLF001 - of a class of this one
-        except NotMine:
-            raise route.contradiction(f'`from = "{word}"`, and no entry of {word} has this registry') from None
-        found.record(given, recorder)
-        return giver
-
-    def _recorded(self, authority: Authority, recorder: "Recorder | None" = None) -> "tuple[Recorder, Route]":
-        """What decides who owns the authority and whether something was typed for it, looked at, and the route."""
-        from credhelpers.recorder import Recorder  # what a hit does not need
-
-        route = self._route(authority)
-        recorder = recorder or Recorder(self._environ, route.word)
-        for name in (b"CREDHELPERS_CONFIG", b"XDG_CONFIG_HOME", b"HOME", b"CREDHELPERS_IDENTITY"):
-            recorder.variable(name)  # by which the configuration was found, and the entry in it
-        recorder.copy(route.receipt)
-        if self._keeps_typed:
-            from credhelpers.stores.note import path_of  # what a hit does not need
-
-            if path := path_of(authority, recorder.environ):
-                recorder.file(path)
-        return recorder, route
+        giver = Giving(source, self._environ, self._route_of)
+        return giver, giver.wanting()

@@ -32,8 +32,9 @@ from _blake2 import blake2b
 import credhelpers
 from credhelpers import __version__, cached_token, private, receipt
 from credhelpers.errors import NotMine, Unavailable
-from credhelpers.hosts import Authority, fields, fits
+from credhelpers.hosts import fields, fits
 from credhelpers.identity import configuration
+from credhelpers.servers import Authority
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

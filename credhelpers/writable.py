@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from credhelpers.credential import Credential
-    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
-    from credhelpers.minted import Source
+    from credhelpers.minting import Minter
     from credhelpers.plan import Route
-    from credhelpers.tokens import Minter
+    from credhelpers.servers import Authority
+    from credhelpers.wanting import Source
 
     class WritableMinter(Minter, Protocol):
         """A token that is read where a person may write it."""

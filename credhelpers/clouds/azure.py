@@ -12,9 +12,9 @@ from credhelpers import environment, files, lifetimes, notes
 from credhelpers.clouds.propagation import Unknown
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NoIdentity, NotFound, Unavailable, shortage
-from credhelpers.hosts import Authority
 from credhelpers.net.failures import NoAnswer
 from credhelpers.net.wire import Answer, Peer, Wire
+from credhelpers.servers import Authority
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

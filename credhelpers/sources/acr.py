@@ -61,13 +61,13 @@ class Acr:
 
     @property
     def manual(self) -> str:
-        """See `minted.Source`."""
+        """See `wanting.Source`."""
         from credhelpers.sources._acr import MANUAL
 
         return MANUAL
 
     def record(self, route: "Route", recorder: "Recorder") -> None:
-        """See `minted.Source`."""
+        """See `wanting.Source`."""
         environ = recorder.environ
         for name in _VARIABLES:
             recorder.variable(name)
