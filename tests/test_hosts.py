@@ -14,7 +14,7 @@ import pytest
 
 from credhelpers import hosts
 from credhelpers.errors import HelperError, MissingServer, NotFound, NotMine, Refused
-from credhelpers.exchanges.azure import azure
+from credhelpers.exchanges.acr_hosts import azure
 from credhelpers.exchanges.ecr import EcrHost, ecr, ecr_of
 from credhelpers.exchanges.google import UNIVERSE, google, google_location, is_service
 
@@ -453,7 +453,7 @@ def test_look_alikes_load_no_sdk() -> None:
         "import sys\n"
         "from credhelpers import hosts\n"
         "from credhelpers.errors import HelperError\n"
-        "from credhelpers.exchanges.azure import azure\n"
+        "from credhelpers.exchanges.acr_hosts import azure\n"
         "from credhelpers.exchanges.ecr import ecr\n"
         "from credhelpers.exchanges.google import google\n"
         "for line in sys.stdin.buffer.read().split(b'\\xff'):\n"

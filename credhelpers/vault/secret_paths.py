@@ -99,7 +99,7 @@ class Registry:
         """
         if "{host}" in self.settings["path"]:
             return ""
-        from credhelpers.exchanges.azure import azure
+        from credhelpers.exchanges.acr_hosts import azure
         from credhelpers.exchanges.ecr import ecr
         from credhelpers.exchanges.google import google
 
