@@ -21,11 +21,13 @@ import pytest
 from google.auth import environment_vars
 
 from credhelpers import cached_token
-from credhelpers.clouds import google as clouds
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable
-from credhelpers.exchanges.google import is_service
+from credhelpers.exchanges.google import credential as credential_of
 from credhelpers.hosts import endpoint, is_local
+from credhelpers.identities.google_metadata import MachineAccount
+from credhelpers.identities.google_network import Network
+from credhelpers.identities.google_services import UNIVERSE, is_service
 from credhelpers.sources import gcr
 from credhelpers.sources._gcr import SETTINGS
 from tests import test_contract_gcr
@@ -1089,12 +1091,13 @@ def test_a_redirect_to_an_identity_token_is_not_followed(status: int, metadata: 
     """Nor for the token by which this machine logs in to Vault."""
     with Site(lambda _: Response(200, b"a.b.c", {"Metadata-Flavor": "Google"})) as stranger:
         path = "instance/service-accounts/default/identity"
+        environ = {b"GCE_METADATA_HOST": metadata.host.encode()}
         metadata.answers[path] = Response(status, b"a.b.c", {"Location": f"http://127.0.0.1:{stranger.port}/"})
 
         with pytest.raises(
             Unavailable, match=r"^the metadata server \(127\.0\.0\.1:\d+\) redirects elsewhere, which is not followed$"
         ):
-            clouds.identity_token({b"GCE_METADATA_HOST": metadata.host.encode()}, "vault/puller")
+            MachineAccount(environ, UNIVERSE, time.monotonic() + 5).identity_token("vault/puller")
 
         assert stranger.requests == []
 
@@ -1659,7 +1662,7 @@ def test_when_a_token_is_renewed(life: float, soft: float, hard: float, expires:
     """The true expiry counts; what is handed out lives for five minutes more, if Google's tokens do."""
     now = time.time()
 
-    credential = clouds.credential("made-up-token", now + life)
+    credential = credential_of("made-up-token", now + life)
 
     assert isinstance(credential, Credential)
     assert abs(credential.soft - now - soft) < 1
@@ -1746,7 +1749,7 @@ def test_local_addresses() -> None:
 
 def test_the_network_asks_only_whom_it_may() -> None:
     """Even if google-auth were led astray, nothing leaves for a host that was not checked."""
-    network = clouds._Network({}, "googleapis.com", time.monotonic() + 5)
+    network = Network({}, "googleapis.com", time.monotonic() + 5)
     for url in ("https://stranger.example/", "http://127.0.0.1:1/", "https://storage.googleapis.com/"):
         with pytest.raises(HelperError):
             network(url)

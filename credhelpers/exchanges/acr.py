@@ -62,13 +62,14 @@ class AcrExchange:
         service = self._challenge()
         try:
             token, tenant = self._identity.token(self._resource)
-        except NoIdentity:
+        except NoIdentity as nobody:
             if old is None:
                 raise
+            is_late = nobody.code == "acr-metadata-late"
             # Its key says that whatever selects an identity is as it was: this one may only be away for now.
             raise Unavailable(
                 "acr-identity-gone",
-                "no identity is found any more for the token in hand",
+                nobody.cause if is_late else "no identity is found any more for the token in hand",
                 "run `az login`, or see `az vm identity show`; `CREDHELPERS_DEBUG=1` shows what was looked for",
             ) from None
         form = {"grant_type": "access_token", "service": service, "access_token": token}

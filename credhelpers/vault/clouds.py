@@ -13,7 +13,7 @@ from credhelpers.credential import Credential
 from credhelpers.errors import NotMine, Unavailable, Unknown
 from credhelpers.exchanges.acr_hosts import azure
 from credhelpers.exchanges.ecr import ecr, ecr_of
-from credhelpers.exchanges.google import google
+from credhelpers.exchanges.google_hosts import google
 from credhelpers.vault import leases
 
 TYPE_CHECKING = False
@@ -77,7 +77,7 @@ def _gcp(session: "Session", secret_path: "SecretPath", registry: "Registry", ol
         google(registry.settings.get("registry", registry.host))
     except NotMine:
         raise _no_alias("`registry`, the registry of Google's that it stands for") from None
-    from credhelpers.clouds.google import credential
+    from credhelpers.exchanges.google import credential
 
     answer = leases.ask(session, secret_path)
     with leases.in_use(session, answer):  # a key of a service account is leased
