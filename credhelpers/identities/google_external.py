@@ -18,6 +18,8 @@ from credhelpers.net import child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from credhelpers.identity import Environment
 
 _FILE_BYTES = 1 << 20
@@ -39,9 +41,17 @@ def of_aws(environ: "Environment") -> "type[aws.Credentials]":
             found = self._get_metadata_security_credentials(request, role, session)
             return aws.AwsSecurityCredentials(*map(found.get, ("AccessKeyId", "SecretAccessKey", "Token")))
 
-        def get_aws_region(self, context: object, request: object) -> str:
-            said = variable(b"AWS_REGION") or variable(b"AWS_DEFAULT_REGION")
-            return said or str(super().get_aws_region(context, request))
+        def get_aws_region(self, context: object, request: "Callable[..., Any]") -> str:  # noqa: ARG002 - google-auth's
+            if said := variable(b"AWS_REGION") or variable(b"AWS_DEFAULT_REGION"):
+                return said
+            if not self._region_url:
+                raise RefreshError
+            session = self._get_imdsv2_session_token(request)
+            headers = {"X-aws-ec2-metadata-token": session} if session else None
+            answer = request(self._region_url, "GET", headers=headers)
+            if answer.status != 200:  # noqa: PLR2004 - RFC 9110
+                raise RefreshError
+            return str(answer.data.decode("ascii")[:-1])  # it is a zone, as `eu-west-1a`
 
     class Credentials(aws.Credentials):  # type: ignore[misc]
         def __init__(self, *words: object, **options: "Any") -> None:
