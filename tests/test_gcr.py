@@ -52,7 +52,7 @@ from tests.test_hosts import _LOOK_ALIKES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.fakes.tls import CertificateAuthority
+    from tests.fakes.tls import CertificateAuthority, Request
 
 HOST = "europe-docker.pkg.dev"
 OTHER = "second@acme.iam.gserviceaccount.com"
@@ -809,6 +809,34 @@ def test_a_slow_metadata_server_has_the_time_of_the_call(machine: Machine, metad
         b"the metadata server (%b) did not answer in time\n" % metadata.host.encode(),
     )
     assert time.monotonic() - started < patience(0.5)
+
+
+@pytest.mark.parametrize("delay", [1.2, 3.0])
+def test_a_slow_url_of_a_credential_file_has_the_time_of_the_call(delay: float, machine: Machine) -> None:
+    """A file that names one says that it is there; a metadata service of Azure's takes seconds (reports.md 1.A3)."""
+
+    def slow(_request: Request) -> Response:
+        time.sleep(delay)
+        return Response(200, fakes.SUBJECT_TOKEN.encode())
+
+    with Site(slow) as site:
+        machine.file(external({"url": f"http://127.0.0.1:{site.port}/token"}))
+        assert machine.whose() == f"external {fakes.SUBJECT_TOKEN}"
+
+
+def test_a_silent_url_of_a_credential_file_is_named(machine: Machine) -> None:
+    """With its address, and no hint at a host that was not asked."""
+
+    def silent(_request: Request) -> Response:
+        time.sleep(12)
+        return Response()
+
+    with Site(silent) as site:
+        machine.file(external({"url": f"http://127.0.0.1:{site.port}/token"}))
+        result = machine.get()
+
+    fails(result, b"the token URL of the credential file (127.0.0.1:%d) did not answer in time\n" % site.port)
+    assert b"googleapis" not in result.err
 
 
 # A network of its own, in which the metadata server's true address is whatever the test wants.

@@ -32,6 +32,8 @@ _INSTANCE = {
     "vm_name": "name",
     "vmss_name": "vmScaleSetName",
 }
+_IDS = ("client_id", "object_id", "resource_id")
+_ARC_VERSION = "2020-06-01"
 # Where the agent of Azure Arc puts what proves that we may read it (learn.microsoft.com, "Authenticate against Azure
 # resources with Azure Arc-enabled servers"), and what azure-identity 1.27 takes for such a file.
 _ARC_KEYS = "/var/opt/azcmagent/tokens/"
@@ -43,14 +45,34 @@ _METADATA = Peer(
 
 
 class _Service:
-    """One that gives tokens: its URL, the version of its interface, what it wants to hear, and how it calls the ids."""
+    """One that gives tokens: the way to it, its URL, the version of its interface, what it wants to hear of whom.
 
-    def __init__(self, url: str, version: str, headers: "Mapping[str, str]", **names: str) -> None:
-        self.url = url
-        self.version = version
-        self.headers = headers
-        self.names = {"resource_id": "msi_res_id", **names}
-        self.is_arc = False
+    `names` are what it calls the ids. One without a version is Cloud Shell's.
+    """
+
+    def __init__(self, way: Way, url: str, version: str, headers: dict[str, str], **names: str) -> None:
+        self.is_shell = not version
+        self._way = way
+        self._url = url
+        self._version = version
+        self._headers = headers
+        self._names = {"resource_id": "msi_res_id", **names}
+
+    def ask(self, resource: str, ids: "Mapping[str, str]") -> Answer:
+        """Its answer for the identity. Raises Unavailable."""
+        parameters = {"resource": resource, **{self._names.get(name, name): value for name, value in ids.items()}}
+        if self.is_shell:
+            headers = {**self._headers, "Content-Type": "application/x-www-form-urlencoded"}
+            return self._way.ask("POST", self._url, urlencode(parameters).encode(), headers)
+        mark = "&" if "?" in self._url else "?"
+        url = self._url + mark + urlencode({"api-version": self._version, **parameters}, safe="/:")
+        answer = self._way.ask("GET", url, headers=self._headers)
+        if self._version == _ARC_VERSION and answer.status == 401:  # noqa: PLR2004 - RFC 9110
+            if key := _arc_key(answer.headers.get("WWW-Authenticate", "")):
+                answer = self._way.ask("GET", url, headers={**self._headers, "Authorization": f"Basic {key}"})
+            if answer.status == 200 and not _is_confirmed(ids, json_object(answer.content)):  # noqa: PLR2004 - RFC 9110
+                answer = Answer(404, {}, b"")
+        return answer
 
 
 class ManagedIdentity:
@@ -68,27 +90,21 @@ class ManagedIdentity:
     def token(self, resource: str) -> object:
         """A token for the resource. Raises Absent if there is no such service or identity, Unavailable."""
         service = self._service()
-        ids = {
-            name: self._settings[name] for name in ("client_id", "object_id", "resource_id") if name in self._settings
-        }
-        if not service.version and ids:
+        ids = {name: self._settings[name] for name in _IDS if name in self._settings}
+        if service.is_shell and ids:
             raise Unavailable(
                 "acr-cloud-shell",
                 "Cloud Shell has one identity, and another was asked for",
                 "take its id out of config.toml",
             )
         client = self._variable(b"AZURE_CLIENT_ID")
-        if service.version and not ids and client:
+        if client and not ids and not service.is_shell:
             ids = {"client_id": client}
-        answer = self._asked(
-            service, {"resource": resource} | {service.names.get(name, name): ids[name] for name in ids}
-        )
-        found = json_object(answer.content) if answer.status == 200 else {}  # noqa: PLR2004 - RFC 9110
-        if "access_token" not in found:
+        answer = service.ask(resource, ids)
+        token = json_object(answer.content).get("access_token") if answer.status == 200 else None  # noqa: PLR2004 - RFC 9110
+        if token is None:
             raise metadata_refusal(answer.status, answer.content, is_one_asked_for=bool(ids))
-        if service.is_arc and not _is_confirmed(ids, found):
-            raise metadata_refusal(404, b"", is_one_asked_for=True)
-        return found["access_token"]
+        return token
 
     def machine(self) -> dict[str, str]:
         """What Vault wants to know of the virtual machine with this identity, {} where it is in a container.
@@ -97,8 +113,8 @@ class ManagedIdentity:
         """
         if self._variable(b"IDENTITY_ENDPOINT") or self._variable(b"MSI_ENDPOINT"):
             return {}
-        base = self._virtual_machine()
-        answer = self._way(base).ask("GET", base + _INSTANCE_PATH, headers={"Metadata": "true"})
+        way, base = self._virtual_machine()
+        answer = way.ask("GET", base + _INSTANCE_PATH, headers={"Metadata": "true"})
         compute = json_object(answer.content).get("compute") if answer.status == 200 else None  # noqa: PLR2004 - RFC 9110
         known = compute if isinstance(compute, dict) else {}
         values = {name: known.get(key) for name, key in _INSTANCE.items()}
@@ -119,65 +135,47 @@ class ManagedIdentity:
                 "IDENTITY_ENDPOINT is set, but neither IDENTITY_HEADER nor IMDS_ENDPOINT is",
                 "`printenv IDENTITY_HEADER IMDS_ENDPOINT` must show one where docker runs: pass it on",
             )
-        own = endpoint or self._variable(b"MSI_ENDPOINT")
-        if not own:
-            return _Service(self._virtual_machine() + _IMDS_PATH, _IMDS_VERSION, {"Metadata": "true"})
-        _check_is_near(own)
-        if header and endpoint:
-            headers = {"X-IDENTITY-HEADER": header, "Metadata": "true"}
-            return _Service(own, "2019-08-01", headers, resource_id="mi_res_id")
+        url, secret = endpoint or self._variable(b"MSI_ENDPOINT"), self._variable(b"MSI_SECRET")
+        if not url:
+            way, base = self._virtual_machine()
+            return _Service(way, base + _IMDS_PATH, _IMDS_VERSION, {"Metadata": "true"})
+        way = self._way(url, is_named=True)
+        if endpoint and header:  # App Service and what is made of it
+            wanted = {"X-IDENTITY-HEADER": header, "Metadata": "true"}
+            return _Service(way, url, "2019-08-01", wanted, resource_id="mi_res_id")
         if endpoint:
-            found = _Service(own, "2020-06-01", {"Metadata": "true"})
-            found.is_arc = True
-            return found
-        if secret := self._variable(b"MSI_SECRET"):
-            return _Service(own, "2017-09-01", {"secret": secret}, client_id="clientid")
-        return _Service(own, "", {"Metadata": "true"})  # Cloud Shell's
+            return _Service(way, url, _ARC_VERSION, {"Metadata": "true"})
+        if secret:  # Azure Machine Learning
+            return _Service(way, url, "2017-09-01", {"secret": secret}, client_id="clientid")
+        return _Service(way, url, "", {"Metadata": "true"})
 
-    def _virtual_machine(self) -> str:
-        """Where the metadata service of a virtual machine is. Raises Absent if none of Azure's answers, Unavailable."""
+    def _virtual_machine(self) -> tuple[Way, str]:
+        """The metadata service of a virtual machine, and its URL. Raises Absent if none of Azure's answers."""
         named = self._variable(b"AZURE_POD_IDENTITY_AUTHORITY_HOST")
         base = (named or _IMDS).strip("/")
-        _check_is_near(base)
-        way = self._way(base)
-        patience = Patience("microsoft", place(base)[1], self._until, is_named=bool(named) or self._is_said)
+        way = self._way(base, is_named=bool(named) or self._is_said)
+        absent = Absent(
+            "acr-metadata-absent",
+            "no metadata service of Azure answers on this machine",
+            "on a machine outside of Azure use another `credential`, see `docs/acr.md`",
+        )
         try:
             # Without the header `Metadata: true`, which Azure's refuses with 400. Other clouds have theirs at the same
             # address, and answer otherwise.
-            url = f"{base}{_IMDS_PATH}?api-version={_IMDS_VERSION}"
-            status = patience.ask(lambda *limits: way.ask_once("GET", url, limits=limits)).status
+            status = way.ask_once("GET", f"{base}{_IMDS_PATH}?api-version={_IMDS_VERSION}").status
         except NoAnswer as trouble:
-            if patience.is_late and patience.is_sure:
+            if self._patience.is_late and self._patience.is_sure:
                 raise
-            status, late = 0, trouble.message if patience.is_late else ""
-        else:
-            late = ""
+            absent.late = trouble.message if self._patience.is_late else ""
+            raise absent from None
         if status not in (200, 400, 410, 429, *TRANSIENT):
-            absent = Absent(
-                "acr-metadata-absent",
-                "no metadata service of Azure answers on this machine",
-                "on a machine outside of Azure use another `credential`, see `docs/acr.md`",
-            )
-            absent.late = late
             raise absent
-        return base
+        return way, base
 
-    def _asked(self, service: _Service, parameters: "Mapping[str, str]") -> Answer:
-        way = self._way(service.url)
-        if not service.version:
-            headers = {**service.headers, "Content-Type": "application/x-www-form-urlencoded"}
-            return way.ask("POST", service.url, urlencode(parameters).encode(), headers)
-        mark = "&" if "?" in service.url else "?"
-        url = service.url + mark + urlencode({"api-version": service.version, **parameters}, safe="/:")
-        answer = way.ask("GET", url, headers=service.headers)
-        if service.is_arc and answer.status == 401:  # noqa: PLR2004 - RFC 9110
-            key = _arc_key(answer.headers.get("WWW-Authenticate", ""))
-            if key:
-                answer = way.ask("GET", url, headers={**service.headers, "Authorization": f"Basic {key}"})
-        return answer
-
-    def _way(self, url: str) -> Way:
-        return Way(_METADATA, url, self._environ, self._until, is_proxied=False)
+    def _way(self, url: str, *, is_named: bool) -> Way:
+        _check_is_near(url)
+        self._patience = Patience("microsoft", place(url)[1], self._until, is_named=is_named)
+        return Way(_METADATA, url, self._environ, self._until, self._patience)
 
     def _variable(self, name: bytes) -> str:
         return variable(self._environ, name)

@@ -4,10 +4,11 @@ Its own are not used: it takes any callable for one, and `net.wire` is what ever
 """
 
 from credhelpers.errors import NotFound, Unavailable
-from credhelpers.hosts import endpoint
+from credhelpers.hosts import endpoint, is_local
 from credhelpers.identities.google_errors import refusal
 from credhelpers.identities.google_services import is_service
-from credhelpers.net.wire import Answer, Peer, Wire
+from credhelpers.net.patience import Patience
+from credhelpers.net.wire import CONNECT, Answer, Peer, Wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +64,13 @@ class Network:
                 "gcr-file-foreign", "a credential file sends secrets to a host that is not Google's", "do not use it"
             )
         peer = Peer(host, {"network": _NETWORK}) if is_google else Peer("the token URL of the credential file")
-        answer = self._wire.ask(peer, method, (scheme, host, port, target), body=body, headers=headers)
+
+        def asked(connect: float = CONNECT, seconds: float = 3600.0) -> Answer:
+            place = (scheme, host, port, target)
+            return self._wire.ask(peer, method, place, body=body, headers=headers, connect=connect, seconds=seconds)
+
+        # What a file names at a local address is a metadata service, which may come up with us.
+        answer = Patience("", host, self.until, is_named=True).ask(asked) if is_local(host) else asked()
         self._last = (host if is_google else "", answer.status, answer.content)
         return _Response(answer)
 

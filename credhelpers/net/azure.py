@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from credhelpers.identity import Environment
+    from credhelpers.net.patience import Patience
 
     Asked = Callable[[str, str, bytes | None, Mapping[str, str]], Answer]
 
@@ -23,16 +24,19 @@ TRANSIENT = (500, 502, 503, 504)  # RFC 9110, 15.6: what may be over in a moment
 class Way:
     """The way to one server: every URL must begin with `prefix`, and all ends at `until` (monotonic clock).
 
+    A metadata service is asked with patience, and never by a proxy.
+
     The last answer's `status` and `body`, and the `trouble` that there was instead of one, say what an SDK would not.
     """
 
     def __init__(
-        self, peer: Peer, prefix: str, environ: "Environment", until: float, *, is_proxied: bool = True
+        self, peer: Peer, prefix: str, environ: "Environment", until: float, patience: "Patience | None" = None
     ) -> None:
         self.peer = peer
         self._prefix = prefix
         self._until = until
-        self._wire = Wire(environ, until, is_proxied=is_proxied)
+        self._wire = Wire(environ, until, is_proxied=patience is None)
+        self._patience = patience
         self.known: dict[str, bytes] = {}  # answers that need no request
         self.status = 0
         self.body = b""
@@ -62,25 +66,24 @@ class Way:
         return answer
 
     def ask_once(
-        self,
-        method: str,
-        url: str,
-        body: bytes | None = None,
-        headers: "Mapping[str, str] | None" = None,
-        limits: tuple[float, float] = (CONNECT, 3600.0),
+        self, method: str, url: str, body: bytes | None = None, headers: "Mapping[str, str] | None" = None
     ) -> Answer:
-        """The answer to one request, in so many seconds for a connection and in all. Raises Unavailable."""
+        """The answer to one request. Raises Unavailable."""
         if not url.startswith(self._prefix):
             raise Unavailable(
                 "acr-foreign-request",
                 f"a request meant for {self.peer.name} would have gone elsewhere",
                 "nothing was sent; please report it",
             )
-        try:
-            connect, seconds = limits
-            answer = self._wire.ask(
-                self.peer, method, place(url), body=body, headers=headers, seconds=seconds, connect=connect
+
+        def asked(connect: float = CONNECT, seconds: float = 3600.0) -> Answer:
+            there = place(url)
+            return self._wire.ask(
+                self.peer, method, there, body=body, headers=headers, connect=connect, seconds=seconds
             )
+
+        try:
+            answer = self._patience.ask(asked) if self._patience else asked()
         except ImportError:
             raise missing() from None
         self.status, self.body = answer.status, answer.content
