@@ -42,7 +42,7 @@ class Login:
             tenant, absence, login, field = "--tenant-id", b"not logged in", "azd auth login", "token"
         if self._tenant:
             command += [tenant, self._tenant]
-        return json_object(self._run(command, absence, login)).get(field)
+        return json_object(child.after_warnings(self._run(command, absence, login))).get(field)
 
     def _run(self, command: list[str], absence: bytes, login: str) -> bytes:
         """What the command prints. `absence` is a part of what it says if nobody is logged in."""

@@ -91,7 +91,7 @@ class GoogleIdentity:
     def _from_file(self, network: Network, path: bytes, what: str) -> tuple[str, float]:
         """The token for the identity in a file."""
         notes.take(f"google identity: {what}")
-        file = CredentialFile.at(path, what, self._universe, network)
+        file = CredentialFile(path, what, self._universe, network)
         return _refreshed(network, self._on_behalf(file.credentials()), file.kind)
 
     def _impersonated(self, network: Network, found: tuple[str, float]) -> tuple[str, float]:

@@ -4,6 +4,7 @@ google-auth's own loader trusts what a file says about where to send a secret.
 """
 
 import json
+from copy import copy
 from time import time
 
 from credhelpers import files
@@ -16,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
-    from typing import Any, Never, Self
+    from typing import Any, Never
 
     from credhelpers.identities.google_network import Network
 
@@ -24,32 +25,23 @@ _FILE_BYTES = 1 << 20
 _ANOTHER_FILE = "`gcloud auth application-default login` or `gcloud iam service-accounts keys create` makes another"
 
 
-class _Origin:
-    """Where a credential file is, what people call it, and whose it is."""
-
-    __slots__ = ("path", "status", "what")
-
-    def __init__(self, path: bytes, what: str, status: "os.stat_result") -> None:
-        self.path = path
-        self.what = what
-        self.status = status
-
-
 class CredentialFile:
-    """The content of a credential file, checked before google-auth gets it, and what kind it is."""
+    """The content of the credential file at `path`, which people call `what`; it is checked before google-auth gets it.
 
-    def __init__(self, origin: _Origin, info: "dict[str, Any]", universe: str, network: "Network") -> None:
-        self.kind = str(info.get("type"))
-        self._origin = origin
-        self._info = info
+    Raises Unavailable if it cannot be one.
+    """
+
+    def __init__(self, path: bytes, what: str, universe: str, network: "Network") -> None:
+        self._path = path
+        self._what = what
         self._universe = universe
         self._network = network
+        self._info, self._status = _read(path, what)
 
-    @classmethod
-    def at(cls, path: bytes, what: str, universe: str, network: "Network") -> "Self":
-        """The file at `path`, which people call `what`. Raises Unavailable if it cannot be one."""
-        info, status = _read(path, what)
-        return cls(_Origin(path, what, status), info, universe, network)
+    @property
+    def kind(self) -> str:
+        """Its type, as Google calls it."""
+        return str(self._info.get("type"))
 
     def credentials(self) -> "Any":
         """google-auth's object for it. Raises Unavailable if the file is not as it must be, or of another universe."""
@@ -80,7 +72,7 @@ class CredentialFile:
             self._refuse("gcr-file-damaged", "is incomplete or damaged", _ANOTHER_FILE)
 
     def _refuse(self, code: str, message: str, hint: str) -> "Never":
-        raise Unavailable(code, f"{self._origin.what} {message}", hint) from None
+        raise Unavailable(code, f"{self._what} {message}", hint) from None
 
     def _service_account(self) -> "Any":
         from google.oauth2.service_account import Credentials
@@ -107,7 +99,8 @@ class CredentialFile:
     def _impersonated(self) -> "Any":
         from google.auth.impersonated_credentials import Credentials
 
-        source = CredentialFile(self._origin, self._info["source_credentials"], self._universe, self._network)
+        source = copy(self)
+        source._info = dict(self._info["source_credentials"])  # noqa: SLF001 - another part of the same file
         if source.kind == self.kind:
             self._refuse("gcr-file-circular", "impersonates in a circle", "write the chain into `delegates`")
         url = self._send_to("service_account_impersonation_url")
@@ -155,14 +148,13 @@ class CredentialFile:
         return external.from_info(info, scopes=[SCOPE])
 
     def _check_that_it_may_name_a_program(self) -> None:
-        path = self._origin.path
-        if not path.startswith(b"/"):
+        if not self._path.startswith(b"/"):
             self._refuse(
                 "gcr-file-relative",
                 "names a program, and has a relative path, so it is another one in each directory",
                 "`printenv GOOGLE_APPLICATION_CREDENTIALS CLOUDSDK_CONFIG HOME`, and set the absolute path",
             )
-        if mending := files.mending(path, self._origin.status):
+        if mending := files.mending(self._path, self._status):
             self._refuse(
                 "gcr-file-untrusted",
                 "names a program, and others may write it, so it is not trusted",
