@@ -94,6 +94,15 @@ def test_the_true_gcloud_runs_no_code_that_a_python_is_told_of(command: Command,
     assert not (home / "ran").exists()
 
 
+@of_kinds(*OF_CLOUDS, "executable")
+@pytest.mark.parametrize("warning", ["WARNING: a new version is here", "", "warning {of braces}\n\n  in lines"])
+def test_what_a_program_says_before_its_answer(command: Command, warning: str) -> None:
+    """It is for people: the answer is from the first line on that begins an object."""
+    command.write(f"echo '{warning}'")
+
+    assert command.get().credential
+
+
 @of_kinds(*OF_CLOUDS)
 def test_the_variables_of_a_program_of_a_cloud(command: Command, home: Path) -> None:
     """All but what begins with PYTHON, and what switches off prompts and colours."""

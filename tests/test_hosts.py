@@ -14,9 +14,10 @@ import pytest
 
 from credhelpers import hosts, servers
 from credhelpers.errors import HelperError, MissingServer, NotFound, NotMine, Refused
-from credhelpers.exchanges.azure import azure
+from credhelpers.exchanges.acr_hosts import azure
 from credhelpers.exchanges.ecr import EcrHost, ecr, ecr_of
-from credhelpers.exchanges.google import UNIVERSE, google, google_location, is_service
+from credhelpers.exchanges.google_hosts import google, google_location
+from credhelpers.identities.google_services import UNIVERSE, is_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -453,9 +454,9 @@ def test_look_alikes_load_no_sdk() -> None:
         "import sys\n"
         "from credhelpers import servers, hosts\n"
         "from credhelpers.errors import HelperError\n"
-        "from credhelpers.exchanges.azure import azure\n"
+        "from credhelpers.exchanges.acr_hosts import azure\n"
         "from credhelpers.exchanges.ecr import ecr\n"
-        "from credhelpers.exchanges.google import google\n"
+        "from credhelpers.exchanges.google_hosts import google\n"
         "for line in sys.stdin.buffer.read().split(b'\\xff'):\n"
         "    for rule in (ecr, google, azure):\n"
         "        try:\n"

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credhelpers.clouds import aws, azure, google
+from credhelpers.clouds import aws
 from credhelpers.errors import Shortage, Unavailable
 from credhelpers.exchanges.ecr import ecr
-from credhelpers.exchanges.google import UNIVERSE
-from credhelpers.net import proxies, trust
+from credhelpers.identities import google_network
+from credhelpers.identities.google_services import UNIVERSE
+from credhelpers.net import azure, proxies, trust
 from credhelpers.net.failures import NoAnswer, code_of
 from credhelpers.net.wire import Peer, Wire
 from credhelpers.vault import connection as vault
@@ -41,8 +42,8 @@ def _until() -> float:
 
 
 WIRES: dict[str, Callable[[dict[bytes, bytes]], Wire]] = {
-    "Google": lambda environ: google._Network(environ, UNIVERSE, _until())._wire,
-    "Azure": lambda environ: azure._Way(PEER, "https://", environ, _until())._wire,
+    "Google": lambda environ: google_network.Network(environ, UNIVERSE, _until())._wire,
+    "Azure": lambda environ: azure.Way(PEER, "https://", environ, _until())._wire,
     "Vault": lambda environ: vault._wire(vault.Server(environ, {}), _until()),
 }
 

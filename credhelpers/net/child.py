@@ -74,6 +74,13 @@ def run_command(  # noqa: PLR0913 - what a command gets
     return _run(command, {**environment.of_caller(environ), **more}, seconds, folder, STDOUT if is_one_stream else PIPE)
 
 
+def after_warnings(output: bytes) -> bytes:
+    """A program's output from its first line on that begins a JSON object: what is before it is for people."""
+    lines = output.splitlines(keepends=True)
+    first = next((number for number, line in enumerate(lines) if line.lstrip().startswith(b"{")), 0)
+    return b"".join(lines[first:])
+
+
 def end_all() -> None:
     """Kill and wait for all that still runs, with their own children."""
     for child in list(_running):
