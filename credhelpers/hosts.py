@@ -245,12 +245,21 @@ def endpoint(url: str) -> tuple[str, str, int, str]:
 
 def is_local(host: str) -> bool:
     """Whether the host is this machine or a metadata service of its hypervisor: loopback or link-local, by number."""
-    if host in ("localhost", "[::1]", "[fd00:ec2::254]"):  # the last is AWS's metadata service
-        return True
+    return is_loopback(host) or host == "[fd00:ec2::254]" or _numbers(host)[:2] == ["169", "254"]  # the former is AWS's
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine, by number or as `localhost`."""
+    return host in ("localhost", "[::1]") or _numbers(host)[:1] == ["127"]
+
+
+def _numbers(host: str) -> list[str]:
+    """The parts of an address of IPv4, none of anything else.
+
+    Written otherwise (`127.1`, `127.0.0.08`, `127.999.0.1`) it may be a name that is looked up, and lead elsewhere.
+    """
     numbers = host.split(".")
-    # Written otherwise (`127.1`, `127.0.0.08`, `127.999.0.1`) it may be a name that is looked up, and lead elsewhere.
-    is_address = len(numbers) == 4 and all(_is_octet(part) for part in numbers)
-    return is_address and (numbers[0] == "127" or numbers[:2] == ["169", "254"])
+    return numbers if len(numbers) == 4 and all(_is_octet(part) for part in numbers) else []
 
 
 def _is_port(text: str) -> bool:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from credhelpers import environment, files, lifetimes, notes
-from credhelpers.net import child
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NoIdentity, NotFound, Unavailable, shortage
 from credhelpers.exchanges.google import UNIVERSE, is_service
 from credhelpers.hosts import endpoint, is_local
+from credhelpers.net import child
 from credhelpers.net.wire import Answer, Peer, Wire
 
 if TYPE_CHECKING:

@@ -62,6 +62,9 @@ _ALERTS = ("ALERT_BAD_CERTIFICATE", "ALERT_CERTIFICATE_REQUIRED", "ALERT_UNKNOWN
 class NoAnswer(Unavailable):
     """There was no answer of a peer at `address`, perhaps by a proxy; the code is one of the table's."""
 
+    is_silent = False
+    """Whether nothing at all was heard: not even a connection came about."""
+
     def __init__(self, code: str, name: str, hints: "Mapping[str, str]", address: str, proxy: str = "") -> None:
         _, sentence, self._advice = next(row for row in _SENTENCES if row[0] == code)
         who = name if address in name else f"{name} ({address})"
@@ -89,6 +92,11 @@ def code_of(error: BaseException) -> str:
                 return "net-no-tls"
             return "net-client-certificate-wanted" if words.endswith(_ALERTS) else "net-tls-failed"
     return next((code for code, words in _KINDS if kinds & words), "net-connection-broken")
+
+
+def is_silence(error: BaseException) -> bool:
+    """Whether the time for a connection was over before there was one."""
+    return any(type(part).__name__ == "ConnectTimeoutError" for part in _causes(error))
 
 
 def _causes(error: BaseException) -> "Iterator[BaseException]":

@@ -91,9 +91,12 @@ class Wire:
         body: bytes | None = None,
         headers: "Mapping[str, str] | None" = None,
         seconds: float = 3600.0,
+        connect: float = _CONNECT,
         may_redirect: bool = False,
     ) -> Answer:
         """The answer, whatever its status is, but a redirect only if it may be one; within the seconds and all's time.
+
+        A connection has `connect` seconds of them.
 
         The place is scheme, host, port and target, as `hosts.endpoint` reads a URL. Raises NoAnswer, and Unavailable
         where trust or proxy are not as they should be.
@@ -108,18 +111,20 @@ class Wire:
             pool, proxy = self._pool(scheme, host, port)
             if scheme == "http" and proxy:  # what a proxy forwards unencrypted it is asked for by the whole URL
                 target = f"http://{host}:{port}{target}"
-            answer = within(left, lambda: _asked(pool, (method, target, body, headers or {}), left))
+            answer = within(left, lambda: _asked(pool, (method, target, body, headers or {}), left, connect))
             if 300 <= answer.status < 400 and not may_redirect:  # noqa: PLR2004 - RFC 9110, 15.4
                 raise Redirected
         except (Unavailable, ImportError):  # the latter is told by who needs an extra that is not installed
             raise
         except Exception as error:  # noqa: BLE001 - of urllib3, of `ssl`, of the system: all have no answer
-            from credhelpers.net.failures import NoAnswer, code_of
+            from credhelpers.net.failures import NoAnswer, code_of, is_silence
 
             code = code_of(error)
             if type(error).__name__ == "ProxyError" and code.startswith(_OF_TLS):
                 raise NoAnswer(code, "the proxy", {}, proxy) from None  # it is one by `https`, and not known or meant
-            raise NoAnswer(code, peer.name, peer.hints, address, proxy) from None
+            late = NoAnswer(code, peer.name, peer.hints, address, proxy)
+            late.is_silent = is_silence(error)
+            raise late from None
         return answer
 
     def connect(self, scheme: str, host: str, port: int, pool: "Any") -> None:
@@ -186,7 +191,9 @@ def _patient(base: "Any", until: float) -> "Any":
     return Patient
 
 
-def _asked(pool: "Any", request: "tuple[str, str, bytes | None, Mapping[str, str]]", seconds: float) -> Answer:
+def _asked(
+    pool: "Any", request: "tuple[str, str, bytes | None, Mapping[str, str]]", seconds: float, connect: float
+) -> Answer:
     """The answer. Raises Strange for one that is compressed or too long, and whatever urllib3 raises."""
     from urllib3 import HTTPHeaderDict, Timeout
 
@@ -203,7 +210,7 @@ def _asked(pool: "Any", request: "tuple[str, str, bytes | None, Mapping[str, str
         assert_same_host=False,  # a proxy is asked for another's whole URL
         retries=False,
         preload_content=False,
-        timeout=Timeout(connect=min(seconds, _CONNECT), read=seconds),
+        timeout=Timeout(connect=min(seconds, connect), read=seconds),
     )
     content = b""
     while len(content) <= _BODY_BYTES and (more := answer.read(_BODY_BYTES + 1 - len(content), decode_content=False)):

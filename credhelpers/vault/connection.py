@@ -12,7 +12,7 @@ from time import monotonic, sleep
 from urllib.parse import quote, urlencode, urljoin
 
 from credhelpers.errors import Unavailable
-from credhelpers.hosts import is_local
+from credhelpers.hosts import is_loopback
 from credhelpers.net.wire import Answer, Peer, Wire
 from credhelpers.vault.vault_errors import Final, Refusal
 
@@ -103,18 +103,13 @@ class Server:
             )
         scheme, host = found["scheme"], found["host"].lower()
         is_allowed = is_ours and self.settings.get("plain_http") == "allowed"
-        if scheme == "http" and not (_is_loopback(host) or is_allowed):
+        if scheme == "http" and not (is_loopback(host) or is_allowed):
             raise Unavailable(
                 "vault-plain-http",
                 "vault's address begins with `http://`, and nothing secret goes there unencrypted",
                 "`export VAULT_ADDR=https://HOST:8200`, or see `plain_http` in `docs/vault.md`",
             )
         return scheme, host, int(found["port"] or _PORTS[scheme]), found["path"]
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether it is this machine itself, by number: a metadata service of the hypervisor is no Vault."""
-    return is_local(host) and (host in ("localhost", "[::1]") or host.startswith("127."))
 
 
 class Connection:
@@ -315,7 +310,7 @@ def _wire(server: Server, until: float) -> Wire:
     def proxy(scheme: str, host: str) -> "Proxy | None":
         from credhelpers.vault import detour
 
-        return None if _is_loopback(host) else detour.proxy(environ, scheme, host, variable)
+        return None if is_loopback(host) else detour.proxy(environ, scheme, host, variable)
 
     is_said = any(name.upper().endswith((b"_PROXY", b"_PROXY_ADDR")) for name in environ)
     wire = Wire(environ, until, trust, proxy, is_proxied=is_said)
