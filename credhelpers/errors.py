@@ -9,7 +9,8 @@
     ├── Refused           the input is not something a registry client sends
     ├── Unsupported       this helper does not do that, here or ever
     └── Unavailable       ours, but broken: a client must stop, and a person must do something
-        └── Shortage      the system gives no more of what any program needs
+        ├── Shortage      the system gives no more of what any program needs
+        └── Unknown       a cloud does not know who asks, which may be new
 
 The first three texts are the wire's own: clients compare them byte for byte
 (docker/docker-credential-helpers, `credentials/error.go`), so they never vary, and say all there is to say. Every
@@ -90,6 +91,10 @@ class Shortage(Unavailable):
 
     Only `shortage` makes one. It is over as soon as others end, so it is not remembered.
     """
+
+
+class Unknown(Unavailable):
+    """The cloud does not know who asks, or lets it do nothing. It may do so in a moment, if the identity is new."""
 
 
 class DeadlinePassed(BaseException):

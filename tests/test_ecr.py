@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import socketserver
 import ssl
 import stat
@@ -24,9 +23,9 @@ from typing import TYPE_CHECKING
 import botocore
 import pytest
 
-from credhelpers.clouds import aws as source
-from credhelpers.clouds import aws_errors
-from credhelpers.clouds.aws_identity import VARIABLES
+from credhelpers.exchanges import ecr as source
+from credhelpers.identities import aws_errors
+from credhelpers.identities.aws_selectors import VARIABLES
 from credhelpers.sources.ecr import Ecr
 from tests.fakes.aws import HOSTS, KEY_ID, SECRET, SECRET_IN_ERRORS, FakeAws
 from tests.fakes.tls import CertificateAuthority, Request, Response, Site
@@ -173,8 +172,8 @@ def test_a_region_of_another_partition_is_never_signed_for(aws: FakeAws, env: di
     """Even if the host rules were wrong, botocore's own table must agree with the host's domain."""
     said = in_process(
         env,
-        "from credhelpers.exchanges.ecr import EcrHost\n"
-        "from credhelpers.clouds.aws import authorization_token\n"
+        "from credhelpers.exchanges.ecr_hosts import EcrHost\n"
+        "from credhelpers.exchanges.ecr import authorization_token\n"
         "host = EcrHost({'partition': 'aws-cn', 'region': 'eu-west-1', 'account': '1'})\n"
         "try: authorization_token(host, {})\n"
         "except Exception as error: print(error)",
@@ -187,10 +186,10 @@ def test_an_endpoint_outside_the_partition_is_never_asked(aws: FakeAws, env: dic
     """If botocore came up with an endpoint in another domain, the request would not leave."""
     said = in_process(
         env,
-        "from credhelpers.clouds import aws\n"
-        "from credhelpers.exchanges.ecr import ecr\n"
-        "aws._DOMAINS['aws'] = ('elsewhere.example',)\n"
-        f"try: aws.authorization_token(ecr('{PRIVATE}'), {{}})\n"
+        "from credhelpers.exchanges import ecr as exchange\n"
+        "from credhelpers.exchanges.ecr_hosts import ecr\n"
+        "exchange._DOMAINS['aws'] = ('elsewhere.example',)\n"
+        f"try: exchange.authorization_token(ecr('{PRIVATE}'), {{}})\n"
         "except Exception as error: print(error)",
     )
     assert said == "botocore would ask an endpoint outside the registry's region and partition\n"
@@ -259,7 +258,7 @@ def test_a_plain_endpoint_of_sts_elsewhere_is_refused(aws: FakeAws, bare: dict[s
     [
         pytest.param(301, "redirect", "AWS_ENDPOINT_URL", id="301"),
         pytest.param(302, "redirect", "AWS_ENDPOINT_URL", id="302"),
-        pytest.param(303, "broke", "curl -sI", id="303"),  # urllib3 stumbles over this one before botocore sees it
+        pytest.param(303, "redirect", "AWS_ENDPOINT_URL", id="303"),
         pytest.param(307, "redirect", "AWS_ENDPOINT_URL", id="307"),
         pytest.param(308, "redirect", "AWS_ENDPOINT_URL", id="308"),
     ],
@@ -307,8 +306,6 @@ def test_no_redirect_is_followed_on_the_way_to_an_identity(
         failure(result, "this container gave no credentials", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
     elif service == "SSO":
         failure(result, "redirect", "AWS_ENDPOINT_URL")
-    elif service == "AssumeRole" and status == 303:  # of a signed request, as above
-        failure(result, "broke", "curl -sI")
     else:  # botocore looks for a reason in the body, and there is none
         failure(result, "AWS STS answered with something that makes no sense", "AWS_ENDPOINT_URL_STS")
     assert stranger.requests == []
@@ -740,32 +737,13 @@ def test_instance_credentials(aws: FakeAws, bare: dict[str, str], *, version_1: 
     assert aws.proxy.asked == [f"{API}:443"]
 
 
-@contextmanager
-def silent() -> Iterator[int]:
-    """A port that takes connections and never says a word."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
-@pytest.mark.parametrize("kind", ["slow", "silent", "absent"])
-def test_a_metadata_service_that_does_not_answer(bare: dict[str, str], kind: str) -> None:
-    """It costs a second at most, then there are no credentials."""
+def test_a_metadata_service_that_is_not_there(bare: dict[str, str]) -> None:
+    """Nothing listens where a variable says that it is: there are no credentials, at once."""
     del bare["AWS_EC2_METADATA_DISABLED"]
-
-    def seconds(**more: str) -> float:
-        started = time.monotonic()
-        failure(get(bare | more), "no AWS credentials", "aws configure sso")
-        return time.monotonic() - started
-
-    with instance(0.7) as slow, silent() as mute:
-        port = {"slow": slow.port, "silent": mute, "absent": 9}[kind]
-        # The best of three pairs: other work on this machine makes single calls slow.
-        costs = [
-            seconds(AWS_EC2_METADATA_SERVICE_ENDPOINT=f"http://127.0.0.1:{port}")
-            - seconds(AWS_EC2_METADATA_DISABLED="true")
-            for _ in range(3)
-        ]
-    assert min(costs) < 1 + patience(0.2)
+    started = time.monotonic()
+    result = get(bare | {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9"})
+    assert time.monotonic() - started < patience(1)
+    failure(result, "no AWS credentials", "aws configure sso")
 
 
 def test_a_disabled_metadata_service_is_not_asked(bare: dict[str, str]) -> None:
@@ -1338,8 +1316,8 @@ def test_a_resolver_that_does_not_answer(env: dict[str, str]) -> None:
     said = in_process(
         env,
         "import socket, time\n"
-        "from credhelpers.exchanges.ecr import ecr\n"
-        "from credhelpers.clouds.aws import authorization_token\n"
+        "from credhelpers.exchanges.ecr_hosts import ecr\n"
+        "from credhelpers.exchanges.ecr import authorization_token\n"
         "socket.getaddrinfo = lambda *arguments, **more: time.sleep(60)\n"
         f"try: authorization_token(ecr('{PRIVATE}'), {{}})\n"
         "except Exception as error: print(error, flush=True)",
@@ -1351,7 +1329,7 @@ def test_a_resolver_that_does_not_answer(env: dict[str, str]) -> None:
 # --- hygiene ----------------------------------------------------------------------------------------------------------
 
 
-def test_without_botocore(tmp_path: Path, env: dict[str, str]) -> None:
+def test_without_boto3(tmp_path: Path, env: dict[str, str]) -> None:
     """An installation without the extra says which command adds it."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     packages = tmp_path / "lib" / version / "site-packages"
@@ -1368,7 +1346,7 @@ def test_without_botocore(tmp_path: Path, env: dict[str, str]) -> None:
         timeout=30,
         check=False,
     )
-    failure(Result(done.returncode, done.stdout, done.stderr), "botocore.* is not installed", "pip install botocore")
+    failure(Result(done.returncode, done.stdout, done.stderr), "boto3.* is not installed", "pip install boto3")
 
 
 def test_the_environment_runs_no_code(aws: FakeAws, env: dict[str, str], tmp_path: Path, home: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from credhelpers import hosts
 from credhelpers.errors import HelperError, MissingServer, NotFound, NotMine, Refused
 from credhelpers.exchanges.azure import azure
-from credhelpers.exchanges.ecr import EcrHost, ecr, ecr_of
+from credhelpers.exchanges.ecr_hosts import EcrHost, ecr, ecr_of
 from credhelpers.exchanges.google import UNIVERSE, google, google_location, is_service
 
 if TYPE_CHECKING:
@@ -454,7 +454,7 @@ def test_look_alikes_load_no_sdk() -> None:
         "from credhelpers import hosts\n"
         "from credhelpers.errors import HelperError\n"
         "from credhelpers.exchanges.azure import azure\n"
-        "from credhelpers.exchanges.ecr import ecr\n"
+        "from credhelpers.exchanges.ecr_hosts import ecr\n"
         "from credhelpers.exchanges.google import google\n"
         "for line in sys.stdin.buffer.read().split(b'\\xff'):\n"
         "    for rule in (ecr, google, azure):\n"

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credhelpers.clouds import aws, azure, google
+from credhelpers.clouds import azure, google
 from credhelpers.errors import Shortage, Unavailable
-from credhelpers.exchanges.ecr import ecr
 from credhelpers.exchanges.google import UNIVERSE
+from credhelpers.identities import aws
 from credhelpers.net import proxies, trust
 from credhelpers.net.failures import NoAnswer, code_of
 from credhelpers.net.wire import Peer, Wire
@@ -40,10 +40,17 @@ def _until() -> float:
     return time.monotonic() + 10
 
 
+def _amazon(environ: dict[bytes, bytes]) -> Wire:
+    wire = aws.Caller("eu-west-1", {}, _until()).gate._wire
+    wire.environ = environ
+    return wire
+
+
 WIRES: dict[str, Callable[[dict[bytes, bytes]], Wire]] = {
     "Google": lambda environ: google._Network(environ, UNIVERSE, _until())._wire,
     "Azure": lambda environ: azure._Way(PEER, "https://", environ, _until())._wire,
     "Vault": lambda environ: vault._wire(vault.Server(environ, {}), _until()),
+    "Amazon": _amazon,
 }
 
 
@@ -71,7 +78,7 @@ def rows(heading: str) -> list[tuple[str, list[str], dict[str, bool]]]:
     """The rows of a table of the page: the text, the variables, and by client whether they count there."""
     lines = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0].splitlines()
     table = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
-    assert table[0][1:4] == list(WIRES)
+    assert table[0][1:] == list(WIRES)
     counts = {"yes": True, "no": False}
     return [
         (
@@ -107,12 +114,10 @@ def is_believed_by_botocore(port: int) -> bool:
     """Whether a client of it that was prepared as ours are goes on to speak to the site on this machine."""
     from botocore.exceptions import SSLError
 
-    request = aws._TokenRequest(ecr("111122223333.dkr.ecr.eu-west-1.amazonaws.com"), {})
-    request._prepare()
+    caller = aws.Caller("eu-west-1", {}, _until())
     url = f"https://localhost:{port}"
     keys = {"aws_access_key_id": "id", "aws_secret_access_key": "made-up"}
-    client = request.session.create_client("sts", "eu-west-1", endpoint_url=url, **keys)
-    client.meta.events.unregister("before-send", request._check_destination)
+    client = caller.boto3.client("sts", "eu-west-1", endpoint_url=url, **keys)
     try:
         client.get_caller_identity()
     except SSLError:

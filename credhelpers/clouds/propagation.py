@@ -1,7 +1,5 @@
-"""Identities that were made a moment ago: a cloud may not know them yet, for seconds or minutes."""
+"""Identities that were made a moment ago, see `errors.Unknown`."""
 
-from credhelpers.errors import Unavailable
+from credhelpers.errors import Unknown
 
-
-class Unknown(Unavailable):
-    """The cloud does not know who asks, or lets it do nothing. It may do so in a moment, if the identity is new."""
+__all__ = ["Unknown"]
