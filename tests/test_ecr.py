@@ -27,7 +27,7 @@ from credhelpers.exchanges import ecr as source
 from credhelpers.identities import aws_errors
 from credhelpers.identities.aws_selectors import VARIABLES
 from credhelpers.sources.ecr import Ecr
-from tests.fakes.aws import HOSTS, KEY_ID, SECRET, SECRET_IN_ERRORS, FakeAws
+from tests.fakes.aws import HOSTS, KEY_ID, SECRET, SECRET_IN_ERRORS, FakeAws, signer
 from tests.fakes.tls import CertificateAuthority, Request, Response, Site
 from tests.harness import BIN, NOWHERE, Result, environment, need, patience
 from tests.harness import loaded_call as call
@@ -127,7 +127,7 @@ def failure(result: Result, words: str, command: str) -> None:
 )
 def test_the_host_says_which_api_is_asked(aws: FakeAws, env: dict[str, str], server: str, asked: str) -> None:
     """Each form of host leads to its own endpoint and no other, signed for its region, whatever AWS_REGION says."""
-    env |= {"AWS_REGION": "ap-south-1", "AWS_DEFAULT_REGION": "ap-south-1", "AWS_USE_DUALSTACK_ENDPOINT": "true"}
+    env |= {"AWS_REGION": "ap-south-1", "AWS_DEFAULT_REGION": "ap-south-1"}
     answer = get(env, server).credential
     assert answer == {"ServerURL": server, "Username": "AWS", "Secret": "made-up-password-1"}
     assert aws.proxy.asked == [f"{asked}:443"]
@@ -138,6 +138,99 @@ def test_fips_by_the_environment(aws: FakeAws, env: dict[str, str]) -> None:
     """AWS_USE_FIPS_ENDPOINT makes a plain host ask the FIPS endpoint."""
     assert get(env | {"AWS_USE_FIPS_ENDPOINT": "true"}, "111122223333.dkr.ecr.us-east-1.amazonaws.com").credential
     assert aws.proxy.asked == ["api.ecr-fips.us-east-1.amazonaws.com:443"]
+
+
+FIPS, DUAL = "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"
+
+
+@pytest.mark.parametrize("place", ["environment", "profile"])
+@pytest.mark.parametrize(
+    ("server", "switches", "asked"),
+    [
+        pytest.param(
+            "111122223333.dkr.ecr.us-east-1.amazonaws.com", [DUAL, FIPS], "ecr-fips.us-east-1.api.aws", id="both"
+        ),
+        pytest.param(PRIVATE, [DUAL], "ecr.eu-west-1.api.aws", id="dual-stack"),
+        pytest.param("111122223333.dkr-ecr.us-east-1.on.aws", [FIPS], "ecr-fips.us-east-1.api.aws", id="on dual-stack"),
+        pytest.param("public.ecr.aws", [FIPS], "api.ecr-public.us-east-1.amazonaws.com", id="public FIPS"),
+        pytest.param("public.ecr.aws", [DUAL], "ecr-public.us-east-1.api.aws", id="public dual-stack"),
+        pytest.param("public.ecr.aws", [DUAL, FIPS], "ecr-public.us-east-1.api.aws", id="public, both"),
+        pytest.param("ecr-public.aws.com", [FIPS], "ecr-public.us-east-1.api.aws", id="public on dual-stack"),
+    ],
+)
+def test_a_switch_for_all_services(
+    aws: FakeAws, env: dict[str, str], home: Path, server: str, switches: list[str], asked: str, place: str
+) -> None:
+    """1.A8, 1.A9: it turns on what a service has, and where that has no such endpoint the plain one is asked."""
+    if place == "environment":
+        env |= dict.fromkeys(switches, "true")
+    else:
+        config(home, "[default]\n" + "".join(f"{name.removeprefix('AWS_').lower()} = true\n" for name in switches))
+    assert get(env, server).credential
+    assert aws.proxy.asked == [f"{asked}:443"]
+
+
+@pytest.mark.parametrize(
+    ("server", "more", "asked"),
+    [
+        pytest.param("111122223333.dkr-ecr.eu-west-1.on.aws", {}, "sts.eu-west-1.api.aws", id="by the host"),
+        pytest.param(PRIVATE, {DUAL: "true"}, "sts.eu-west-1.api.aws", id="by the variable"),
+        pytest.param(PRIVATE, {}, "sts.eu-west-1.amazonaws.com", id="neither"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["role", "web identity"])
+def test_the_role_for_a_dual_stack_host(
+    aws: FakeAws, bare: dict[str, str], home: Path, server: str, more: dict[str, str], asked: str, kind: str
+) -> None:
+    """1.A9: a network without IPv4 reaches STS, too."""
+    if kind == "role":
+        assumed(home)
+        bare["AWS_PROFILE"] = "deploy"
+    else:
+        web_identity(home, bare)
+    assert get(bare | more, server).credential
+    assert aws.requests[0].host == asked
+
+
+CHINESE = "111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn"
+
+
+@pytest.mark.parametrize("kind", ["profile", "web identity", "web identity of a profile", "chain"])
+@pytest.mark.parametrize(("server", "partition"), [(CHINESE, "aws"), (PRIVATE, "aws-cn"), (PRIVATE, "aws-us-gov")])
+def test_a_role_of_another_partition(
+    aws: FakeAws, bare: dict[str, str], home: Path, kind: str, server: str, partition: str
+) -> None:
+    """1.A12: it is not asked for, whoever named it: neither who we are nor a web identity token goes there."""
+    role = ROLE.replace(":aws:", f":{partition}:")
+    config(home, KEY_LINES.join(("[base]\n", "")), "credentials")
+    if kind == "web identity":
+        web_identity(home, bare)
+        bare["AWS_ROLE_ARN"] = role
+    elif kind == "web identity of a profile":
+        (home / "token").write_text("made-up-web-identity")
+        config(home, f"[default]\nrole_arn = {role}\nweb_identity_token_file = {home}/token\n")
+    elif kind == "chain":
+        middle = f"[profile middle]\nrole_arn = {role}\nsource_profile = base\n"
+        config(home, f"{middle}[default]\nrole_arn = {role}2\nsource_profile = middle\n")
+    else:
+        config(home, f"[default]\nrole_arn = {role}\nsource_profile = base\n")
+    failure(get(bare, server), "role is of another partition", "printenv AWS_ROLE_ARN")
+    assert aws.requests == []
+
+
+@pytest.mark.parametrize("name", ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"])
+def test_an_empty_profile_is_none(aws: FakeAws, bare: dict[str, str], home: Path, name: str) -> None:
+    """1.A5: compose files set variables to nothing; the default profile counts, or what another variable names."""
+    config(
+        home,
+        f"[default]\n{KEY_LINES}[other]\naws_access_key_id = AKIDOTHER\naws_secret_access_key = made-up\n",
+        "credentials",
+    )
+    aws.keys["AKIDOTHER"] = type(aws.keys[KEY_ID])("made-up")
+    assert get(bare | {name: ""}).credential
+    other = {"AWS_PROFILE": "AWS_DEFAULT_PROFILE", "AWS_DEFAULT_PROFILE": "AWS_PROFILE"}[name]
+    assert get(bare | {name: "", other: "other"}).credential
+    assert [signer(request) for request in aws.requests] == [KEY_ID, "AKIDOTHER"]
 
 
 @pytest.mark.parametrize(
@@ -782,6 +875,15 @@ def process(home: Path, script: str) -> Path:
     program.chmod(0o700)
     config(home, f"[default]\ncredential_process = {program}\n")
     return program
+
+
+@pytest.mark.parametrize("sign", ["~/", "$HOME/", "${HOME}/"])
+def test_a_credential_process_in_the_home(bare: dict[str, str], home: Path, sign: str) -> None:
+    """1.A5: as a shell would have it, in each word; what is in the middle of one is nobody's but the program's."""
+    program = process(home, f'echo "$@" > {home}/heard\n{KEYS}')
+    config(home, f"[default]\ncredential_process = {sign}{program.name} {sign}file --key={sign}x 'a ~/b'\n")
+    assert get(bare).credential
+    assert (home / "heard").read_text() == f"{home}/file --key={sign}x a ~/b\n"
 
 
 KEYS = f'echo \'{{"Version": 1, "AccessKeyId": "{KEY_ID}", "SecretAccessKey": "{SECRET}"}}\'\n'

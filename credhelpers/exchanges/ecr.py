@@ -40,6 +40,7 @@ def authorization_token(host: "EcrHost", settings: "Mapping[str, str]") -> Crede
 
     def sign_in_and_ask(caller: "Caller") -> Credential:
         endpoint = _endpoint(caller, host, settings.get("endpoint_url"))
+        caller.is_dual_stack = host.dual_stack
         caller.sign_in()
         return _token(caller, host, endpoint)
 
@@ -100,8 +101,9 @@ def _token(caller: "Caller", host: "EcrHost", endpoint: str | None) -> Credentia
         region_name=host.region,
         endpoint_url=endpoint,
         config=Config(
-            use_fips_endpoint=True if host.fips else None,  # None: what AWS_USE_FIPS_ENDPOINT says
-            use_dualstack_endpoint=host.dual_stack,
+            # None: what AWS_USE_FIPS_ENDPOINT says; but there are none of ECR Public.
+            use_fips_endpoint=False if host.public else host.fips or None,
+            use_dualstack_endpoint=host.dual_stack or None,  # None: what AWS_USE_DUALSTACK_ENDPOINT says
             ignore_configured_endpoint_urls=True,  # `endpoint` has what is configured
         ),
     )

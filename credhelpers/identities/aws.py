@@ -36,6 +36,7 @@ class Caller:
     session: botocore's behind it
     reasons: what is said if nothing comes of the call
     gate:    where its requests may go
+    is_dual_stack: whether STS must have an address of IPv6, too
     """
 
     def __init__(self, region: str, settings: "Mapping[str, str]", until: float) -> None:
@@ -49,7 +50,8 @@ class Caller:
         self.session = aws_session.make(settings.get("profile"))
         self.boto3 = boto3.Session(botocore_session=self.session)
         self.reasons = Reasons(self.session, is_profile_chosen="profile" in settings)
-        self.gate = Gate(self.session, self.reasons, until)
+        self.gate = Gate(self.session, region, self.reasons, until)
+        self.is_dual_stack = False
         self._settings = settings
         self._until = until
 
@@ -76,13 +78,20 @@ class Caller:
         from credhelpers.identities import aws_chain
 
         is_profile_alone = "profile" in self._settings
-        chain = aws_chain.make(self.session, self.region, self.reasons, self._until, is_profile_alone=is_profile_alone)
+        chain = aws_chain.make(
+            self.session, self._clients(), self.reasons, self._until, is_profile_alone=is_profile_alone
+        )
         self.session.register_component("credential_provider", chain)
         found = self.session.get_credentials()
         if found is None:
             raise self.reasons.lacking()
         self.reasons.method = found.method
         return found
+
+    def _clients(self) -> "Callable[..., Any]":
+        from credhelpers.identities import aws_session
+
+        return aws_session.clients(self.session, self.region, is_dual_stack=self.is_dual_stack)
 
     def _assume(self, base: "Any") -> None:
         """Let the session have the role of the settings, assumed by `base`, from the AWS CLI's cache if it is there.
@@ -95,7 +104,7 @@ class Caller:
 
         arguments = {"external_id": "ExternalId", "session_name": "RoleSessionName"}
         fetcher = AssumeRoleCredentialFetcher(
-            client_creator=partial(self.session.create_client, region_name=self.region),
+            client_creator=self._clients(),
             source_credentials=base,
             role_arn=self._settings["role_arn"],
             extra_args={name: self._settings[key] for key, name in arguments.items() if key in self._settings},

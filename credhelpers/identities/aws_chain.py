@@ -20,6 +20,7 @@ from credhelpers.identities.aws_process import Process, Runner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
     from credhelpers.identities.aws_reasons import Reasons
@@ -30,21 +31,23 @@ _SSO = "~/.aws/sso/cache"
 _OF_THE_MACHINE = ("ec2-credentials-file", "boto-config", "container-role", "iam-role")
 
 
-def make(session: "Any", region: str, reasons: "Reasons", until: float, *, is_profile_alone: bool) -> "Any":
+def make(
+    session: "Any", clients: "Callable[..., Any]", reasons: "Reasons", until: float, *, is_profile_alone: bool
+) -> "Any":
     """The `CredentialResolver` for a call that ends at `until` (monotonic clock).
 
-    Roles are assumed in the region. With the profile alone neither container nor machine is asked: an empty profile is
-    a mistake, and not whoever this machine is.
+    Roles are assumed by the clients (`aws_session.clients`). With the profile alone neither container nor machine is
+    asked: an empty profile is a mistake, and not whoever this machine is.
     """
     roles = Roles.of_cli()
-    chain = credentials.create_credential_resolver(session, cache=roles, region_name=region)
+    chain = credentials.create_credential_resolver(session, cache=roles)
     name = session.get_config_variable("profile") or "default"
-    profiles = _Profiles(session, roles, region, reasons, until)
+    profiles = _Profiles(session, roles, clients, reasons, until)
     container = Container(reasons, until)
     instance = partial(Instance, session, reasons, until)
     role = credentials.AssumeRoleProvider(
         load_config=lambda: session.full_config,
-        client_creator=partial(session.create_client, region_name=region),
+        client_creator=clients,
         cache=roles,
         profile_name=name,
         prompter=partial(_refuse_to_ask, reasons),
@@ -71,10 +74,13 @@ def _refuse_to_ask(reasons: "Reasons", _prompt: str) -> "NoReturn":
 class _Profiles(credentials.ProfileProviderBuilder):  # type: ignore[misc] # botocore has no types
     """The providers of one profile, whether it is the session's or one on which its role rests."""
 
-    def __init__(self, session: "Any", roles: Roles, region: str, reasons: "Reasons", until: float) -> None:
+    def __init__(
+        self, session: "Any", roles: Roles, clients: "Callable[..., Any]", reasons: "Reasons", until: float
+    ) -> None:
         # Where the home is now, which botocore has looked up when it was imported.
         sign_ins = JSONFileCache(os.path.expanduser(_SSO))  # noqa: PTH111 - as botocore does it
-        super().__init__(session, cache=roles, region_name=region, sso_token_cache=sign_ins)
+        super().__init__(session, cache=roles, sso_token_cache=sign_ins)
+        self._clients = clients
         self._reasons = reasons
         self._runner = Runner(session, reasons, until)
 
@@ -84,7 +90,7 @@ class _Profiles(credentials.ProfileProviderBuilder):  # type: ignore[misc] # bot
     def _create_web_identity_provider(self, profile_name: str, disable_env_vars: bool) -> "Any":  # noqa: FBT001 - botocore's signature
         return credentials.AssumeRoleWithWebIdentityProvider(
             load_config=lambda: self._session.full_config,
-            client_creator=partial(self._session.create_client, region_name=self._region_name),
+            client_creator=self._clients,
             cache=self._cache,
             profile_name=profile_name,
             disable_env_vars=disable_env_vars,

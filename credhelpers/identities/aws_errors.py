@@ -120,6 +120,11 @@ FOREIGN_REGION = (
     "the registry's region does not belong to the registry's domain",
     "check the registry's name: `aws ecr describe-repositories` shows it as repositoryUri",
 )
+FOREIGN_ROLE = (
+    "ecr-role-foreign",
+    "the AWS role is of another partition than the registry, so it is not asked for there",
+    "look at the ARN: `printenv AWS_ROLE_ARN`, or role_arn of the profile in `aws configure list{profile}`",
+)
 FOREIGN_ENDPOINT = (
     "ecr-endpoint-foreign",
     "botocore would ask an endpoint outside the registry's region and partition",

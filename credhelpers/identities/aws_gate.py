@@ -28,15 +28,20 @@ _NAMES = {"ecr-public": "ECR Public", "sso-oidc": "SSO"}
 
 
 class Gate:
-    """Looks at every request of a session, which is signed by then, and sends what may go, until `until`."""
+    """Looks at every request of a session, which is signed by then, and sends what may go, until `until`.
 
-    def __init__(self, session: "Any", reasons: "Reasons", until: float) -> None:
+    region: the one whose STS is asked for roles
+    """
+
+    def __init__(self, session: "Any", region: str, reasons: "Reasons", until: float) -> None:
         self._session = session
+        self._region = region
         self._reasons = reasons
         self._wire = Wire(posix.environ, until, self._trust)
         self._http = Session(self._ask)
         self._destinations: dict[str, Callable[[str], bool]] = {}
         session.register("before-send", self._pass)
+        session.register("before-parameter-build.sts", self._check_role)
 
     def allow(self, service: str, is_destination: "Callable[[str], bool]") -> None:
         """Send requests to the service only to hosts that are a destination; those to others go where botocore says."""
@@ -51,6 +56,15 @@ class Gate:
         if url and not _is_safe(url):
             raise self._reasons.unavailable(aws_errors.UNSAFE_ENDPOINT)
         return url
+
+    def _check_role(self, params: "dict[str, Any]", **_: object) -> None:
+        """Raise if STS is asked for a role of another partition, which it has not: it would hear who we are.
+
+        Called by botocore before each request to it is made.
+        """
+        kind, *rest = str(params.get("RoleArn", "")).split(":")
+        if kind == "arn" and rest[:1] != [self._session.get_partition_for_region(self._region)]:
+            raise self._reasons.unavailable(aws_errors.FOREIGN_ROLE)
 
     def _pass(self, request: "Any", event_name: str, **_: object) -> "Any":
         """The response. Called by botocore before each request to any service."""

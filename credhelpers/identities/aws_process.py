@@ -64,7 +64,9 @@ class Runner:
             path = aws_session.file(self._session, "config_file")
         self._check(path, command)
         try:
-            return child.run_command(command, posix.environ, {}, self._until - _LAST - monotonic())
+            return child.run_command(
+                [_at_home(word) for word in command], posix.environ, {}, self._until - _LAST - monotonic()
+            )
         except subprocess.TimeoutExpired:
             raise self._reasons.unavailable(aws_errors.LATE_PROCESS) from None
 
@@ -84,6 +86,14 @@ class Runner:
                 if compat_shell_split(parser.get(section, "credential_process", fallback="")) == command:
                     return
         raise self._reasons.unavailable(aws_errors.CHANGED_FILE)
+
+
+def _at_home(word: str) -> str:
+    """The word with the home where a shell would have it, which Amazon's Go tools start and its Python does not."""
+    for sign in ("~/", "$HOME/", "${HOME}/"):
+        if word.startswith(sign):
+            return os.path.expanduser(f"~/{word.removeprefix(sign)}")  # noqa: PTH111 - as botocore finds its files
+    return word
 
 
 class _Started:

@@ -4,14 +4,16 @@ import os
 
 import botocore.session
 from botocore.config import Config
+from botocore.configprovider import ConstantProvider
 from botocore.loaders import Loader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-_CONNECT, _READ = 2, 4  # seconds for a connection and for an answer
 _ATTEMPTS = 3
+_PROFILE = ("AWS_DEFAULT_PROFILE", "AWS_PROFILE")  # in botocore's order; an empty one, as compose files set it, is none
 
 
 class _Session(botocore.session.Session):  # type: ignore[misc] # botocore has no types
@@ -22,24 +24,37 @@ class _Session(botocore.session.Session):  # type: ignore[misc] # botocore has n
 def make(profile: str | None) -> "Any":
     """A new session with the profile, else with what variables say."""
     session = _Session(profile=profile)
+    if profile is None:
+        _choose(session, next((os.environ[name] for name in _PROFILE if os.environ.get(name)), None))
     # The models and endpoint tables of the installed package alone: not AWS_DATA_PATH, not ~/.aws/models.
     builtin = Loader([Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
     session.register_component("data_loader", builtin)
-    session.set_default_client_config(
-        Config(
-            connect_timeout=_CONNECT,
-            read_timeout=_READ,
-            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-        )
-    )
+    session.set_default_client_config(Config(retries={"mode": "standard", "total_max_attempts": _ATTEMPTS}))
     return session
 
 
 def forget_profile(session: "Any") -> None:
     """Let no AWS_PROFILE count: it is about another identity than the one that will call."""
-    from botocore.configprovider import ConstantProvider
+    _choose(session, None)
 
-    session.get_component("config_store").set_config_provider("profile", ConstantProvider(None))
+
+def _choose(session: "Any", profile: str | None) -> None:
+    """Say what the variables would; as an argument of the session it would mean that they name no keys."""
+    session.get_component("config_store").set_config_provider("profile", ConstantProvider(profile))
+
+
+def clients(session: "Any", region: str, *, is_dual_stack: bool) -> "Callable[..., Any]":
+    """What makes the clients of STS with which roles are assumed, as `create_client` does: in the region.
+
+    With dual stack they have an address of IPv6, which a network without IPv4 needs.
+    """
+
+    def create(service: str, config: Config | None = None, **options: object) -> "Any":
+        if is_dual_stack:
+            config = Config(use_dualstack_endpoint=True).merge(config or Config())
+        return session.create_client(service, region_name=region, config=config, **options)
+
+    return create
 
 
 def file(session: "Any", variable: str) -> str:

@@ -106,7 +106,8 @@ ENVIRONMENT
                               other files than ~/.aws/config, ~/.aws/credentials
   AWS_ENDPOINT_URL_ECR, AWS_ENDPOINT_URL_ECR_PUBLIC, AWS_ENDPOINT_URL
                               another endpoint: https, or http on this machine
-  AWS_USE_FIPS_ENDPOINT       true: FIPS endpoints for all hosts
+  AWS_USE_FIPS_ENDPOINT       true: FIPS endpoints for all hosts that have them
+  AWS_USE_DUALSTACK_ENDPOINT  true: those of IPv6 and IPv4
   AWS_EC2_METADATA_DISABLED   true: do not ask the metadata service
   AWS_CA_BUNDLE, HTTPS_PROXY, NO_PROXY
                               as everywhere
