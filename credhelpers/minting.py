@@ -5,7 +5,7 @@ A waiter that has waited long enough mints for itself, so that a stopped or kill
 
 from time import monotonic, sleep, time
 
-from credhelpers import environment, lifetimes
+from credhelpers import lifetimes
 from credhelpers.cached_token import CachedToken, Failure, is_remembered, raise_remembered
 from credhelpers.credential import Credential
 from credhelpers.errors import DeadlinePassed, HelperError, NotFound, Unavailable, overdue, shortage
@@ -130,7 +130,7 @@ class Minting:
         cache, wanted = self._cache, self._wanted
         started = time()
         try:
-            credential = self._minted(old)
+            credential = wanted.minter.mint(old.credential if old else None)
             if credential.expires <= time():
                 raise Unavailable(
                     "token-expired",
@@ -159,13 +159,6 @@ class Minting:
             if wanted.receipt:
                 cache.save(wanted.host_key, wanted.host, credential, started, wanted.receipt)
         return credential
-
-    def _minted(self, old: CachedToken | None) -> Credential:
-        try:
-            return self._wanted.minter.mint(old.credential if old else None)
-        finally:
-            if environment.shown:
-                environment.restore()  # else `is_still` would see what a library was shown
 
     def _share(self) -> None:
         """Let the minter's token answer for this host too."""

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import socketserver
 import ssl
 import stat
@@ -24,11 +23,11 @@ from typing import TYPE_CHECKING
 import botocore
 import pytest
 
-from credhelpers.clouds import aws as source
-from credhelpers.clouds import aws_errors
-from credhelpers.clouds.aws_identity import VARIABLES
+from credhelpers.exchanges import ecr as source
+from credhelpers.identities import aws_errors
+from credhelpers.identities.aws_selectors import VARIABLES
 from credhelpers.sources.ecr import Ecr
-from tests.fakes.aws import HOSTS, KEY_ID, SECRET, SECRET_IN_ERRORS, FakeAws
+from tests.fakes.aws import HOSTS, KEY_ID, SECRET, SECRET_IN_ERRORS, FakeAws, signer
 from tests.fakes.tls import CertificateAuthority, Request, Response, Site
 from tests.harness import BIN, NOWHERE, Result, environment, need, patience
 from tests.harness import loaded_call as call
@@ -128,7 +127,7 @@ def failure(result: Result, words: str, command: str) -> None:
 )
 def test_the_host_says_which_api_is_asked(aws: FakeAws, env: dict[str, str], server: str, asked: str) -> None:
     """Each form of host leads to its own endpoint and no other, signed for its region, whatever AWS_REGION says."""
-    env |= {"AWS_REGION": "ap-south-1", "AWS_DEFAULT_REGION": "ap-south-1", "AWS_USE_DUALSTACK_ENDPOINT": "true"}
+    env |= {"AWS_REGION": "ap-south-1", "AWS_DEFAULT_REGION": "ap-south-1"}
     answer = get(env, server).credential
     assert answer == {"ServerURL": server, "Username": "AWS", "Secret": "made-up-password-1"}
     assert aws.proxy.asked == [f"{asked}:443"]
@@ -139,6 +138,99 @@ def test_fips_by_the_environment(aws: FakeAws, env: dict[str, str]) -> None:
     """AWS_USE_FIPS_ENDPOINT makes a plain host ask the FIPS endpoint."""
     assert get(env | {"AWS_USE_FIPS_ENDPOINT": "true"}, "111122223333.dkr.ecr.us-east-1.amazonaws.com").credential
     assert aws.proxy.asked == ["api.ecr-fips.us-east-1.amazonaws.com:443"]
+
+
+FIPS, DUAL = "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"
+
+
+@pytest.mark.parametrize("place", ["environment", "profile"])
+@pytest.mark.parametrize(
+    ("server", "switches", "asked"),
+    [
+        pytest.param(
+            "111122223333.dkr.ecr.us-east-1.amazonaws.com", [DUAL, FIPS], "ecr-fips.us-east-1.api.aws", id="both"
+        ),
+        pytest.param(PRIVATE, [DUAL], "ecr.eu-west-1.api.aws", id="dual-stack"),
+        pytest.param("111122223333.dkr-ecr.us-east-1.on.aws", [FIPS], "ecr-fips.us-east-1.api.aws", id="on dual-stack"),
+        pytest.param("public.ecr.aws", [FIPS], "api.ecr-public.us-east-1.amazonaws.com", id="public FIPS"),
+        pytest.param("public.ecr.aws", [DUAL], "ecr-public.us-east-1.api.aws", id="public dual-stack"),
+        pytest.param("public.ecr.aws", [DUAL, FIPS], "ecr-public.us-east-1.api.aws", id="public, both"),
+        pytest.param("ecr-public.aws.com", [FIPS], "ecr-public.us-east-1.api.aws", id="public on dual-stack"),
+    ],
+)
+def test_a_switch_for_all_services(
+    aws: FakeAws, env: dict[str, str], home: Path, server: str, switches: list[str], asked: str, place: str
+) -> None:
+    """1.A8, 1.A9: it turns on what a service has, and where that has no such endpoint the plain one is asked."""
+    if place == "environment":
+        env |= dict.fromkeys(switches, "true")
+    else:
+        config(home, "[default]\n" + "".join(f"{name.removeprefix('AWS_').lower()} = true\n" for name in switches))
+    assert get(env, server).credential
+    assert aws.proxy.asked == [f"{asked}:443"]
+
+
+@pytest.mark.parametrize(
+    ("server", "more", "asked"),
+    [
+        pytest.param("111122223333.dkr-ecr.eu-west-1.on.aws", {}, "sts.eu-west-1.api.aws", id="by the host"),
+        pytest.param(PRIVATE, {DUAL: "true"}, "sts.eu-west-1.api.aws", id="by the variable"),
+        pytest.param(PRIVATE, {}, "sts.eu-west-1.amazonaws.com", id="neither"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["role", "web identity"])
+def test_the_role_for_a_dual_stack_host(
+    aws: FakeAws, bare: dict[str, str], home: Path, server: str, more: dict[str, str], asked: str, kind: str
+) -> None:
+    """1.A9: a network without IPv4 reaches STS, too."""
+    if kind == "role":
+        assumed(home)
+        bare["AWS_PROFILE"] = "deploy"
+    else:
+        web_identity(home, bare)
+    assert get(bare | more, server).credential
+    assert aws.requests[0].host == asked
+
+
+CHINESE = "111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn"
+
+
+@pytest.mark.parametrize("kind", ["profile", "web identity", "web identity of a profile", "chain"])
+@pytest.mark.parametrize(("server", "partition"), [(CHINESE, "aws"), (PRIVATE, "aws-cn"), (PRIVATE, "aws-us-gov")])
+def test_a_role_of_another_partition(
+    aws: FakeAws, bare: dict[str, str], home: Path, kind: str, server: str, partition: str
+) -> None:
+    """1.A12: it is not asked for, whoever named it: neither who we are nor a web identity token goes there."""
+    role = ROLE.replace(":aws:", f":{partition}:")
+    config(home, KEY_LINES.join(("[base]\n", "")), "credentials")
+    if kind == "web identity":
+        web_identity(home, bare)
+        bare["AWS_ROLE_ARN"] = role
+    elif kind == "web identity of a profile":
+        (home / "token").write_text("made-up-web-identity")
+        config(home, f"[default]\nrole_arn = {role}\nweb_identity_token_file = {home}/token\n")
+    elif kind == "chain":
+        middle = f"[profile middle]\nrole_arn = {role}\nsource_profile = base\n"
+        config(home, f"{middle}[default]\nrole_arn = {role}2\nsource_profile = middle\n")
+    else:
+        config(home, f"[default]\nrole_arn = {role}\nsource_profile = base\n")
+    failure(get(bare, server), "role is of another partition", "printenv AWS_ROLE_ARN")
+    assert aws.requests == []
+
+
+@pytest.mark.parametrize("name", ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"])
+def test_an_empty_profile_is_none(aws: FakeAws, bare: dict[str, str], home: Path, name: str) -> None:
+    """1.A5: compose files set variables to nothing; the default profile counts, or what another variable names."""
+    config(
+        home,
+        f"[default]\n{KEY_LINES}[other]\naws_access_key_id = AKIDOTHER\naws_secret_access_key = made-up\n",
+        "credentials",
+    )
+    aws.keys["AKIDOTHER"] = type(aws.keys[KEY_ID])("made-up")
+    assert get(bare | {name: ""}).credential
+    other = {"AWS_PROFILE": "AWS_DEFAULT_PROFILE", "AWS_DEFAULT_PROFILE": "AWS_PROFILE"}[name]
+    assert get(bare | {name: "", other: "other"}).credential
+    assert [signer(request) for request in aws.requests] == [KEY_ID, "AKIDOTHER"]
 
 
 @pytest.mark.parametrize(
@@ -173,8 +265,8 @@ def test_a_region_of_another_partition_is_never_signed_for(aws: FakeAws, env: di
     """Even if the host rules were wrong, botocore's own table must agree with the host's domain."""
     said = in_process(
         env,
-        "from credhelpers.exchanges.ecr import EcrHost\n"
-        "from credhelpers.clouds.aws import authorization_token\n"
+        "from credhelpers.exchanges.ecr_hosts import EcrHost\n"
+        "from credhelpers.exchanges.ecr import authorization_token\n"
         "host = EcrHost({'partition': 'aws-cn', 'region': 'eu-west-1', 'account': '1'})\n"
         "try: authorization_token(host, {})\n"
         "except Exception as error: print(error)",
@@ -187,10 +279,10 @@ def test_an_endpoint_outside_the_partition_is_never_asked(aws: FakeAws, env: dic
     """If botocore came up with an endpoint in another domain, the request would not leave."""
     said = in_process(
         env,
-        "from credhelpers.clouds import aws\n"
-        "from credhelpers.exchanges.ecr import ecr\n"
-        "aws._DOMAINS['aws'] = ('elsewhere.example',)\n"
-        f"try: aws.authorization_token(ecr('{PRIVATE}'), {{}})\n"
+        "from credhelpers.exchanges import ecr as exchange\n"
+        "from credhelpers.exchanges.ecr_hosts import ecr\n"
+        "exchange._DOMAINS['aws'] = ('elsewhere.example',)\n"
+        f"try: exchange.authorization_token(ecr('{PRIVATE}'), {{}})\n"
         "except Exception as error: print(error)",
     )
     assert said == "botocore would ask an endpoint outside the registry's region and partition\n"
@@ -259,7 +351,7 @@ def test_a_plain_endpoint_of_sts_elsewhere_is_refused(aws: FakeAws, bare: dict[s
     [
         pytest.param(301, "redirect", "AWS_ENDPOINT_URL", id="301"),
         pytest.param(302, "redirect", "AWS_ENDPOINT_URL", id="302"),
-        pytest.param(303, "broke", "curl -sI", id="303"),  # urllib3 stumbles over this one before botocore sees it
+        pytest.param(303, "redirect", "AWS_ENDPOINT_URL", id="303"),
         pytest.param(307, "redirect", "AWS_ENDPOINT_URL", id="307"),
         pytest.param(308, "redirect", "AWS_ENDPOINT_URL", id="308"),
     ],
@@ -307,8 +399,6 @@ def test_no_redirect_is_followed_on_the_way_to_an_identity(
         failure(result, "this container gave no credentials", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
     elif service == "SSO":
         failure(result, "redirect", "AWS_ENDPOINT_URL")
-    elif service == "AssumeRole" and status == 303:  # of a signed request, as above
-        failure(result, "broke", "curl -sI")
     else:  # botocore looks for a reason in the body, and there is none
         failure(result, "AWS STS answered with something that makes no sense", "AWS_ENDPOINT_URL_STS")
     assert stranger.requests == []
@@ -740,32 +830,13 @@ def test_instance_credentials(aws: FakeAws, bare: dict[str, str], *, version_1: 
     assert aws.proxy.asked == [f"{API}:443"]
 
 
-@contextmanager
-def silent() -> Iterator[int]:
-    """A port that takes connections and never says a word."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
-@pytest.mark.parametrize("kind", ["slow", "silent", "absent"])
-def test_a_metadata_service_that_does_not_answer(bare: dict[str, str], kind: str) -> None:
-    """It costs a second at most, then there are no credentials."""
+def test_a_metadata_service_that_is_not_there(bare: dict[str, str]) -> None:
+    """Nothing listens where a variable says that it is: there are no credentials, at once."""
     del bare["AWS_EC2_METADATA_DISABLED"]
-
-    def seconds(**more: str) -> float:
-        started = time.monotonic()
-        failure(get(bare | more), "no AWS credentials", "aws configure sso")
-        return time.monotonic() - started
-
-    with instance(0.7) as slow, silent() as mute:
-        port = {"slow": slow.port, "silent": mute, "absent": 9}[kind]
-        # The best of three pairs: other work on this machine makes single calls slow.
-        costs = [
-            seconds(AWS_EC2_METADATA_SERVICE_ENDPOINT=f"http://127.0.0.1:{port}")
-            - seconds(AWS_EC2_METADATA_DISABLED="true")
-            for _ in range(3)
-        ]
-    assert min(costs) < 1 + patience(0.2)
+    started = time.monotonic()
+    result = get(bare | {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9"})
+    assert time.monotonic() - started < patience(1)
+    failure(result, "no AWS credentials", "aws configure sso")
 
 
 def test_a_disabled_metadata_service_is_not_asked(bare: dict[str, str]) -> None:
@@ -804,6 +875,15 @@ def process(home: Path, script: str) -> Path:
     program.chmod(0o700)
     config(home, f"[default]\ncredential_process = {program}\n")
     return program
+
+
+@pytest.mark.parametrize("sign", ["~/", "$HOME/", "${HOME}/"])
+def test_a_credential_process_in_the_home(bare: dict[str, str], home: Path, sign: str) -> None:
+    """1.A5: as a shell would have it, in each word; what is in the middle of one is nobody's but the program's."""
+    program = process(home, f'echo "$@" > {home}/heard\n{KEYS}')
+    config(home, f"[default]\ncredential_process = {sign}{program.name} {sign}file --key={sign}x 'a ~/b'\n")
+    assert get(bare).credential
+    assert (home / "heard").read_text() == f"{home}/file --key={sign}x a ~/b\n"
 
 
 KEYS = f'echo \'{{"Version": 1, "AccessKeyId": "{KEY_ID}", "SecretAccessKey": "{SECRET}"}}\'\n'
@@ -1021,6 +1101,10 @@ def test_identities_that_cannot_be_had(
 # --- what AWS answers -------------------------------------------------------------------------------------------------
 
 
+# Tried again by its status alone since botocore 1.44.
+_OF_A_BARE_429 = 3 if tuple(map(int, botocore.__version__.split(".")[:2])) >= (1, 44) else 1
+
+
 @pytest.mark.parametrize(
     ("code", "status", "words", "command", "attempts"),
     [
@@ -1035,7 +1119,7 @@ def test_identities_that_cannot_be_had(
         pytest.param("RequestTimeTooSkewed", 403, "clock", "date -u", 1, id="clock"),
         pytest.param("ThrottlingException", 400, "throttling", "try again", 3, id="throttled"),
         pytest.param("TooManyRequestsException", 429, "throttling", "try again", 3, id="throttled by status"),
-        pytest.param("", 429, "throttling", "try again", 3, id="throttled without a word"),
+        pytest.param("", 429, "throttling", "try again", _OF_A_BARE_429, id="throttled without a word"),
         pytest.param("InternalFailure", 500, "failure .HTTP status 500.", "health.aws.amazon.com", 3, id="500"),
         pytest.param("ServiceUnavailable", 503, "failure .HTTP status 503.", "health.aws.amazon.com", 3, id="503"),
         pytest.param(
@@ -1338,8 +1422,8 @@ def test_a_resolver_that_does_not_answer(env: dict[str, str]) -> None:
     said = in_process(
         env,
         "import socket, time\n"
-        "from credhelpers.exchanges.ecr import ecr\n"
-        "from credhelpers.clouds.aws import authorization_token\n"
+        "from credhelpers.exchanges.ecr_hosts import ecr\n"
+        "from credhelpers.exchanges.ecr import authorization_token\n"
         "socket.getaddrinfo = lambda *arguments, **more: time.sleep(60)\n"
         f"try: authorization_token(ecr('{PRIVATE}'), {{}})\n"
         "except Exception as error: print(error, flush=True)",
@@ -1351,7 +1435,7 @@ def test_a_resolver_that_does_not_answer(env: dict[str, str]) -> None:
 # --- hygiene ----------------------------------------------------------------------------------------------------------
 
 
-def test_without_botocore(tmp_path: Path, env: dict[str, str]) -> None:
+def test_without_boto3(tmp_path: Path, env: dict[str, str]) -> None:
     """An installation without the extra says which command adds it."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     packages = tmp_path / "lib" / version / "site-packages"
@@ -1368,7 +1452,7 @@ def test_without_botocore(tmp_path: Path, env: dict[str, str]) -> None:
         timeout=30,
         check=False,
     )
-    failure(Result(done.returncode, done.stdout, done.stderr), "botocore.* is not installed", "pip install botocore")
+    failure(Result(done.returncode, done.stdout, done.stderr), "boto3.* is not installed", "pip install boto3")
 
 
 def test_the_environment_runs_no_code(aws: FakeAws, env: dict[str, str], tmp_path: Path, home: Path) -> None:

@@ -18,7 +18,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from credhelpers import lifetimes
-from credhelpers.clouds.aws_identity import VARIABLES
+from credhelpers.identities.aws_selectors import VARIABLES
 from credhelpers.sources._ecr import SETTINGS
 from credhelpers.sources.ecr import Ecr
 from tests.fakes.aws import HOSTS, KEY_ID, SECRET, FakeAws, Key, signer
@@ -711,14 +711,15 @@ def test_two_hosts_of_one_identity_never_mint_at_once(aws: FakeAws, user: User) 
 
 
 def test_a_dead_metadata_service_is_remembered(user: User) -> None:
-    """It costs 1.2 seconds at most the first time, and then the next call says the same without asking again."""
+    """It costs what its variable says the first time, and then the next call says the same without asking again."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
         del user.env[name]
     user.configure({"match": PRIVATE, "role_arn": ROLE})
 
     def seconds(**more: str) -> float:
         started = time.monotonic()
-        user.fail("no AWS credentials", "aws sts get-caller-identity", **more)
+        words = "no AWS credentials" if "AWS_EC2_METADATA_DISABLED" in more else "did not answer in time"
+        user.fail(words, "`", **more)
         return time.monotonic() - started
 
     hanging: list[Request] = []
@@ -730,13 +731,16 @@ def test_a_dead_metadata_service_is_remembered(user: User) -> None:
 
     disabled, first, again, late = [], [], [], 0
     with Site(hang) as dead:
-        asking = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{dead.port}"}
+        asking = {
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{dead.port}",
+            "AWS_METADATA_SERVICE_TIMEOUT": "2",
+        }
         for turn in (1, 2, 3):  # the best counts: other work on this machine makes single calls slow
             disabled.append(seconds(CREDHELPERS_CACHE_DIR="", AWS_EC2_METADATA_DISABLED="true"))
             asking["CREDHELPERS_CACHE_DIR"] = str(user.home / f"tokens-{turn}")
             first.append(seconds(**asking))
             again.append(seconds(**asking))
             late += first[-1] + again[-1] > lifetimes.remembered(1)  # too busy a machine for a call in that time
-            assert turn <= len(hanging) <= turn + late
-    assert min(first) - min(disabled) < 1 + patience(0.2)
+            assert 2 * turn <= len(hanging) <= 2 * (turn + late)  # for a token, then without one
+    assert min(first) - min(disabled) < 2 + patience(0.2)
     assert min(again) < min(disabled) / 2

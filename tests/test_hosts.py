@@ -15,7 +15,7 @@ import pytest
 from credhelpers import hosts, servers
 from credhelpers.errors import HelperError, MissingServer, NotFound, NotMine, Refused
 from credhelpers.exchanges.acr_hosts import azure
-from credhelpers.exchanges.ecr import EcrHost, ecr, ecr_of
+from credhelpers.exchanges.ecr_hosts import EcrHost, ecr, ecr_of
 from credhelpers.exchanges.google_hosts import google, google_location
 from credhelpers.identities.google_services import UNIVERSE, is_service
 
@@ -455,7 +455,7 @@ def test_look_alikes_load_no_sdk() -> None:
         "from credhelpers import servers, hosts\n"
         "from credhelpers.errors import HelperError\n"
         "from credhelpers.exchanges.acr_hosts import azure\n"
-        "from credhelpers.exchanges.ecr import ecr\n"
+        "from credhelpers.exchanges.ecr_hosts import ecr\n"
         "from credhelpers.exchanges.google_hosts import google\n"
         "for line in sys.stdin.buffer.read().split(b'\\xff'):\n"
         "    for rule in (ecr, google, azure):\n"

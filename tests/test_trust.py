@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credhelpers.clouds import aws as source
 from credhelpers.errors import Unavailable
-from credhelpers.exchanges.ecr import ecr
+from credhelpers.exchanges.ecr import authorization_token
+from credhelpers.exchanges.ecr_hosts import ecr
+from credhelpers.identities import aws as identity
+from credhelpers.identities.aws_process import Runner
 from credhelpers.net import trust
 from credhelpers.sources.ecr import Ecr
 from tests import commands
@@ -470,15 +472,16 @@ def test_what_runs_stands_in_the_file_that_was_looked_at(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
     file.write_text(f"[default]\ncredential_process = touch {tmp_path}/ran\n")
     file.chmod(0o666)
-    request = source._TokenRequest(ecr(PRIVATE), {})
-    command = shlex.split(request.session.get_scoped_config()["credential_process"])
+    caller = identity.Caller("eu-west-1", {}, time.monotonic() + 9)
+    runner = Runner(caller.session, caller.reasons, time.monotonic() + 9)
+    command = shlex.split(caller.session.get_scoped_config()["credential_process"])
     file.unlink()
     file.write_text("[profile w]\ncredential_process = echo '\n[profile x]\ncredential_process = echo 'a b'\n")
 
     with pytest.raises(Unavailable, match="has changed since it was read"):
-        request.run("default", command)
+        runner.run("default", command)
     assert not (tmp_path / "ran").exists()
-    assert request.run("x", ["echo", "a b"]) == (0, b"a b\n", b"")
+    assert runner.run("x", ["echo", "a b"]) == (0, b"a b\n", b"")
 
 
 @pytest.mark.parametrize("command", ["credential_process"], indirect=True)
@@ -581,10 +584,9 @@ def test_an_error_of_the_system_is_said_by_its_name(monkeypatch: pytest.MonkeyPa
     def fail(_self: object) -> None:
         raise OSError(number, os.strerror(number), "/made-up/path")
 
-    monkeypatch.setattr(source._TokenRequest, "_ask", fail)
-    monkeypatch.setattr(source, "_keep_from_proxies", lambda: None)
+    monkeypatch.setattr(identity.Caller, "sign_in", fail)
     with pytest.raises(Unavailable) as caught:
-        source.authorization_token(ecr(PRIVATE), {})
+        authorization_token(ecr(PRIVATE), {})
     assert caught.value.message == f"the system does not let the AWS SDK do its work: {os.strerror(number)}"
     assert "made-up" not in caught.value.hint
 

@@ -1,93 +1,135 @@
-"""The registries of Amazon ECR, private and public, by their hosts.
+"""What Amazon's registries want: the token of `GetAuthorizationToken`, for whoever is signed in.
 
-Forms as in amazon-ecr-credential-helper 0.12 and the kubelet's provider: partition, FIPS, dual-stack. Domains as in
-botocore's partitions.json.
+docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetAuthorizationToken.html, and that of ECR Public.
 """
 
-from credhelpers.errors import NotMine
-from credhelpers.hosts import fields
+import time
+
+from credhelpers import lifetimes
+from credhelpers.credential import Credential
+from credhelpers.errors import NoIdentity, Unavailable, Unknown
+from credhelpers.identities import aws, aws_errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
-# What a region of each partition begins with, from `regionRegex` of partitions.json, where the first partition is left
-# open for geographies to come: any two letters but those of others. What follows is always a word and a number. So a
-# host cannot name a region of another partition, or an S3 bucket (`s3-us-west-2`) where a region belongs. `clouds.aws`
-# checks the region against botocore's own table before anything is signed.
-_REGIONS = {
-    "aws": "!cn-",
-    "aws-us-gov": "us-gov-",
-    "aws-cn": "cn-",
-    "aws-eusc": "eusc-de-",
-    "aws-iso": "us-iso-",
-    "aws-iso-b": "us-isob-",
-    "aws-iso-e": "eu-isoe-",
-    "aws-iso-f": "us-isof-",
+    from credhelpers.exchanges.ecr_hosts import EcrHost
+    from credhelpers.identities.aws import Caller
+
+# Where the APIs of a partition are: `dnsSuffix` and `dualStackDnsSuffix` of botocore's partitions.json.
+_DOMAINS = {
+    "aws": ("amazonaws.com", "api.aws"),
+    "aws-us-gov": ("amazonaws.com", "api.aws"),
+    "aws-cn": ("amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+    "aws-eusc": ("amazonaws.eu", "api.amazonwebservices.eu"),
+    "aws-iso": ("c2s.ic.gov", "api.aws.ic.gov"),
+    "aws-iso-b": ("sc2s.sgov.gov", "api.aws.scloud"),
+    "aws-iso-e": ("cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
+    "aws-iso-f": ("csp.hci.ic.gov", "api.aws.hci.ic.gov"),
 }
-# By pattern, in which `<region>` stands for the grammar of the partition: partition, FIPS, dual-stack.
-_FORMS = (
-    ("<account:12digits>.dkr.ecr.<region>.amazonaws.com", "aws", False, False),
-    ("<account:12digits>.dkr.ecr-fips.<region>.amazonaws.com", "aws", True, False),
-    ("<account:12digits>.dkr-ecr.<region>.on.aws", "aws", False, True),
-    ("<account:12digits>.dkr-ecr-fips.<region>.on.aws", "aws", True, True),
-    ("<account:12digits>.dkr.ecr.<region>.amazonaws.com", "aws-us-gov", False, False),
-    ("<account:12digits>.dkr.ecr-fips.<region>.amazonaws.com", "aws-us-gov", True, False),
-    ("<account:12digits>.dkr-ecr.<region>.on.aws", "aws-us-gov", False, True),
-    ("<account:12digits>.dkr-ecr-fips.<region>.on.aws", "aws-us-gov", True, True),
-    ("<account:12digits>.dkr.ecr.<region>.amazonaws.com.cn", "aws-cn", False, False),
-    ("<account:12digits>.dkr-ecr.<region>.on.amazonwebservices.com.cn", "aws-cn", False, True),
-    ("<account:12digits>.dkr.ecr.<region>.on.amazonwebservices.com.cn", "aws-cn", False, True),
-    ("<account:12digits>.dkr.ecr.<region>.amazonaws.eu", "aws-eusc", False, False),
-    ("<account:12digits>.dkr.ecr.<region>.c2s.ic.gov", "aws-iso", False, False),
-    ("<account:12digits>.dkr.ecr.<region>.sc2s.sgov.gov", "aws-iso-b", False, False),
-    ("<account:12digits>.dkr.ecr.<region>.cloud.adc-e.uk", "aws-iso-e", False, False),
-    ("<account:12digits>.dkr.ecr.<region>.csp.hci.ic.gov", "aws-iso-f", False, False),
-)
-# As `config.schema.Rule` has them. The public registry's API answers in us-east-1 only, to credentials of the
-# commercial partition only.
-_PUBLIC = {"partition": "aws", "region": "us-east-1", "account": "", "is_public": "yes"}
-RULES = (
-    *(
-        (
-            form.replace("<region>", f"<region:region {_REGIONS[partition]}>"),
-            {"partition": partition} | ({"is_fips": "yes"} if fips else {}) | ({"is_dual": "yes"} if dual else {}),
-            "",
-        )
-        for form, partition, fips, dual in _FORMS
-    ),
-    ("public.ecr.aws", _PUBLIC, ""),
-    ("ecr-public.aws.com", _PUBLIC | {"is_dual": "yes"}, ""),
-)
 
 
-class EcrHost:
-    """What the name of an ECR registry says, `said` as its rule has it: everything that selects an API endpoint."""
+def authorization_token(host: "EcrHost", settings: "Mapping[str, str]") -> Credential:
+    """A token for the registries of `host`'s region, with its times, by the identity that `settings` choose.
 
-    __slots__ = ("account", "dual_stack", "fips", "partition", "public", "region")
+    Raises NoIdentity if `host` is the public registry, which serves anybody, and there are no credentials at all and
+    none are configured; else Unavailable.
+    """
 
-    def __init__(self, said: "Mapping[str, str]") -> None:
-        self.partition = said["partition"]
-        self.region = said["region"]
-        self.account = said["account"]
-        self.fips = "is_fips" in said
-        self.dual_stack = "is_dual" in said
-        self.public = "is_public" in said
+    def sign_in_and_ask(caller: "Caller") -> Credential:
+        endpoint = _endpoint(caller, host, settings.get("endpoint_url"))
+        caller.is_dual_stack = host.dual_stack
+        caller.sign_in()
+        return _token(caller, host, endpoint)
 
-
-def ecr(host: str) -> EcrHost:
-    """Read the host of a private or public ECR registry. Raises NotMine for any other."""
-    for pattern, static, _ in RULES:
-        found = fields(pattern, host)
-        if found is not None:
-            return EcrHost(static | found)
-    raise NotMine
+    try:
+        return aws.answered(sign_in_and_ask, host.region, settings, aws.BUDGET)
+    except Unavailable as error:
+        if error.code not in aws_errors.NOBODY or not host.public or settings.keys() & {"profile", "role_arn"}:
+            raise
+    raise NoIdentity("ecr-no-identity", "no AWS credentials in variables, files, container and metadata service")
 
 
-def ecr_of(account: str, region: str) -> EcrHost:
-    """What the plain host of this account and region would say. Raises NotMine if no partition has such a region."""
-    for (form, _, fips, dual), (pattern, static, _) in zip(_FORMS, RULES, strict=False):
-        host = form.replace("<account:12digits>", account).replace("<region>", region)
-        if not fips and not dual and (found := fields(pattern, host)):
-            return EcrHost(static | found)
-    raise NotMine
+def authorization_token_by(access: str, secret: str, session: str, host: "EcrHost", seconds: float) -> Credential:
+    """The same within the seconds, by keys that somebody else has found; `session` is "" for those of a user.
+
+    Nothing is looked for then. Raises Unknown if AWS does not know them or denies them the token, else Unavailable.
+    """
+
+    def ask(caller: "Caller") -> Credential:
+        caller.sign_in_by(access, secret, session)
+        return _token(caller, host, _endpoint(caller, host, None))
+
+    try:
+        return aws.answered(ask, host.region, {}, seconds)
+    except Unavailable as error:
+        if error.code not in aws_errors.UNKNOWN:
+            raise
+        raise Unknown(error.code, error.message, error.hint) from None
+
+
+def _endpoint(caller: "Caller", host: "EcrHost", chosen: str | None) -> str | None:
+    """Where the token is asked for, None for where botocore says, which is within region and partition of the host.
+
+    Raises Unavailable where the region is of another partition, or the endpoint is not one for secrets.
+    """
+    from botocore.exceptions import UnknownRegionError
+
+    try:
+        partition = caller.session.get_partition_for_region(host.region)
+    except UnknownRegionError:
+        raise caller.reasons.unavailable(aws_errors.UNKNOWN_REGION) from None
+    if partition != host.partition:
+        raise caller.reasons.unavailable(aws_errors.FOREIGN_REGION)
+    service = _service(host)
+    endpoint = caller.gate.endpoint(service, chosen)
+    if not endpoint:
+        ends = tuple(f".{host.region}.{domain}" for domain in _DOMAINS[host.partition])
+        caller.gate.allow(service, lambda name: name.endswith(ends))
+    return endpoint
+
+
+def _token(caller: "Caller", host: "EcrHost", endpoint: str | None) -> Credential:
+    """The token that AWS gives to the caller. Raises HelperError, and whatever botocore does."""
+    from botocore.config import Config
+
+    now = time.time()
+    client = caller.boto3.client(
+        _service(host),
+        region_name=host.region,
+        endpoint_url=endpoint,
+        config=Config(
+            # None: what AWS_USE_FIPS_ENDPOINT says; but there are none of ECR Public.
+            use_fips_endpoint=False if host.public else host.fips or None,
+            use_dualstack_endpoint=host.dual_stack or None,  # None: what AWS_USE_DUALSTACK_ENDPOINT says
+            ignore_configured_endpoint_urls=True,  # `endpoint` has what is configured
+        ),
+    )
+    data = client.get_authorization_token().get("authorizationData")
+    if isinstance(data, list) and data:  # the private API lists one token, the public one gives it bare
+        data = data[0]
+    return _credential(data, now)
+
+
+def _credential(data: "Any", now: float) -> Credential:
+    """The user name and the password in the token, with the times between which it serves."""
+    from base64 import b64decode
+
+    try:
+        pair = b64decode(data["authorizationToken"], validate=True).decode("ascii")
+        end = float(data["expiresAt"].timestamp())
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
+        raise Unavailable(*aws_errors.NOT_A_TOKEN) from None
+    username, _, password = pair.partition(":")
+    if not (username and password and pair.isprintable()) or end <= 0:
+        raise Unavailable(*aws_errors.NOT_A_TOKEN)
+    if end > now + lifetimes.ECR.longest:
+        raise Unavailable(*aws_errors.TOO_LONG_A_LIFE)
+    soft, hard, expires = lifetimes.window(now, end, lifetimes.ECR)
+    return Credential(username, password, soft=soft, hard=hard, expires=expires)
+
+
+def _service(host: "EcrHost") -> str:
+    return "ecr-public" if host.public else "ecr"

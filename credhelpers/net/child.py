@@ -12,7 +12,7 @@ from signal import SIGKILL
 from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
 from time import monotonic, sleep
 
-from credhelpers import environment, guard
+from credhelpers import guard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def run_program(
     else the caller's, and `more`. It runs in `/`, so that no relative path in them means the working directory.
     Raises OSError if it does not start, `subprocess.TimeoutExpired` after `seconds`.
     """
-    mine = {name: value for name, value in environment.of_caller(environ).items() if not name.startswith(b"PYTHON")}
+    mine = {name: value for name, value in environ.items() if not name.startswith(b"PYTHON")}
     return _run(command, {**mine, **more}, seconds, b"/")
 
 
@@ -71,7 +71,7 @@ def run_command(  # noqa: PLR0913 - what a command gets
     It belongs to the user and gets the caller's whole environment, as the cloud's own tool would give it, and `more`.
     It runs in `folder`, else where the caller is. With one stream its errors are in its output.
     """
-    return _run(command, {**environment.of_caller(environ), **more}, seconds, folder, STDOUT if is_one_stream else PIPE)
+    return _run(command, {**environ, **more}, seconds, folder, STDOUT if is_one_stream else PIPE)
 
 
 def after_warnings(output: bytes) -> bytes:

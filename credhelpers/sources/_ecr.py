@@ -1,6 +1,6 @@
 """Amazon ECR, announced: its hosts, the settings of an entry, and what `--help` prints. No hit loads it."""
 
-from credhelpers.exchanges.ecr import RULES
+from credhelpers.exchanges.ecr_hosts import RULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,12 +75,13 @@ HOSTS
 
 IDENTITY
   What the configuration file says for the registry, see SETTINGS. Else the
-  ordinary chain of botocore: environment, profile (assumed role, web
+  ordinary chain of boto3: environment, profile (assumed role, web
   identity, SSO, keys, `aws login`, credential_process), container, EC2.
   The region is the registry's, whatever AWS_REGION says. Assumed roles are
   shared with the AWS CLI in ~/.aws/cli/cache. A role that needs an MFA code
-  works once the AWS CLI has asked for it. EC2's metadata service is given less
-  than a second. Without any credentials, ECR Public is used anonymously.
+  works once the AWS CLI has asked for it. Whether EC2's metadata service is
+  there must show in less than a second (AWS_METADATA_SERVICE_TIMEOUT: longer);
+  then it has its time. Without any credentials, ECR Public is used anonymously.
   Permission: ecr:GetAuthorizationToken; for ECR Public
   ecr-public:GetAuthorizationToken and sts:GetServiceBearerToken.
 
@@ -100,12 +101,13 @@ SETTINGS
   account, region   for an alias: the registry that the host stands for
 
 ENVIRONMENT
-  AWS_PROFILE, AWS_ACCESS_KEY_ID and all that botocore reads; among them
+  AWS_PROFILE, AWS_ACCESS_KEY_ID and all that boto3 reads; among them
   AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE
                               other files than ~/.aws/config, ~/.aws/credentials
   AWS_ENDPOINT_URL_ECR, AWS_ENDPOINT_URL_ECR_PUBLIC, AWS_ENDPOINT_URL
                               another endpoint: https, or http on this machine
-  AWS_USE_FIPS_ENDPOINT       true: FIPS endpoints for all hosts
+  AWS_USE_FIPS_ENDPOINT       true: FIPS endpoints for all hosts that have them
+  AWS_USE_DUALSTACK_ENDPOINT  true: those of IPv6 and IPv4
   AWS_EC2_METADATA_DISABLED   true: do not ask the metadata service
   AWS_CA_BUNDLE, HTTPS_PROXY, NO_PROXY
                               as everywhere

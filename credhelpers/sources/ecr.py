@@ -7,7 +7,7 @@ from credhelpers.errors import NotFound, NotMine, Unavailable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from credhelpers.credential import Credential
-    from credhelpers.exchanges.ecr import EcrHost
+    from credhelpers.exchanges.ecr_hosts import EcrHost
     from credhelpers.identity import Environment
     from credhelpers.plan import Route
     from credhelpers.recorder import Recorder
@@ -32,9 +32,9 @@ class Ecr:
 
     def record(self, route: "Route", recorder: "Recorder") -> None:  # noqa: ARG002 - the sources' common signature
         """See `wanting.Source`."""
-        from credhelpers.clouds import aws_identity  # what a hit does not need
+        from credhelpers.identities import aws_selectors  # what a hit does not need
 
-        aws_identity.record(recorder)
+        aws_selectors.record(recorder)
 
     def minter(self, route: "Route") -> "EcrMinter":
         """The token of the region for the identity that is configured. Raises Unavailable for a contradiction."""
@@ -47,7 +47,7 @@ class Ecr:
         return self._minter(ecr_host, settings)
 
     def _minter(self, ecr_host: "EcrHost", settings: "dict[str, str]") -> "EcrMinter":
-        from credhelpers.clouds.aws_identity import VARIABLES, files
+        from credhelpers.identities.aws_selectors import VARIABLES, files
         from credhelpers.identity import fingerprint
 
         scope = (ecr_host.partition, ecr_host.region, ecr_host.public, ecr_host.fips, ecr_host.dual_stack)
@@ -72,8 +72,8 @@ class EcrMinter:
         `old` is not renewed, but it shows that there was an identity: that none is found now will pass, and is no word
         for going on anonymously.
         """
-        from credhelpers.clouds.aws import authorization_token
-        from credhelpers.clouds.aws_errors import NO_IDENTITY_ANY_MORE
+        from credhelpers.exchanges.ecr import authorization_token
+        from credhelpers.identities.aws_errors import NO_IDENTITY_ANY_MORE
 
         try:
             return authorization_token(self._host, self._settings)
@@ -85,7 +85,7 @@ class EcrMinter:
 
 def _ecr_host(route: "Route") -> "EcrHost":
     """The registry; for an alias the one for which it stands because the user wrote so. Raises Unavailable."""
-    from credhelpers.exchanges.ecr import EcrHost, ecr_of
+    from credhelpers.exchanges.ecr_hosts import EcrHost, ecr_of
 
     if route.fields:
         return EcrHost(route.fields)

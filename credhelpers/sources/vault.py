@@ -65,9 +65,9 @@ class Vault:
             for path in more:
                 recorder.file(path)
             if _AWS in prefixes:
-                from credhelpers.clouds import aws_identity  # knows when a path depends on further variables
+                from credhelpers.identities import aws_selectors  # knows when a path depends on further variables
 
-                aws_identity.record(recorder)
+                aws_selectors.record(recorder)
         if "auth" in route.settings:
             from credhelpers.vault.login import record_proofs
 
@@ -120,7 +120,7 @@ def _of_engine(environ: "Environment", route: "Route") -> "tuple[tuple[bytes, ..
     if engine == "azure" or (engine is None and ("registry" in settings or "azurecr" in host)):
         return (b"AZURE_",), []
     if engine == "aws" or (engine is None and ("account" in settings or "ecr" in host)):
-        from credhelpers.clouds.aws_identity import files
+        from credhelpers.identities.aws_selectors import files
 
         return (_AWS,), files(environ)
     return (), []

@@ -12,7 +12,7 @@ from credhelpers import lifetimes
 from credhelpers.credential import Credential
 from credhelpers.errors import NotMine, Unavailable, Unknown
 from credhelpers.exchanges.acr_hosts import azure
-from credhelpers.exchanges.ecr import ecr, ecr_of
+from credhelpers.exchanges.ecr_hosts import ecr, ecr_of
 from credhelpers.exchanges.google_hosts import google
 from credhelpers.vault import leases
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from credhelpers.exchanges.ecr import EcrHost
+    from credhelpers.exchanges.ecr_hosts import EcrHost
     from credhelpers.vault.leases import DynamicSecret
     from credhelpers.vault.secret_paths import Registry, SecretPath
     from credhelpers.vault.session import Session
@@ -45,7 +45,7 @@ def _aws(session: "Session", secret_path: "SecretPath", registry: "Registry", ol
     host = _ecr(registry)
     if old and (kept := leases.renewed(session, secret_path, old)):
         return kept
-    from credhelpers.clouds.aws import authorization_token_by
+    from credhelpers.exchanges.ecr import authorization_token_by
 
     answer = leases.ask(session, secret_path)
     token = answer.data.get("session_token") or answer.data.get("security_token") or ""

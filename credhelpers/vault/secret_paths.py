@@ -100,7 +100,7 @@ class Registry:
         if "{host}" in self.settings["path"]:
             return ""
         from credhelpers.exchanges.acr_hosts import azure
-        from credhelpers.exchanges.ecr import ecr
+        from credhelpers.exchanges.ecr_hosts import ecr
         from credhelpers.exchanges.google_hosts import google
 
         with suppress(NotMine):
@@ -231,7 +231,7 @@ def _filled(settings: "Mapping[str, Any]", host: str, port: str) -> str:
 
 def _of_cloud(settings: "Mapping[str, Any]", host: str) -> dict[str, str]:
     """Account and region of the registry, else of the one that it stands for; "" for what neither has."""
-    from credhelpers.exchanges.ecr import ecr
+    from credhelpers.exchanges.ecr_hosts import ecr
     from credhelpers.exchanges.google_hosts import google_location
 
     try:

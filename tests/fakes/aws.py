@@ -44,6 +44,8 @@ HOSTS = {
     "api.ecr-public.us-east-1.amazonaws.com": ("ecr-public", "us-east-1"),
     "ecr-public.us-east-1.api.aws": ("ecr-public", "us-east-1"),
     "sts.eu-west-1.amazonaws.com": ("sts", "eu-west-1"),
+    "sts.eu-west-1.api.aws": ("sts", "eu-west-1"),
+    "sts.cn-north-1.amazonaws.com.cn": ("sts", "cn-north-1"),
     "sts.us-east-1.amazonaws.com": ("sts", "us-east-1"),
     "sts.amazonaws.com": ("sts", "us-east-1"),
 }

@@ -8,7 +8,7 @@ import json
 from base64 import b64encode
 from time import monotonic
 
-from credhelpers.clouds.aws_identity import files, proofs
+from credhelpers.identities.aws_selectors import files, proofs
 from credhelpers.vault.login import Method
 
 TYPE_CHECKING = False
@@ -62,7 +62,7 @@ class Aws(Method):
 
     def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":
         """See `Method`."""
-        from credhelpers.clouds import aws
+        from credhelpers.identities import aws
 
         region = settings.get("sts_region") or _region(environ)
         own = {_SERVER_ID: settings["server_id"]} if "server_id" in settings else {}

@@ -2,15 +2,15 @@
 
 Nothing that AWS, a child process or a file said is ever quoted: it may hold a secret. In the texts stand
 `{service}` for what was asked last, `{profile}` for the AWS CLI's option that selects the same profile, `{source}` for
-that of the profile that signs in, `{status}` for the HTTP status, `{crt}` for a command that installs, `{reason}` for
-the system's words, `{mending}` for the command that makes a file trusted.
+that of the profile that signs in, `{address}` for where a service of the machine was asked, `{status}` for the HTTP
+status, `{crt}` for a command that installs, `{reason}` for the system's words, `{mending}` for the command that makes a
+file trusted.
 """
 
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
     Cause = tuple[str, str, str]
@@ -120,6 +120,11 @@ FOREIGN_REGION = (
     "the registry's region does not belong to the registry's domain",
     "check the registry's name: `aws ecr describe-repositories` shows it as repositoryUri",
 )
+FOREIGN_ROLE = (
+    "ecr-role-foreign",
+    "the AWS role is of another partition than the registry, so it is not asked for there",
+    "look at the ARN: `printenv AWS_ROLE_ARN`, or role_arn of the profile in `aws configure list{profile}`",
+)
 FOREIGN_ENDPOINT = (
     "ecr-endpoint-foreign",
     "botocore would ask an endpoint outside the registry's region and partition",
@@ -135,6 +140,22 @@ LATE_SEARCH = (
     "the search for AWS credentials did not end in time",
     f"run {WHO} to see what it waits for",
 )
+LATE_METADATA = (
+    "ecr-metadata-slow",
+    "the metadata service of EC2 at {address} did not answer in time",
+    "`curl -m 9 http://{address}/latest/meta-data/` tells whether it does; AWS_METADATA_SERVICE_TIMEOUT gives it more",
+)
+SILENT_METADATA = (
+    "ecr-metadata-silent",
+    "this is a machine of Amazon's, and the metadata service at {address} did not answer in time",
+    "`curl -m 9 http://{address}/latest/meta-data/` tells whether it does; without a role set AWS_PROFILE",
+)
+LATE_CONTAINER = (
+    "ecr-container-slow",
+    "the credential service of this container at {address} did not answer in time",
+    "`printenv AWS_CONTAINER_CREDENTIALS_FULL_URI` shows where it is asked; look at the agent that answers there",
+)
+NOBODY = (NO_CREDENTIALS[0], SILENT_METADATA[0])  # the codes of those who may go on without an identity
 LATE_PROCESS = (
     "ecr-process-slow",
     "the credential_process of the AWS profile did not end in time",
@@ -268,7 +289,7 @@ _DENIED_CODES = (
     "OptInRequired",
     "UnauthorizedOperation",
 )
-# By operation, or by the service that is asked for a registry token.
+# By operation, or by the service that was asked, as people call it; "" is for all others.
 _DENIED = {
     "AssumeRole": (
         "ecr-role-denied",
@@ -285,17 +306,17 @@ _DENIED = {
         "the signed-in SSO user does not have the account and role of this profile",
         "run `aws configure sso{profile}` to choose another, or have it assigned",
     ),
-    "sts": (
+    "": (
         "ecr-profile-denied",
         "AWS denies this identity what its profile asks for",
         f"{WHO} shows who it is, `aws configure list{{profile}}` what the profile says",
     ),
-    "ecr": (
+    "ECR": (
         "ecr-denied",
         "this AWS identity may not get a registry token",
         f"allow it `ecr:GetAuthorizationToken` on `*`; {WHO} shows who it is",
     ),
-    "ecr-public": (
+    "ECR Public": (
         "ecr-public-denied",
         "this AWS identity may not get a token for ECR Public",
         "allow it `ecr-public:GetAuthorizationToken` and `sts:GetServiceBearerToken`; without credHelpers pulls go on",
@@ -341,7 +362,8 @@ _REFUSED = (
     "AWS {service} refused to issue a token (HTTP status {status})",
     "try `aws ecr get-authorization-token{profile}`, which shows the reason",
 )
-UNKNOWN = (_UNKNOWN_KEY, _DENIED["ecr"], _DENIED["ecr-public"])  # what an identity is told that is too new, too
+# The codes of what an identity is told that is too new, too.
+UNKNOWN = (_UNKNOWN_KEY[0], _DENIED["ECR"][0], _DENIED["ECR Public"][0])
 _SIGNATURE_CODES = ("AuthFailure", "IncompleteSignature", "InvalidSignatureException", "SignatureDoesNotMatch")
 _EXPIRED_CODES = ("ExpiredToken", "ExpiredTokenException")
 _BY_CODE = {
@@ -363,7 +385,7 @@ _BY_CODE = {
     "UnrecognizedClientException": _UNKNOWN_KEY,
     "UnsupportedCommandException": _UNSUPPORTED,
 }
-_NOT_NOW = (9, 10)  # a certificate that is not valid yet, or not any more: <openssl/x509_vfy.h>
+_NOT_NOW = ("net-certificate-early", "net-certificate-expired")  # of `net.failures`
 _TOO_MANY_REQUESTS = 429  # RFC 6585, 4
 
 
@@ -378,10 +400,7 @@ def of_exception(error: Exception) -> "Cause":
     details = getattr(error, "kwargs", {})
     if "CredentialRetrievalError" in kinds:
         return _BY_PROVIDER.get(str(details.get("provider")), _BY_PROVIDER[""])
-    inner = details.get("error")
-    if any(isinstance(part, (FileNotFoundError, PermissionError)) for part in (inner, *getattr(inner, "args", ()))):
-        return UNREADABLE_CERTIFICATES
-    if "SSLError" in kinds and any(getattr(part, "verify_code", 0) in _NOT_NOW for part in _causes(inner)):
+    if getattr(details.get("error"), "code", "") in _NOT_NOW:
         return _CERTIFICATE_OF_ANOTHER_TIME
     return next((_BY_EXCEPTION[kind] for kind in kinds if kind in _BY_EXCEPTION), MALFORMED)
 
@@ -389,7 +408,7 @@ def of_exception(error: Exception) -> "Cause":
 def of_refusal(error: "Any", service: str, *, is_environment: bool) -> "tuple[Cause, int]":
     """The cause that an error answered by AWS stands for, and the HTTP status.
 
-    `service` is the one that issues registry tokens, `is_environment` whether its caller's key is from the environment.
+    `service` is the one that answered, `is_environment` whether its caller's key is from the environment.
     """
     code = str(error.response.get("Error", {}).get("Code", ""))
     details = error.response.get("ResponseMetadata", {})
@@ -397,7 +416,7 @@ def of_refusal(error: "Any", service: str, *, is_environment: bool) -> "tuple[Ca
     operation = error.operation_name
     is_web_identity = operation == "AssumeRoleWithWebIdentity"
     if code in _DENIED_CODES or (code in _EXPIRED_CODES and is_web_identity):
-        cause = _DENIED.get(operation, _DENIED[service])
+        cause = _DENIED.get(operation) or _DENIED.get(service) or _DENIED[""]
     elif code in _EXPIRED_CODES:
         cause = EXPIRED_ENVIRONMENT if is_environment else EXPIRED
     elif code in _SIGNATURE_CODES:
@@ -409,13 +428,6 @@ def of_refusal(error: "Any", service: str, *, is_environment: bool) -> "tuple[Ca
     else:
         cause = {3: _REDIRECTED, 5: _BROKEN}.get(status // 100, _REFUSED)
     return cause, status
-
-
-def _causes(error: object) -> "Iterator[BaseException]":
-    """The error and what urllib3 keeps as its reason or argument."""
-    while isinstance(error, BaseException):
-        yield error
-        error = getattr(error, "reason", None) or next(iter(error.args), None)
 
 
 def _kinds(error: Exception) -> list[str]:
