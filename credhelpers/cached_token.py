@@ -136,6 +136,15 @@ def load(path: bytes | None, names: "Iterable[bytes]", environ: "Environment") -
     return None
 
 
+def ready(path: bytes | None, names: "Iterable[bytes]", environ: "Environment") -> Credential | None:
+    """The first token under these names that holds. Raises again what a failed mint raised just now."""
+    found = load(path, names, environ)
+    if isinstance(found, CachedToken):
+        return found.credential
+    raise_remembered(found)
+    return None
+
+
 def holds(found: CachedToken | Failure, environ: "Environment") -> bool:
     """Whether all that decided who mints is as it was."""
     if not found.receipt:

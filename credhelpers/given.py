@@ -43,7 +43,7 @@ class WithGiven:
         self.token_key = fingerprint(f"given {minter.token_key} {len(username)} {username} {secret}", {}, ())
 
     def mint(self, old: "Credential | None" = None) -> "Credential":
-        """See `minting.Minter`."""
+        """See `tokens.Minter`."""
         return self._minter.mint(old, self._given)
 
 

@@ -6,7 +6,7 @@ send.
 """
 
 from credhelpers.errors import NotMine
-from credhelpers.servers import ALPHANUMERIC, DIGITS, LETTERS, is_dns_label, is_port, split
+from credhelpers.servers import ALPHANUMERIC, DIGITS, LETTERS, is_dns_label, is_local, is_port, split
 
 
 def fields(pattern: str, host: str) -> dict[str, str] | None:
@@ -90,25 +90,6 @@ def endpoint(url: str) -> tuple[str, str, int, str]:
     return scheme, host, int(port), target if target.startswith("/") else f"/{target}"
 
 
-def is_local(host: str) -> bool:
-    """Whether the host is this machine or a metadata service of its hypervisor: loopback or link-local, by number."""
-    return is_loopback(host) or host == "[fd00:ec2::254]" or _numbers(host)[:2] == ["169", "254"]  # the former is AWS's
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the host is this machine, by number or as `localhost`."""
-    return host in ("localhost", "[::1]") or _numbers(host)[:1] == ["127"]
-
-
-def _numbers(host: str) -> list[str]:
-    """The parts of an address of IPv4, none of anything else.
-
-    Written otherwise (`127.1`, `127.0.0.08`, `127.999.0.1`) it may be a name that is looked up, and lead elsewhere.
-    """
-    numbers = host.split(".")
-    return numbers if len(numbers) == 4 and all(_is_octet(part) for part in numbers) else []
-
-
 def _fits(text: str, kind: str) -> bool:
     kind, _, more = kind.partition(" ")
     if kind == "word":
@@ -141,11 +122,6 @@ def _is_region(text: str, more: str) -> bool:
 def _is_place(text: str) -> bool:
     first, hyphen, rest = text.partition("-")
     return bool(first) and LETTERS.issuperset(first) and (not hyphen or _is_word(rest))
-
-
-def _is_octet(text: str) -> bool:
-    """A number of an IPv4 address, in the one way of writing it that no resolver takes for something else."""
-    return 0 < len(text) <= 3 and DIGITS.issuperset(text) and int(text) <= 255 and (text == "0" or text[0] != "0")
 
 
 def _is_word(text: str) -> bool:

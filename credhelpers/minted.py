@@ -5,18 +5,44 @@ import posix
 from credhelpers import cached_token
 from credhelpers.errors import NotFound, NotMine, Unavailable, Unsupported
 from credhelpers.servers import Authority
-from credhelpers.tokens import Tokens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, Protocol
 
     from credhelpers.credential import Credential
     from credhelpers.given import Giver
     from credhelpers.identity import Environment
     from credhelpers.plan import Route
     from credhelpers.recorder import Recorder
-    from credhelpers.wanting import Source, Wanting
+    from credhelpers.tokens import Tokens, Wanted
+
+    class Source(Protocol):
+        """What issues tokens for the registries of one cloud."""
+
+        kind: str
+        """One word, `[a-z]+`: names the cache files and the helper's messages."""
+
+        @property
+        def manual(self) -> str:
+            """What `--help` prints below the synopsis."""
+
+        uncached: bytes
+        """The variable by which people switch off the cache of the helper that this one stands in for; b"" for none."""
+
+        def record(self, route: Route, recorder: Recorder) -> None:
+            """Look at everything that selects the identity which would mint for the route, with `recorder`.
+
+            Cheap: no SDK, no network, no child. What is written anew for the same identity, as a token in a file is, is
+            a `proof`.
+            """
+
+        def minter(self, route: Route) -> Any:
+            """What to mint for the route. Raises Unavailable for settings that do not go with its host.
+
+            A `tokens.Minter`; of a source that takes a credential of another helper, a `given.GivenMinter`.
+            """
 
 
 class Minted:
@@ -25,7 +51,7 @@ class Minted:
     `route` says who owns an authority; `plan.route` if it is None. `asked_by` is that of `cached_token.host_key`.
     """
 
-    __slots__ = ("_asked_by", "_environ", "_route_of", "_routed", "_source", "_tokens")
+    __slots__ = ("_asked_by", "_environ", "_route_of", "_routed", "_source")
     _keeps_typed = True
     """Whether what a person types is kept beside the source."""
 
@@ -41,7 +67,6 @@ class Minted:
         self._environ = environ
         self._route_of = route
         self._routed: Route | None = None
-        self._tokens = Tokens(source.kind, environ, source.uncached)
 
     @property
     def manual(self) -> str:
@@ -54,7 +79,10 @@ class Minted:
         Raises NotMine if this is not a registry of the source, and again what a failed mint raised just now.
         """
         try:
-            found = self._tokens.ready(*self._copies(authority))
+            names = [f"{self._source.kind}-{key}".encode() for key in self._copies(authority)]
+            is_cached = not self._environ.get(self._source.uncached)
+            directory = cached_token.directory(self._environ) if is_cached else None
+            found = cached_token.ready(directory, names, self._environ)
         except NotFound as error:
             raise self._told(error, authority) from None
         if found is None:
@@ -64,17 +92,15 @@ class Minted:
     def get(self, authority: Authority) -> "Credential":
         """What a person typed, else a token that is not due for renewal: another process's, or a new one."""
         try:
-            wanting = self.wanting()
-            recorder, route = wanting.recorded(authority)
+            recorder, route = self._recorded(authority)
             typed = self._typed(authority, recorder) if self._keeps_typed else None
-            return typed or self._tokens.get(wanting.wanted(authority, recorder, route))
+            return typed or self._tokens.get(self._wanted(authority, recorder, route))
         except NotFound as error:
             raise self._told(error, authority) from None
 
     def refresh(self, authority: Authority) -> None:
         """Renew the cached token unless somebody does it already, has just done it or has just failed."""
-        wanting = self.wanting()
-        self._tokens.refresh(wanting.wanted(authority, *wanting.recorded(authority)))
+        self._tokens.refresh(self._wanted(authority, *self._recorded(authority)))
 
     def store(self, authority: Authority, credential: "Credential") -> None:
         """Keep what `docker login` typed for a registry of the source, to be answered before any token is minted.
@@ -107,7 +133,7 @@ class Minted:
         if end or authority.is_whole:  # what was typed for a path leaves a token for the registry as it is
             self._forget(authority)
         if end:
-            recorder, _ = self.wanting().recorded(authority)
+            recorder, _ = self._recorded(authority)
             key = self._key(authority.registry)
             self._tokens.take(key, authority.name, credential, end, recorder.text())
             typed.erase(authority.registry)  # last: who was not heard keeps what he had
@@ -130,6 +156,12 @@ class Minted:
         """The hosts that `get` answers from the cache alone, to this identity, now."""
         return self._tokens.cache.servers(self._copies)
 
+    @property
+    def _tokens(self) -> "Tokens":
+        from credhelpers.tokens import Tokens  # what a hit does not need
+
+        return Tokens(self._source.kind, self._environ, self._source.uncached)
+
     def _told(self, error: NotFound, authority: Authority) -> NotFound:
         return self._route(authority).told(error) if error.code else error
 
@@ -147,6 +179,8 @@ class Minted:
         except (NotMine, Unavailable):
             return
         if word != KEYRING:  # where nobody forgets but who logs out there
+            from credhelpers.tokens import Tokens
+
             Tokens(word, self._environ).erase(authority.name, *self._copies(authority))
 
     def _key(self, authority: Authority) -> str:
@@ -196,30 +230,73 @@ class Minted:
         copy = self._key(authority)
         return self._tokens.taken(key, copy, authority.name, recorder.text())
 
-    def wanting(self) -> "Wanting":
-        """What the tokens for its authorities hang on."""
-        from credhelpers.wanting import Wanting  # what a hit does not need
-
-        return Wanting(
-            self._source,
-            self._environ,
-            self._key,
-            self._route,
-            self._giver,
-            self._found_by(),
-            keeps_typed=self._keeps_typed,
-        )
-
     def _found_by(self) -> tuple[bytes, ...]:
         """The variables that say whether cached tokens count, where who asked does not look at them."""
         return (self._source.uncached,) if self._asked_by and self._source.uncached else ()
 
-    def _giver(self, source: "Source") -> "tuple[Giver, Wanting]":
-        """The helper over another source, with what its own tokens hang on."""
+    def _recorded(self, authority: "Authority", recorder: "Recorder | None" = None) -> "tuple[Recorder, Route]":
+        """What decides who owns the authority and whether something was typed for it, looked at, and the route."""
+        route = self._route(authority)
+        from credhelpers.recorder import Recorder  # what a hit does not need
+
+        recorder = recorder or Recorder(self._environ, route.word)
+        for name in (b"CREDHELPERS_CONFIG", b"XDG_CONFIG_HOME", b"HOME", b"CREDHELPERS_IDENTITY", *self._found_by()):
+            recorder.variable(name)  # by which the configuration was found, and the entry in it
+        recorder.copy(route.receipt)
+        if self._keeps_typed:
+            from credhelpers.stores.note import path_of  # what a hit does not need
+
+            if path := path_of(authority, recorder.environ):
+                recorder.file(path)
+        return recorder, route
+
+    def _wanted(self, authority: "Authority", recorder: "Recorder", route: "Route") -> "Wanted":
+        """The token for the host.
+
+        What decides who mints is looked at first: if all of it is the same later on, so was the identity meanwhile.
+        """
+        from credhelpers.receipt import holds  # what a hit does not need
+        from credhelpers.tokens import Wanted
+
+        self._source.record(route, recorder)
+        recorder.network()
+        giver = self._giver(route, recorder)
+        lines = recorder.lines()
+        minter = self._source.minter(route)
+        if giver:
+            from credhelpers.given import given  # what most do without
+
+            minter = given(minter, giver, route)
+        return Wanted(
+            minter,
+            authority.name,
+            self._key(authority),
+            (recorder.text(), recorder.text(is_of_failure=True)),
+            lambda: holds(lines, recorder.word, self._environ),
+        )
+
+    def _giver(self, route: "Route", recorder: "Recorder") -> "Giver | None":
+        """The helper by whose credential the route's token is minted, after a look at what decides who mints that."""
+        word = route.settings.get("from")
+        if word is None:
+            return None
+        from credhelpers.installed import KEYRING, source  # what most do without
+
+        if word == KEYRING:
+            from credhelpers.stores.keyring import Keyring
+
+            return Keyring(self._environ)
+
+        found = source(word, self._environ)
 
         class Giving(Minted):
             __slots__ = ()
             _keeps_typed = False  # what a person typed for the host is no source's word
 
-        giver = Giving(source, self._environ, self._route_of, self._asked_by)
-        return giver, giver.wanting()
+        giver = Giving(found, self._environ, self._route_of, self._asked_by)
+        try:
+            _, given = giver._recorded(route.authority, recorder)  # noqa: SLF001 - of a class of this one
+        except NotMine:
+            raise route.contradiction(f'`from = "{word}"`, and no entry of {word} has this registry') from None
+        found.record(given, recorder)
+        return giver

@@ -328,7 +328,8 @@ class _Owner:
             return True
         if self.kind in _OF_HOSTS:
             return not authority.port and fields(self.pattern, authority.host) is not None
-        return fits(self.pattern, authority.name) and (not self.path or _is_below(authority, self.path))
+        is_it = fits(self.pattern, authority.name) if "*" in self.pattern else self.pattern == authority.name
+        return is_it and (not self.path or _is_below(authority, self.path))
 
 
 def _is_below(authority: Authority, path: str) -> bool:

@@ -161,6 +161,16 @@ def cloud_host(authority: Authority) -> str:
     return authority.host
 
 
+def is_local(host: str) -> bool:
+    """Whether the host is this machine or a metadata service of its hypervisor: loopback or link-local, by number."""
+    return is_loopback(host) or host == "[fd00:ec2::254]" or _numbers(host)[:2] == ["169", "254"]  # the former is AWS's
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine, by number or as `localhost`."""
+    return host in ("localhost", "[::1]") or _numbers(host)[:1] == ["127"]
+
+
 def is_port(text: str) -> bool:
     """Digits that are a port's number, leading zeros or not."""
     return 0 < len(text) <= 5 and DIGITS.issuperset(text) and int(text) <= 65535
@@ -182,3 +192,17 @@ def is_dns_label(label: str) -> bool:
         and label[0] != "-"
         and label[-1] != "-"
     )
+
+
+def _numbers(host: str) -> list[str]:
+    """The parts of an address of IPv4, none of anything else.
+
+    Written otherwise (`127.1`, `127.0.0.08`, `127.999.0.1`) it may be a name that is looked up, and lead elsewhere.
+    """
+    numbers = host.split(".")
+    return numbers if len(numbers) == 4 and all(_is_octet(part) for part in numbers) else []
+
+
+def _is_octet(text: str) -> bool:
+    """A number of an IPv4 address, in the one way of writing it that no resolver takes for something else."""
+    return 0 < len(text) <= 3 and DIGITS.issuperset(text) and int(text) <= 255 and (text == "0" or text[0] != "0")

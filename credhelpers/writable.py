@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from credhelpers.credential import Credential
     from credhelpers.identity import Environment
-    from credhelpers.minting import Minter
+    from credhelpers.minted import Source
     from credhelpers.plan import Route
     from credhelpers.servers import Authority
-    from credhelpers.wanting import Source
+    from credhelpers.tokens import Minter
 
     class WritableMinter(Minter, Protocol):
         """A token that is read where a person may write it."""

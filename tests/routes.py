@@ -34,7 +34,7 @@ class Known:
         self.text = "\n".join((route.scope, *recorder.lines()))
         self.environ = dict(source._environ)
         minted = Minted(source, self.environ)
-        looks, route = minted.wanting().recorded(Authority(server))
+        looks, route = minted._recorded(Authority(server))
         source.record(route, looks)
         self.copy = CachedToken(Credential("", ""), (), 0, looks.text())
         self.key = cached_token.host_key(Authority(server), self.environ)
@@ -66,7 +66,7 @@ def keep_copy(cache: TokenCache, source: Any, server: str, credential: Credentia
     """Have the cache answer with this credential for the server."""
     authority = Authority(server)
     minted = Minted(source, source._environ)
-    wanted = minted.wanting().wanted(authority, *minted.wanting().recorded(authority))
+    wanted = minted._wanted(authority, *minted._recorded(authority))
     cache.save(wanted.host_key, wanted.host, credential, now, wanted.receipt)
 
 

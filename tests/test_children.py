@@ -285,7 +285,9 @@ def test_a_program_that_is_ended_leaves_nobody(command: Command, home: Path) -> 
     """Its own children neither: there who is killed is waited for."""
     command.write(sleeping(home))
     answer, *others = left(command)
-    assert "in time" in answer
+    assert "in time" in answer or "within the time limit" in answer, (
+        "the latter on a busy machine: the call's own clock"
+    )
     assert others == []
 
 

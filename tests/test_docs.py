@@ -26,7 +26,7 @@ from tests.services import Vault
 
 if TYPE_CHECKING:
     from credhelpers.config.schema import Settings
-    from credhelpers.wanting import Source
+    from credhelpers.minted import Source
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

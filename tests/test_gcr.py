@@ -24,10 +24,11 @@ from credhelpers import cached_token
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable
 from credhelpers.exchanges.google import credential as credential_of
-from credhelpers.hosts import endpoint, is_local
+from credhelpers.hosts import endpoint
 from credhelpers.identities.google_metadata import MachineAccount
 from credhelpers.identities.google_network import Network
 from credhelpers.identities.google_services import UNIVERSE, is_service
+from credhelpers.servers import is_local
 from credhelpers.sources import gcr
 from credhelpers.sources._gcr import SETTINGS
 from tests import test_contract_gcr

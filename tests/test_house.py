@@ -37,24 +37,21 @@ ARROWS = {
     "mkdir": set(),
     "deadline": set(),
     "installed": {"", "errors", "files", "identity", "recorder"},
-    "given": {"credential", "errors", "servers", "identity", "plan", "minting"},
+    "given": {"credential", "errors", "identity", "plan", "servers", "tokens"},
     "receipt": {"identity"},
     "recorder": {"identity", "receipt"},
     "plan": {"", "cache", "cached_token", "config.file", "config.lines", "errors", "hosts", "servers", "identity"}
     | {"private", "receipt"},
     "cached_token": {"credential", "errors", "identity", "lifetimes", "private", "receipt", "servers"},
     "cache": {"credential", "cached_token", "errors", "identity", "mkdir", "notes", "private", "servers"},
-    "tokens": {"cache", "cached_token", "credential", "errors", "identity", "minting"},
-    "minting": {"cache", "cached_token", "credential", "errors", "lifetimes"},
+    "tokens": {"cache", "cached_token", "credential", "errors", "identity", "lifetimes"},
     "typed": {"credential", "errors", "servers", "identity", "lifetimes", "stores.keyring", "stores.note"},
-    "minted": {"cached_token", "credential", "errors", "given", "identity", "installed", "plan", "recorder"}
-    | {"servers", "stores.keyring", "tokens", "typed", "wanting"},
-    "wanting": {"cached_token", "errors", "given", "identity", "installed", "minting", "plan", "receipt", "recorder"}
-    | {"servers", "stores.keyring", "stores.note"},
+    "minted": {"cached_token", "credential", "errors", "given", "identity", "installed", "plan", "receipt", "recorder"}
+    | {"servers", "stores.keyring", "stores.note", "tokens", "typed"},
     "_router": set(),
     "router": {"_router", "cached_token", "credential", "errors", "identity", "installed", "minted", "plan", "servers"}
     | {"stores.keyring", "writable"},
-    "writable": {"credential", "errors", "identity", "minted", "minting", "notes", "plan", "servers", "wanting"},
+    "writable": {"credential", "errors", "identity", "minted", "notes", "plan", "servers", "tokens"},
     "call": {"environment", "errors", "guard", "notes"},
     "protocols": set(),
     "protocols.document": {"credential", "errors", "servers"},
@@ -101,7 +98,6 @@ ON_A_HIT = {"", "router", "writable", "protocols", "protocols.docker"} | {
     "plan",
     "private",
     "receipt",
-    "tokens",
 }
 
 
@@ -158,7 +154,7 @@ def test_arrows_point_inwards(name: str) -> None:
         if name == "net.child":
             allowed.add("guard")  # both speak to the kernel about processes
         if "vault" in areas:
-            allowed |= {"tokens", "minting"}  # it keeps Vault's own, with which it reads
+            allowed.add("tokens")  # it keeps Vault's own, with which it reads
     else:
         allowed = ARROWS[name]
 

@@ -119,7 +119,8 @@ def test_a_host_is_split_once(looks: Looks) -> None:
 
 def test_a_decision_is_read_before_and_after(looks: Looks) -> None:
     """A variable of the source: not once more by everybody who needs a part of it."""
-    ours = {b"HOME", b"CREDHELPERS_CONFIG", b"CREDHELPERS_IDENTITY", b"XDG_CONFIG_HOME"}  # by which the plan is found
+    # By which the plan and the cache are found.
+    ours = {b"HOME", b"CREDHELPERS_CONFIG", b"CREDHELPERS_IDENTITY", b"XDG_CONFIG_HOME", b"XDG_CACHE_HOME"}
     # A path that a variable may choose is looked for where a file is listed, too.
     paths = {name for name in looks.variables if name.endswith(_PATHS)}
     often = {name: count for name, count in looks.variables.items() if count > VARIABLE and name not in ours | paths}

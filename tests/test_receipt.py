@@ -26,7 +26,7 @@ from tests.harness import NOWHERE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from credhelpers.wanting import Source
+    from credhelpers.minted import Source
 
 CANARY = b"made-up-secret"
 

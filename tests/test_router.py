@@ -369,7 +369,7 @@ def test_a_renewal_is_of_who_owns_the_host(
     """The process behind an answer mints for whoever owns it then."""
     router.get(Authority(ECR))
     now = time.time() + 150
-    for module in ("cached_token", "cache", "minting"):
+    for module in ("cached_token", "cache", "tokens"):
         monkeypatch.setattr(f"credhelpers.{module}.time", lambda: now)
     router.refresh(Authority(ECR))
     assert cloud.asked == ["ecr", "ecr"]

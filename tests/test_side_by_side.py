@@ -216,8 +216,8 @@ class World:
         helper = Minted(self.kind.make(environ), environ)
         try:
             asked = Authority(self.host)
-            recorder, route = helper.wanting().recorded(asked)
-            helper.wanting().wanted(asked, recorder, route)
+            recorder, route = helper._recorded(asked)
+            helper._wanted(asked, recorder, route)
         except (NotMine, Unavailable):
             return None
         copy = CachedToken(Credential("u", "made-up"), (), 0, recorder.text())

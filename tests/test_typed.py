@@ -352,7 +352,7 @@ def test_four_identities_do_not_push_it_out(helper: Minted, source: FakeSource) 
     cache, key = helper._tokens.cache, cached_token.host_key(Authority(_HOST), source.environ)
     for number in range(6):
         source.environ[b"FAKE_IDENTITY"] = b"%d" % number
-        recorder, route = helper.wanting().recorded(Authority(_HOST))
+        recorder, route = helper._recorded(Authority(_HOST))
         source.record(route, recorder)
         cache.save(key, _HOST, Credential("x", f"{number}", expires=time.time() + 60), time.time(), recorder.text())
         assert _answer(helper, _HOST)[1] == "ya29.x"

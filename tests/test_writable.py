@@ -210,7 +210,7 @@ def test_who_reads_while_it_is_written_does_not_keep_it(
         now = keeper.time()
         old = Credential("user", "old", soft=now + 9, hard=now + 9, expires=now + 9)
         cache.save(minter.token_key, _HOST, old, now)
-        wanted = helper.wanting().wanted(Authority(_HOST), *helper.wanting().recorded(Authority(_HOST)))
+        wanted = helper._wanted(Authority(_HOST), *helper._recorded(Authority(_HOST)))
         cache.save(wanted.host_key, _HOST, old, now, wanted.receipt)
         assert _secret(helper.ready(Authority(_HOST))) == "old"
 

@@ -5,12 +5,12 @@ import posix
 
 from urllib3.util import parse_url
 
-from credhelpers.hosts import is_loopback
 from credhelpers.identities import aws_errors, aws_session
 from credhelpers.net import trust
 from credhelpers.net.aws import Session
 from credhelpers.net.failures import NoAnswer
 from credhelpers.net.wire import Peer, Wire
+from credhelpers.servers import is_loopback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from time import time
 
 from credhelpers import files
 from credhelpers.errors import HelperError, NotFound, Unavailable
-from credhelpers.hosts import endpoint, is_local
+from credhelpers.hosts import endpoint
 from credhelpers.identities.google_errors import LOGIN
 from credhelpers.identities.google_services import SCOPE, UNIVERSE, is_service
+from credhelpers.servers import is_local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,11 +4,12 @@ Its own are not used: it takes any callable for one, and `net.wire` is what ever
 """
 
 from credhelpers.errors import NotFound, Unavailable
-from credhelpers.hosts import endpoint, is_local
+from credhelpers.hosts import endpoint
 from credhelpers.identities.google_errors import refusal
 from credhelpers.identities.google_services import is_service
 from credhelpers.net.patience import Patience
 from credhelpers.net.wire import CONNECT, Answer, Peer, Wire
+from credhelpers.servers import is_local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

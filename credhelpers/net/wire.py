@@ -8,7 +8,7 @@ from time import monotonic
 
 from credhelpers.deadline import Late, within
 from credhelpers.errors import Unavailable
-from credhelpers.hosts import is_local
+from credhelpers.servers import is_local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

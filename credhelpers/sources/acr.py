@@ -54,13 +54,13 @@ class Acr:
 
     @property
     def manual(self) -> str:
-        """See `wanting.Source`."""
+        """See `minted.Source`."""
         from credhelpers.sources._acr import MANUAL
 
         return MANUAL
 
     def record(self, route: "Route", recorder: "Recorder") -> None:
-        """See `wanting.Source`."""
+        """See `minted.Source`."""
         environ = recorder.environ
         for name in _VARIABLES:
             recorder.variable(name)

@@ -25,13 +25,13 @@ class Ecr:
 
     @property
     def manual(self) -> str:
-        """See `wanting.Source`."""
+        """See `minted.Source`."""
         from credhelpers.sources._ecr import MANUAL
 
         return MANUAL
 
     def record(self, route: "Route", recorder: "Recorder") -> None:  # noqa: ARG002 - the sources' common signature
-        """See `wanting.Source`."""
+        """See `minted.Source`."""
         from credhelpers.identities import aws_selectors  # what a hit does not need
 
         aws_selectors.record(recorder)
