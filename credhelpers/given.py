@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from credhelpers.credential import Credential
-    from credhelpers.hosts import Authority
     from credhelpers.plan import Route
+    from credhelpers.servers import Authority
 
     class Giver(Protocol):
         """The helper that is named."""
@@ -43,7 +43,7 @@ class WithGiven:
         self.token_key = fingerprint(f"given {minter.token_key} {len(username)} {username} {secret}", {}, ())
 
     def mint(self, old: "Credential | None" = None) -> "Credential":
-        """See `tokens.Minter`."""
+        """See `minting.Minter`."""
         return self._minter.mint(old, self._given)
 
 

@@ -4,7 +4,7 @@
     toy = "credhelpers_toy:Toy"
 
 The word is by which config.toml names the source, then comes its module, which announces what `config.schema.Announced`
-has, and its class, see `minted.Source`. A package is looked for where Python finds those of this installation, and
+has, and its class, see `wanting.Source`. A package is looked for where Python finds those of this installation, and
 nothing of it is imported here but by `source`. No hit loads this.
 """
 
@@ -72,7 +72,7 @@ def announcements(recorder: "Recorder | None" = None) -> list[Announcement]:
 
 
 def source(word: str, environ: "Environment") -> "Any":
-    """The source with this word, a `minted.Source`. Raises Unavailable."""
+    """The source with this word, a `wanting.Source`. Raises Unavailable."""
     found = [one for one in announcements() if one.word == word]
     if len(found) != 1:
         raise broken(twice(found) if found else f"no package has the source `{word}` any more")

@@ -3,55 +3,29 @@
 import posix
 
 from credhelpers import cached_token
-from credhelpers.errors import NoIdentity, NotFound, NotMine, Unavailable, Unsupported
-from credhelpers.hosts import DOCKER_HUB, HUB, Authority
-from credhelpers.tokens import Tokens, Wanted
+from credhelpers.errors import NotFound, NotMine, Unavailable, Unsupported
+from credhelpers.servers import Authority
+from credhelpers.tokens import Tokens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Protocol
 
     from credhelpers.credential import Credential
     from credhelpers.given import Giver
     from credhelpers.identity import Environment
     from credhelpers.plan import Route
     from credhelpers.recorder import Recorder
-
-    class Source(Protocol):
-        """What issues tokens for the registries of one cloud."""
-
-        kind: str
-        """One word, `[a-z]+`: names the cache files and the helper's messages."""
-
-        @property
-        def manual(self) -> str:
-            """What `--help` prints below the synopsis."""
-
-        uncached: bytes
-        """The variable by which people switch off the cache of the helper that this one stands in for; b"" for none."""
-
-        def record(self, route: Route, recorder: Recorder) -> None:
-            """Look at everything that selects the identity which would mint for the route, with `recorder`.
-
-            Cheap: no SDK, no network, no child. What is written anew for the same identity, as a token in a file is, is
-            a `proof`.
-            """
-
-        def minter(self, route: Route) -> Any:
-            """What to mint for the route. Raises Unavailable for settings that do not go with its host.
-
-            A `tokens.Minter`; of a source that takes a credential of another helper, a `given.GivenMinter`.
-            """
+    from credhelpers.wanting import Source, Wanting
 
 
 class Minted:
     """The helper that answers with tokens of `source`, through a cache in `cached_token.directory`.
 
-    `route` says who owns an authority; `plan.route` if it is None.
+    `route` says who owns an authority; `plan.route` if it is None. `asked_by` is that of `cached_token.host_key`.
     """
 
-    __slots__ = ("_environ", "_route_of", "_source", "_tokens")
+    __slots__ = ("_asked_by", "_environ", "_route_of", "_routed", "_source", "_tokens")
     _keeps_typed = True
     """Whether what a person types is kept beside the source."""
 
@@ -60,10 +34,13 @@ class Minted:
         source: "Source",
         environ: "Environment" = posix.environ,
         route: "Callable[[Authority, Environment, str], Route] | None" = None,
+        asked_by: bytes = b"",
     ) -> None:
+        self._asked_by = asked_by
         self._source = source
         self._environ = environ
         self._route_of = route
+        self._routed: Route | None = None
         self._tokens = Tokens(source.kind, environ, source.uncached)
 
     @property
@@ -87,15 +64,17 @@ class Minted:
     def get(self, authority: Authority) -> "Credential":
         """What a person typed, else a token that is not due for renewal: another process's, or a new one."""
         try:
-            recorder, route = self._recorded(authority)
+            wanting = self.wanting()
+            recorder, route = wanting.recorded(authority)
             typed = self._typed(authority, recorder) if self._keeps_typed else None
-            return typed or self._tokens.get(self._wanted(authority, recorder, route))
+            return typed or self._tokens.get(wanting.wanted(authority, recorder, route))
         except NotFound as error:
             raise self._told(error, authority) from None
 
     def refresh(self, authority: Authority) -> None:
         """Renew the cached token unless somebody does it already, has just done it or has just failed."""
-        self._tokens.refresh(self._wanted(authority, *self._recorded(authority)))
+        wanting = self.wanting()
+        self._tokens.refresh(wanting.wanted(authority, *wanting.recorded(authority)))
 
     def store(self, authority: Authority, credential: "Credential") -> None:
         """Keep what `docker login` typed for a registry of the source, to be answered before any token is minted.
@@ -128,8 +107,8 @@ class Minted:
         if end or authority.is_whole:  # what was typed for a path leaves a token for the registry as it is
             self._forget(authority)
         if end:
-            recorder, _ = self._recorded(authority)
-            key = cached_token.host_key(authority.registry, self._environ)
+            recorder, _ = self.wanting().recorded(authority)
+            key = self._key(authority.registry)
             self._tokens.take(key, authority.name, credential, end, recorder.text())
             typed.erase(authority.registry)  # last: who was not heard keeps what he had
 
@@ -145,26 +124,14 @@ class Minted:
 
     def list(self) -> dict[str, str]:
         """The hosts that `get` answers from the cache, to this identity, now, and those with something typed."""
-        return self._servers() | {
-            DOCKER_HUB if host == HUB else host: cached.credential.username
-            for key, cached in self._tokens.cache.tokens().items()
-            if cached.receipt and cached_token.holds(cached, self._environ)
-            for host in cached.hosts
-            if key in self._copies(Authority(host))  # not for a path only
-        }
+        return self._servers() | self.cached()
+
+    def cached(self) -> dict[str, str]:
+        """The hosts that `get` answers from the cache alone, to this identity, now."""
+        return self._tokens.cache.servers(self._copies)
 
     def _told(self, error: NotFound, authority: Authority) -> NotFound:
-        """The same with who says that there should be something; without a word where nobody would wonder.
-
-        That is where no entry of config.toml owns the host, and a source's own rule does not lack an identity.
-        """
-        if error.code:
-            line = self._route(authority).line
-            if not line and not isinstance(error, NoIdentity):
-                return NotFound()
-            error.hint = f"line {line} of config.toml" if line else f"a built-in rule of {self._source.kind}"
-            error.hint += " has this host"
-        return error
+        return self._route(authority).told(error) if error.code else error
 
     def _forget(self, authority: Authority, *keys: str) -> None:
         """Let the cache have nothing for the host, nor anything under further keys."""
@@ -182,11 +149,20 @@ class Minted:
         if word != KEYRING:  # where nobody forgets but who logs out there
             Tokens(word, self._environ).erase(authority.name, *self._copies(authority))
 
+    def _key(self, authority: Authority) -> str:
+        return cached_token.host_key(authority, self._environ, self._asked_by)
+
     def _copies(self, authority: Authority) -> tuple[str, ...]:
         """The keys of all that `ready` answers with, in its order."""
-        return tuple(cached_token.slots(cached_token.host_key(authority, self._environ)))
+        return tuple(cached_token.slots(self._key(authority)))
 
     def _route(self, authority: Authority) -> "Route":
+        """Who owns it, asked once for one that a client sent: should that change meanwhile, nothing is kept."""
+        if self._routed is None or self._routed.authority is not authority:
+            self._routed = self._asked(authority)
+        return self._routed
+
+    def _asked(self, authority: Authority) -> "Route":
         if self._route_of:
             return self._route_of(authority, self._environ, self._source.kind)
         from credhelpers.plan import route  # what a hit does not need
@@ -216,72 +192,34 @@ class Minted:
         if found := typed.get(authority):
             return found
         recorder.is_fleeting |= typed.is_unread
-        key = cached_token.host_key(authority.registry, self._environ)
-        copy = cached_token.host_key(authority, self._environ)
+        key = self._key(authority.registry)
+        copy = self._key(authority)
         return self._tokens.taken(key, copy, authority.name, recorder.text())
 
-    def _wanted(self, authority: Authority, recorder: "Recorder", route: "Route") -> Wanted:
-        """The token for the host.
+    def wanting(self) -> "Wanting":
+        """What the tokens for its authorities hang on."""
+        from credhelpers.wanting import Wanting  # what a hit does not need
 
-        What decides who mints is looked at first: if all of it is the same later on, so was the identity meanwhile.
-        """
-        from credhelpers.receipt import holds  # what a hit does not need
-
-        self._source.record(route, recorder)
-        recorder.network()
-        giver = self._giver(route, recorder)
-        lines = recorder.lines()
-        minter = self._source.minter(route)
-        if giver:
-            from credhelpers.given import given
-
-            minter = given(minter, giver, route)
-        return Wanted(
-            minter,
-            authority.name,
-            cached_token.host_key(authority, self._environ),
-            (recorder.text(), recorder.text(is_of_failure=True)),
-            lambda: holds(lines, recorder.word, self._environ),
+        return Wanting(
+            self._source,
+            self._environ,
+            self._key,
+            self._route,
+            self._giver,
+            self._found_by(),
+            keeps_typed=self._keeps_typed,
         )
 
-    def _giver(self, route: "Route", recorder: "Recorder") -> "Giver | None":
-        """The helper by whose credential the route's token is minted, after a look at what decides who mints that."""
-        word = route.settings.get("from")
-        if word is None:
-            return None
-        from credhelpers.installed import KEYRING, source  # what a hit does not need
+    def _found_by(self) -> tuple[bytes, ...]:
+        """The variables that say whether cached tokens count, where who asked does not look at them."""
+        return (self._source.uncached,) if self._asked_by and self._source.uncached else ()
 
-        if word == KEYRING:
-            from credhelpers.stores.keyring import Keyring
-
-            return Keyring(self._environ)
-
-        found = source(word, self._environ)
+    def _giver(self, source: "Source") -> "tuple[Giver, Wanting]":
+        """The helper over another source, with what its own tokens hang on."""
 
         class Giving(Minted):
             __slots__ = ()
             _keeps_typed = False  # what a person typed for the host is no source's word
 
-        giver = Giving(found, self._environ, self._route_of)
-        try:
-            _, given = giver._recorded(route.authority, recorder)  # noqa: SLF001 - of a class of this one
-        except NotMine:
-            raise route.contradiction(f'`from = "{word}"`, and no entry of {word} has this registry') from None
-        found.record(given, recorder)
-        return giver
-
-    def _recorded(self, authority: Authority, recorder: "Recorder | None" = None) -> "tuple[Recorder, Route]":
-        """What decides who owns the authority and whether something was typed for it, looked at, and the route."""
-        from credhelpers.recorder import Recorder  # what a hit does not need
-
-        route = self._route(authority)
-        recorder = recorder or Recorder(self._environ, route.word)
-        for name in (b"CREDHELPERS_CONFIG", b"XDG_CONFIG_HOME", b"HOME", b"CREDHELPERS_IDENTITY"):
-            recorder.variable(name)  # by which the configuration was found, and the entry in it
-        recorder.copy(route.receipt)
-        if self._keeps_typed:
-            from credhelpers.stores.note import path_of  # what a hit does not need
-
-            if path := path_of(authority, recorder.environ):
-                recorder.file(path)
-        return recorder, route
+        giver = Giving(source, self._environ, self._route_of, self._asked_by)
+        return giver, giver.wanting()

@@ -1,80 +1,24 @@
-"""Tokens of one kind: minted by one process while others wait, kept in the cache, renewed before they expire.
-
-A waiter that has waited long enough mints for itself, so that a stopped or killed process never blocks a pull.
+"""Tokens of one kind: out of the cache while they hold, else from whoever mints them, see `minting`.
 
 `minted` has them for the servers of a source, and a source may have others that it needs to mint its own with. `ready`
 is on the way of a cache hit, so this module imports no more than a hit does.
 """
 
 import posix
-from time import monotonic, sleep, time
+from time import sleep, time
 
 from credhelpers import cached_token
 from credhelpers.cached_token import CachedToken, Failure
 from credhelpers.credential import Credential
-from credhelpers.errors import DeadlinePassed, HelperError, NotFound, Unavailable, overdue, shortage
+from credhelpers.errors import Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Protocol, TypeGuard
-
     from credhelpers.cache import TokenCache
     from credhelpers.identity import Environment
+    from credhelpers.minting import Minting, Wanted
 
-    class Minter(Protocol):
-        """One token to be minted by one identity."""
-
-        @property
-        def token_key(self) -> str:
-            """The fingerprint of the token: the same for all servers that it opens, another for another identity."""
-
-        def mint(self, old: Credential | None = None) -> Credential:
-            """A new token with its times. Slow; the one place where an SDK is imported.
-
-            `old` is the one in hand, if it still opens what it is for: what can be renewed may be that one, renewed.
-            Raises NotFound if there is no identity to mint with and the registry may be asked anonymously, else
-            Unavailable.
-            """
-
-
-_WAIT = 4.0  # seconds for another process's mint, before one goes on without it; leaves the larger part of the deadline
-_WAIT_OF_OTHERS = 6.0  # seconds before all do, should that one be stopped too; a mint rarely takes longer
 _AFTER_ERASE = 0.002  # seconds; what is begun in the same millisecond as an erase is not kept
-_POLL = 0.02  # seconds, growing to
-_POLL_AT_MOST = 0.1
-
-
-def _always() -> bool:
-    return True
-
-
-class Wanted:
-    """A token that is wanted: how it is minted, and where a copy for one host is kept besides.
-
-    host:       who asks, "" for what no host is answered with
-    host_key:   under which the host's copy is cached; the token itself is under `token_key`
-    receipts:   that by which the copy is known to be of the identity that all this was read for, and that of a failure,
-                which ends with what caused it
-    is_still:   whether all of that is as it was: else nobody knows whose the token is
-    """
-
-    __slots__ = ("host", "host_key", "is_still", "minter", "of_failure", "receipt", "token_key")
-
-    def __init__(
-        self,
-        minter: "Minter",
-        host: str = "",
-        host_key: str = "",
-        receipts: tuple[str, str] = ("", ""),
-        is_still: "Callable[[], bool]" = _always,
-    ) -> None:
-        self.minter = minter
-        self.token_key = minter.token_key
-        self.host = host
-        self.host_key = host_key
-        self.receipt, self.of_failure = receipts
-        self.is_still = is_still
 
 
 class Tokens:
@@ -99,7 +43,7 @@ class Tokens:
         found = self._load(*keys)
         if isinstance(found, CachedToken):
             return found.credential
-        _raise_remembered(found)
+        cached_token.raise_remembered(found)
         return None
 
     def cached(self, key: str) -> Credential | None:
@@ -147,143 +91,18 @@ class Tokens:
             cache.save(copy, host, found.credential, began, receipt)
         return found.credential if found else None
 
-    def get(self, wanted: Wanted, refused: Credential | None = None) -> Credential:
-        """A token that is not due for renewal in the foreground: another process's, or a new one.
+    def get(self, wanted: "Wanted", refused: Credential | None = None) -> Credential:
+        """See `minting.Minting`."""
+        return self._minting(wanted).get(refused)
 
-        Never `refused`, which was found to open nothing any more although its time is not over.
-        """
-        cache = self.cache
-        began = monotonic()
-        pause = _POLL
-        while True:
-            lock = cache.lock(wanted.token_key)
-            waited = monotonic() - began
-            second = None if lock or waited <= _WAIT else cache.lock(wanted.token_key, is_second=True)
-            try:
-                # Looked up while the lock is held, or while somebody else mints: either way somebody may have finished.
-                found = _other_than(refused, cache.load(wanted.token_key))
-                if found and time() < found.credential.hard:
-                    if lock:
-                        _share(cache, wanted)
-                    return found.credential
-                _pass_on(cache, wanted)
-                if lock or second or waited > _WAIT_OF_OTHERS:
-                    return self._mint(cache, wanted, found, refused)
-            finally:
-                for held in (lock, second):
-                    if held:
-                        held.release()
-            sleep(pause)
-            pause = min(pause * 1.5, _POLL_AT_MOST)
+    def refresh(self, wanted: "Wanted") -> None:
+        """See `minting.Minting`."""
+        self._minting(wanted).refresh()
 
-    def refresh(self, wanted: Wanted) -> None:
-        """Renew the cached token unless somebody does it already, has just done it or has just failed."""
-        from credhelpers import lifetimes  # what a hit does not need
+    def _minting(self, wanted: "Wanted") -> "Minting":
+        from credhelpers.minting import Minting  # what a hit does not need
 
-        cache = self.cache
-        lock = cache.lock(wanted.token_key)
-        if lock is None:
-            return
-        try:
-            found = _other_than(None, cache.load(wanted.token_key))
-            failure = cache.failure(wanted.token_key)
-            if found and time() < found.credential.soft:
-                _share(cache, wanted)
-            elif not failure or time() >= failure.at + lifetimes.RENEWAL_PAUSE:
-                self._mint(cache, wanted, found)
-        finally:
-            lock.release()
+        return Minting(self._kind, self.cache, wanted)
 
     def _load(self, *keys: str) -> CachedToken | Failure | None:
         return cached_token.load(self._directory, [f"{self._kind}-{key}".encode() for key in keys], self._environ)
-
-    def _mint(
-        self, cache: "TokenCache", wanted: Wanted, old: CachedToken | None, refused: Credential | None = None
-    ) -> Credential:
-        from credhelpers import lifetimes  # what a hit does not need
-
-        started = time()
-        try:
-            credential = _minted(wanted, old)
-            if credential.expires <= time():
-                raise Unavailable(
-                    "token-expired",
-                    f"{self._kind} issued a token that has already expired by this machine's clock",
-                    "compare `date -u` with the true time, and set the clock",
-                )
-        except (NotFound, Unavailable, DeadlinePassed) as error:
-            # After a long wait there are others who mint: what they got, or know, is more than that this one came late.
-            if found := _newer_than(old, _other_than(refused, cache.load(wanted.token_key))):
-                return found.credential
-            if isinstance(error, DeadlinePassed):
-                _pass_on(cache, wanted)
-            if shortage(error):  # over as soon as another process ends, and no fault of who was asked
-                raise
-            told = error if isinstance(error, HelperError) else overdue()
-            failed, took = time(), time() - started
-            if wanted.is_still() and (wanted.of_failure or not wanted.host):
-                failure = Failure(told, failed, took, wanted.of_failure, wanted.host)
-                cache.save_failure(wanted.token_key, failure)
-                if wanted.of_failure and wanted.host_key:
-                    cache.save_failure(wanted.host_key, failure, is_copy=True)
-            raise
-        credential.soft = lifetimes.spread(credential.soft, started)
-        if wanted.is_still():
-            cache.save(wanted.token_key, wanted.host, credential, started)
-            if wanted.receipt:
-                cache.save(wanted.host_key, wanted.host, credential, started, wanted.receipt)
-        return credential
-
-
-def _minted(wanted: Wanted, old: CachedToken | None) -> Credential:
-    from credhelpers import environment  # what a hit does not need
-
-    try:
-        return wanted.minter.mint(old.credential if old else None)
-    finally:
-        if environment.shown:
-            environment.restore()  # else `is_still` would see what a library was shown
-
-
-def _raise_remembered(failure: Failure | None) -> None:
-    """Raise what failed so short a time ago that it would fail again."""
-    if _is_remembered(failure):
-        from credhelpers import lifetimes  # what a hit does not need
-
-        failure.error.remembered = int(failure.at + lifetimes.remembered(failure.took) - time()) + 1
-        raise failure.error
-
-
-def _is_remembered(failure: Failure | None) -> "TypeGuard[Failure]":
-    if failure is None:
-        return False
-    from credhelpers import lifetimes  # what a hit does not need
-
-    return time() < failure.at + lifetimes.remembered(failure.took)
-
-
-def _other_than(refused: Credential | None, found: CachedToken | Failure | None) -> CachedToken | None:
-    if isinstance(found, CachedToken) and not (refused and found.credential.tail() == refused.tail()):
-        return found
-    return None
-
-
-def _newer_than(old: CachedToken | None, found: CachedToken | None) -> CachedToken | None:
-    if found and old and (found.issued, found.credential.tail()) == (old.issued, old.credential.tail()):
-        return None
-    return found
-
-
-def _share(cache: "TokenCache", wanted: Wanted) -> None:
-    """Let the minter's token answer for this host too."""
-    if wanted.receipt and wanted.is_still():
-        cache.share(wanted.token_key, wanted.host, wanted.host_key, wanted.receipt)
-
-
-def _pass_on(cache: "TokenCache", wanted: Wanted) -> None:
-    """Raise what failed a moment ago for another host of the minter, and remember it for this host."""
-    failure = cache.failure(wanted.token_key)
-    if _is_remembered(failure) and wanted.of_failure and wanted.host_key and wanted.is_still():
-        copy = Failure(failure.error, failure.at, failure.took, wanted.of_failure, wanted.host)
-        cache.save_failure(wanted.host_key, copy, is_copy=True)
-    _raise_remembered(failure)

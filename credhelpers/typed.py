@@ -12,7 +12,7 @@ from time import time
 from credhelpers import lifetimes
 from credhelpers.credential import INFINITY
 from credhelpers.errors import NotFound, Unavailable
-from credhelpers.hosts import Authority
+from credhelpers.servers import Authority
 from credhelpers.stores.note import Notes
 
 TYPE_CHECKING = False

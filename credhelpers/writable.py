@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from credhelpers.credential import Credential
-    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
-    from credhelpers.minted import Source
+    from credhelpers.minting import Minter
     from credhelpers.plan import Route
-    from credhelpers.tokens import Minter
+    from credhelpers.servers import Authority
+    from credhelpers.wanting import Source
 
     class WritableMinter(Minter, Protocol):
         """A token that is read where a person may write it."""
@@ -47,8 +47,9 @@ class Writable(Minted):
         source: "WritableSource",
         environ: "Environment" = posix.environ,
         route: "Callable[[Authority, Environment, str], Route] | None" = None,
+        asked_by: bytes = b"",
     ) -> None:
-        super().__init__(source, environ, route)
+        super().__init__(source, environ, route, asked_by)
         self._writable = source
 
     def store(self, authority: "Authority", credential: "Credential") -> None:

@@ -87,14 +87,14 @@ def home(tmp_path: Path) -> Path:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of the cache's modules; their sleep moves it, and the monotonic one goes along."""
     fake = Clock()
-    for module in ("cached_token", "cache", "tokens"):
+    for module in ("cached_token", "cache", "tokens", "minting"):
         monkeypatch.setattr(f"credhelpers.{module}.time", fake)
 
     def sleep(seconds: float) -> None:
         fake.now += seconds
 
-    monkeypatch.setattr("credhelpers.tokens.monotonic", fake)
-    monkeypatch.setattr("credhelpers.tokens.sleep", sleep)
+    monkeypatch.setattr("credhelpers.minting.monotonic", fake)
+    monkeypatch.setattr("credhelpers.minting.sleep", sleep)
     return fake
 
 

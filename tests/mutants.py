@@ -39,12 +39,15 @@ SURVIVORS = Path(__file__).with_name("survivors.txt")
 PATIENCE = 5  # times what the tests take without a defect, and no less than
 LEAST_PATIENCE = 30.0  # seconds: some defects wait
 _OWN = {  # where a module's tests are not in the file of its name
+    "minting": ("tokens",),
     "mkdir": ("cache",),
     "notes": ("cache",),
     "private": ("cached_token", "cache"),
     "protocols/docker": ("docker",),
     "protocols/document": ("document",),
     "recorder": ("receipt",),
+    "servers": ("hosts",),
+    "wanting": ("minted", "given"),
     "config/compile": ("config", "plan"),
     "config/file": ("config", "plan"),
     "config/lines": ("config", "plan"),

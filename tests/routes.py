@@ -9,9 +9,9 @@ from credhelpers import cached_token, plan
 from credhelpers.cache import TokenCache
 from credhelpers.cached_token import CachedToken
 from credhelpers.credential import Credential
-from credhelpers.hosts import Authority
 from credhelpers.minted import Minted
 from credhelpers.recorder import Recorder
+from credhelpers.servers import Authority
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ class Known:
         self.text = "\n".join((route.scope, *recorder.lines()))
         self.environ = dict(source._environ)
         minted = Minted(source, self.environ)
-        looks, route = minted._recorded(Authority(server))
+        looks, route = minted.wanting().recorded(Authority(server))
         source.record(route, looks)
         self.copy = CachedToken(Credential("", ""), (), 0, looks.text())
         self.key = cached_token.host_key(Authority(server), self.environ)
@@ -66,7 +66,7 @@ def keep_copy(cache: TokenCache, source: Any, server: str, credential: Credentia
     """Have the cache answer with this credential for the server."""
     authority = Authority(server)
     minted = Minted(source, source._environ)
-    wanted = minted._wanted(authority, *minted._recorded(authority))
+    wanted = minted.wanting().wanted(authority, *minted.wanting().recorded(authority))
     cache.save(wanted.host_key, wanted.host, credential, now, wanted.receipt)
 
 

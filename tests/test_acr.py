@@ -904,9 +904,9 @@ def test_the_sdk_is_missing(azure: FakeAzure, home: Path, tmp_path: Path) -> Non
         "import sys; sys.modules['azure.identity'] = None\n"
         "from credhelpers.sources.acr import Acr\n"
         "import posix\n"
-        "from credhelpers import hosts, plan\n"
+        "from credhelpers import servers, hosts, plan\n"
         "from credhelpers.errors import Unavailable\n"
-        f"try: Acr().minter(plan.route(hosts.Authority({HOST!r}), posix.environ, 'acr')).mint()\n"
+        f"try: Acr().minter(plan.route(servers.Authority({HOST!r}), posix.environ, 'acr')).mint()\n"
         "except Unavailable as error: print(error.message, error.hint)\n"
     )
     done = subprocess.run(

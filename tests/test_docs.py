@@ -19,14 +19,14 @@ import pytest
 from credhelpers import installed, plan
 from credhelpers.config.lines import owners
 from credhelpers.errors import NotFound, Unavailable
-from credhelpers.hosts import Authority
+from credhelpers.servers import Authority
 from tests.harness import BIN, NOT_FOUND, call, document, environment
 from tests.routes import minter_of
 from tests.services import Vault
 
 if TYPE_CHECKING:
     from credhelpers.config.schema import Settings
-    from credhelpers.minted import Source
+    from credhelpers.wanting import Source
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

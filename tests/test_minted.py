@@ -21,9 +21,9 @@ from credhelpers.cache import TokenCache
 from credhelpers.cached_token import CachedToken, Failure
 from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import DeadlinePassed, HelperError, NoIdentity, NotFound, NotMine, Unavailable, Unsupported
-from credhelpers.hosts import Authority
 from credhelpers.minted import Minted
 from credhelpers.recorder import Recorder
+from credhelpers.servers import Authority
 from credhelpers.sources.ecr import Ecr
 from tests.fakes import source as fakes
 from tests.fakes.source import Clock, FakeSource
@@ -564,7 +564,7 @@ def test_a_call_waits_for_another_and_takes_its_token(
             now = clock.now
             cache.save(key, _SISTER, Credential("user", "theirs", soft=now + 9, hard=now + 9, expires=now + 9), now)
 
-    monkeypatch.setattr("credhelpers.tokens.sleep", sleep)
+    monkeypatch.setattr("credhelpers.minting.sleep", sleep)
     assert _secret(helper.get(Authority(_HOST))) == "theirs"
     assert (len(polls), source.minted) == (3, 0)
     cached = cache.load(key)
@@ -584,7 +584,7 @@ def test_a_call_hears_the_failure_of_another(
     lock = cache.lock(key)
     assert lock is not None
     monkeypatch.setattr(
-        "credhelpers.tokens.sleep",
+        "credhelpers.minting.sleep",
         lambda _seconds: cache.save_failure(key, Failure(Unavailable("a-code", "theirs"), clock.now, 1)),
     )
     for verb in (helper.get, helper.ready):
@@ -701,7 +701,7 @@ def test_an_identity_that_changed_while_waiting_is_not_mixed_up(
             cache.save_failure(minter.token_key, Failure(Unavailable("a-code", "of one"), now := clock.now, now))
         lock.release()
 
-    monkeypatch.setattr("credhelpers.tokens.sleep", sleep)
+    monkeypatch.setattr("credhelpers.minting.sleep", sleep)
     if state == "failed":
         with pytest.raises(Unavailable, match="of one"):
             helper.get(Authority(_HOST))

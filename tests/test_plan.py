@@ -24,7 +24,7 @@ from credhelpers.config import compile as compile_module
 from credhelpers.config.lines import owners
 from credhelpers.errors import NotMine, Unavailable
 from credhelpers.exchanges import acr_hosts, ecr, google_hosts
-from credhelpers.hosts import Authority
+from credhelpers.servers import Authority
 from tests.harness import NOWHERE, lacking, need
 
 if TYPE_CHECKING:
@@ -747,7 +747,7 @@ _ASK = """
 import posix, sys
 from credhelpers import plan
 from credhelpers.errors import HelperError
-from credhelpers.hosts import Authority
+from credhelpers.servers import Authority
 for server in sys.argv[1:]:
     try:
         found = plan.route(Authority(server), posix.environ)

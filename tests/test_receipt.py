@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from credhelpers import plan, receipt, recorder
-from credhelpers.hosts import Authority
 from credhelpers.receipt import holds
 from credhelpers.recorder import Recorder
+from credhelpers.servers import Authority
 from credhelpers.sources.acr import Acr
 from credhelpers.sources.ecr import Ecr
 from credhelpers.sources.gcr import Gcr
@@ -26,7 +26,7 @@ from tests.harness import NOWHERE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from credhelpers.minted import Source
+    from credhelpers.wanting import Source
 
 CANARY = b"made-up-secret"
 

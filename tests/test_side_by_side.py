@@ -17,8 +17,8 @@ from credhelpers import cached_token
 from credhelpers.cached_token import CachedToken
 from credhelpers.credential import Credential
 from credhelpers.errors import NotMine, Unavailable
-from credhelpers.hosts import Authority
 from credhelpers.minted import Minted
+from credhelpers.servers import Authority
 from credhelpers.sources.acr import Acr
 from credhelpers.sources.ecr import Ecr
 from credhelpers.sources.gcr import Gcr
@@ -216,8 +216,8 @@ class World:
         helper = Minted(self.kind.make(environ), environ)
         try:
             asked = Authority(self.host)
-            recorder, route = helper._recorded(asked)
-            helper._wanted(asked, recorder, route)
+            recorder, route = helper.wanting().recorded(asked)
+            helper.wanting().wanted(asked, recorder, route)
         except (NotMine, Unavailable):
             return None
         copy = CachedToken(Credential("u", "made-up"), (), 0, recorder.text())

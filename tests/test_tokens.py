@@ -17,8 +17,9 @@ from credhelpers.cache import TokenCache
 from credhelpers.cached_token import CachedToken
 from credhelpers.credential import Credential
 from credhelpers.errors import NotFound, Unavailable
+from credhelpers.minting import Wanted
 from credhelpers.recorder import Recorder
-from credhelpers.tokens import Tokens, Wanted
+from credhelpers.tokens import Tokens
 from tests.harness import environment
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def test_nobody_gets_the_refused_token_while_another_mints(
         theirs = Credential("u", "theirs", soft=now + 9, hard=now + 9, expires=now + 9)
         tokens.cache.save(_KEY, "", theirs, now)
 
-    monkeypatch.setattr("credhelpers.tokens.sleep", sleep)
+    monkeypatch.setattr("credhelpers.minting.sleep", sleep)
     assert _secret(tokens.get(Wanted(minter), second)) == "theirs"
     assert len(minter.olds) == 2
     lock.release()
@@ -387,7 +388,7 @@ def test_a_shortage_is_not_remembered(tokens: Tokens, asker: Asker) -> None:
     """It is over as soon as another process ends."""
     asker.minter.error = Unavailable("a-code", "x")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("credhelpers.tokens.shortage", lambda error: error is asker.minter.error)
+        patch.setattr("credhelpers.minting.shortage", lambda error: error is asker.minter.error)
         with pytest.raises(Unavailable):
             tokens.get(asker.wanted())
     assert [tokens.ready(key) for key in (_KEY, _COPY)] == [None, None]
@@ -485,7 +486,8 @@ _REFUSED = """
 import os, posix, sys, time
 from credhelpers.credential import Credential
 from credhelpers.recorder import Recorder
-from credhelpers.tokens import Tokens, Wanted
+from credhelpers.tokens import Tokens
+from credhelpers.minting import Wanted
 
 class Minter:
     token_key = sys.argv[1]

@@ -17,8 +17,8 @@ import pytest
 from credhelpers import cached_token, mkdir
 from credhelpers.credential import Credential
 from credhelpers.errors import NotFound, NotMine, Shortage, Unavailable, Unsupported
-from credhelpers.hosts import Authority
 from credhelpers.minted import Minted
+from credhelpers.servers import Authority
 from credhelpers.sources.acr import Acr
 from credhelpers.sources.ecr import Ecr
 from credhelpers.sources.gcr import Gcr
@@ -352,7 +352,7 @@ def test_four_identities_do_not_push_it_out(helper: Minted, source: FakeSource) 
     cache, key = helper._tokens.cache, cached_token.host_key(Authority(_HOST), source.environ)
     for number in range(6):
         source.environ[b"FAKE_IDENTITY"] = b"%d" % number
-        recorder, route = helper._recorded(Authority(_HOST))
+        recorder, route = helper.wanting().recorded(Authority(_HOST))
         source.record(route, recorder)
         cache.save(key, _HOST, Credential("x", f"{number}", expires=time.time() + 60), time.time(), recorder.text())
         assert _answer(helper, _HOST)[1] == "ya29.x"

@@ -17,7 +17,7 @@ import pytest
 from credhelpers.cache import TokenCache
 from credhelpers.credential import Credential
 from credhelpers.errors import DeadlinePassed, NotFound, Unavailable, Unsupported
-from credhelpers.hosts import DOCKER_HUB, Authority
+from credhelpers.servers import DOCKER_HUB, Authority
 from credhelpers.writable import Writable
 from tests.fakes import keeper as fakes
 from tests.fakes.keeper import FakeKeeper, owned
@@ -210,7 +210,7 @@ def test_who_reads_while_it_is_written_does_not_keep_it(
         now = keeper.time()
         old = Credential("user", "old", soft=now + 9, hard=now + 9, expires=now + 9)
         cache.save(minter.token_key, _HOST, old, now)
-        wanted = helper._wanted(Authority(_HOST), *helper._recorded(Authority(_HOST)))
+        wanted = helper.wanting().wanted(Authority(_HOST), *helper.wanting().recorded(Authority(_HOST)))
         cache.save(wanted.host_key, _HOST, old, now, wanted.receipt)
         assert _secret(helper.ready(Authority(_HOST))) == "old"
 

@@ -28,8 +28,9 @@ from itertools import islice
 from credhelpers.config.file import SEE, File, trusted
 from credhelpers.config.schema import Entry, Owners, announced
 from credhelpers.errors import Unavailable
-from credhelpers.hosts import HUB, HUB_HOSTS, label_fits
+from credhelpers.hosts import label_fits
 from credhelpers.installed import KEYRING, announcements
+from credhelpers.servers import HUB, HUB_HOSTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ credential: it is another host. Everything else they are given.
 
 from credhelpers import files
 from credhelpers.errors import HelperError, Unavailable, shortage
-from credhelpers.hosts import Authority
 from credhelpers.identities.entra_environment import needed, variable
 from credhelpers.identities.entra_errors import entra_refusal
 from credhelpers.net.azure import Way, missing
 from credhelpers.net.wire import Peer
+from credhelpers.servers import Authority
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -53,13 +53,13 @@ class Acr:
 
     @property
     def manual(self) -> str:
-        """See `minted.Source`."""
+        """See `wanting.Source`."""
         from credhelpers.sources._acr import MANUAL
 
         return MANUAL
 
     def record(self, route: "Route", recorder: "Recorder") -> None:
-        """See `minted.Source`."""
+        """See `wanting.Source`."""
         from credhelpers.identities.entra_environment import said
 
         environ = recorder.environ

@@ -25,13 +25,13 @@ class Ecr:
 
     @property
     def manual(self) -> str:
-        """See `minted.Source`."""
+        """See `wanting.Source`."""
         from credhelpers.sources._ecr import MANUAL
 
         return MANUAL
 
     def record(self, route: "Route", recorder: "Recorder") -> None:  # noqa: ARG002 - the sources' common signature
-        """See `minted.Source`."""
+        """See `wanting.Source`."""
         from credhelpers.clouds import aws_identity  # what a hit does not need
 
         aws_identity.record(recorder)

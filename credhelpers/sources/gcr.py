@@ -52,13 +52,13 @@ class Gcr:
 
     @property
     def manual(self) -> str:
-        """See `minted.Source`."""
+        """See `wanting.Source`."""
         from credhelpers.sources._gcr import MANUAL
 
         return MANUAL
 
     def record(self, route: "Route", recorder: "Recorder") -> None:
-        """See `minted.Source`."""
+        """See `wanting.Source`."""
         environ = recorder.environ
         for name in _VARIABLES:
             recorder.variable(name)
@@ -71,7 +71,7 @@ class Gcr:
             recorder.directory(_gcloud_directory(environ) + b"/configurations")
 
     def minter(self, route: "Route") -> "GcrMinter":
-        """The token for the host, see `minted.Source`."""
+        """The token for the host, see `wanting.Source`."""
         settings = route.settings
         if route.fields:
             universe = route.fields["universe"]

@@ -41,13 +41,13 @@ class Vault:
 
     @property
     def manual(self) -> str:
-        """See `minted.Source`."""
+        """See `wanting.Source`."""
         from credhelpers.sources._vault import MANUAL
 
         return MANUAL
 
     def record(self, route: "Route", recorder: "Recorder") -> None:
-        """See `minted.Source`.
+        """See `wanting.Source`.
 
         Files with a token or key that a login uses are proofs: they are written anew every hour and stand for the same
         identity. The user's own token file is looked at.

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from credhelpers.credential import Credential
-    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
+    from credhelpers.servers import Authority
 
     class Store(Protocol):
         """Keeps credentials under exact keys. Every method raises Unavailable."""

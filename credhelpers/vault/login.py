@@ -1,6 +1,6 @@
 """Logging in to Vault with an identity, in one of the ways that the modules of `auth` know.
 
-A login is a `tokens.Minter` like that of any token, so it is cached, renewed, and done by one process for all. Secrets
+A login is a `minting.Minter` like that of any token, so it is cached, renewed, and done by one process for all. Secrets
 come from files and from the environment, never from the configuration, and are in no message.
 """
 
@@ -176,7 +176,7 @@ def record_proofs(recorder: "Recorder", settings: "Settings") -> None:
 
 
 class Login:
-    """The token of one identity at one server, see `tokens.Minter`."""
+    """The token of one identity at one server, see `minting.Minter`."""
 
     def __init__(self, identity: Identity, method: Method, connection: "Connection") -> None:
         self.token_key = identity.token_key

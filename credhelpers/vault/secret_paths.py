@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from credhelpers.errors import NotFound, NotMine, Unavailable
-from credhelpers.hosts import DOCKER_HUB, HUB
+from credhelpers.servers import DOCKER_HUB, HUB
 from credhelpers.vault import login
 from credhelpers.vault.memo import Lease, Memo
 from credhelpers.vault.vault_errors import Denied, Final, Refusal, unavailable
@@ -64,7 +64,7 @@ class SecretPath(NamedTuple):
 
 
 class Registry:
-    """A registry and what is said of its credential: `host` and `port` as in `hosts.Authority`, the settings.
+    """A registry and what is said of its credential: `host` and `port` as in `servers.Authority`, the settings.
 
     path:                 where in Vault, the template of the settings filled in; which part is the mount is left open
     is_shared_with_jsok:  whether the older helper of that name may read there what this one writes

@@ -6,8 +6,8 @@ from credhelpers import lifetimes, notes
 from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import Unavailable
 from credhelpers.identity import fingerprint
+from credhelpers.minting import Wanted
 from credhelpers.recorder import Recorder
-from credhelpers.tokens import Wanted
 from credhelpers.vault.connection import Connection
 from credhelpers.vault.login import Login, record_proofs
 from credhelpers.vault.vault_errors import Final, Refusal, denied, unavailable, worn_out

@@ -42,11 +42,11 @@ class Toy:
         self._environ = environ
 
     def record(self, route: "Route", recorder: "Recorder") -> None:
-        """See `minted.Source`."""
+        """See `wanting.Source`."""
         recorder.variable(b"TOY_USER")
 
     def minter(self, route: "Route") -> "ToyMinter":
-        """See `minted.Source`."""
+        """See `wanting.Source`."""
         zone = route.fields["zone"] if route.fields else route.settings.get("zone")
         if not zone:
             raise route.contradiction("an alias needs `zone`")
