@@ -205,6 +205,12 @@ def test_no_module_of_vault_is_long(name: str) -> None:
     assert len(MODULES[name].read_text().splitlines()) <= 400
 
 
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith(("exchanges.", "identities.", "net."))])
+def test_no_module_between_a_source_and_the_network_is_long(name: str) -> None:
+    """Who we are, what a registry wants and how it is asked are each told in a few pages."""
+    assert len(MODULES[name].read_text().splitlines()) <= 500
+
+
 def test_one_place_decides_about_hosts() -> None:
     """Nobody but `hosts` takes a server apart or looks for one in a string.
 

@@ -7,7 +7,6 @@ the way of a cache hit: which token is wanted. How it is made is in `exchanges.a
 import posix
 
 from credhelpers.errors import NotMine
-from credhelpers.identities.entra_environment import said
 from credhelpers.identity import fingerprint, home
 
 TYPE_CHECKING = False
@@ -61,6 +60,8 @@ class Acr:
 
     def record(self, route: "Route", recorder: "Recorder") -> None:
         """See `minted.Source`."""
+        from credhelpers.identities.entra_environment import said
+
         environ = recorder.environ
         for name in _VARIABLES:
             recorder.variable(name)
