@@ -6,6 +6,7 @@ SIGKILL too, its guardian does that: a shell that waits for a pipe of ours to cl
 """
 
 import posix
+import re
 import select
 from contextlib import suppress
 from signal import SIGKILL
@@ -17,7 +18,7 @@ from credhelpers import environment, guard
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Self
+    from typing import Any, Self
 
     from credhelpers.identity import Environment
 
@@ -27,6 +28,11 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 _LAST = 1.0  # seconds for the killed to be gone: one that waits for a dead disk goes when the disk comes back
 _POLL = 0.005  # seconds
 _HEARD_BYTES = 1 << 20  # of a stream, many times what any answer has; what comes after that is read and dropped
+
+# Blanks are those of RFC 8259, section 2.
+_BRACE = re.compile(r"^[ \t\r]*\{", re.MULTILINE)
+_LINE_BLANK = re.compile(r"[ \t\r]*$", re.MULTILINE)
+_REST_BLANK = re.compile(r"[ \t\r\n]*\Z")
 
 _running: "set[Popen[bytes]]" = set()
 
@@ -72,6 +78,33 @@ def run_command(  # noqa: PLR0913 - what a command gets
     It runs in `folder`, else where the caller is. With one stream its errors are in its output.
     """
     return _run(command, {**environment.of_caller(environ), **more}, seconds, folder, STDOUT if is_one_stream else PIPE)
+
+
+def json_of(output: bytes) -> "dict[str, Any]":
+    """The JSON object (RFC 8259) with which the output ends, behind lines in which the program says something else.
+
+    Before it may stand lines that do not begin with a brace (warnings, colours, blanks, a byte order mark), and whole
+    objects that begin and end with their lines, as azd's messages do. Raises ValueError, without a word of the output,
+    if there is none, or anything else behind it: what is cut off or doubtful is not guessed.
+    """
+    from json import JSONDecoder
+
+    def refuse(_constant: str) -> None:
+        raise ValueError
+
+    decoder = JSONDecoder(parse_constant=refuse)
+    place = 0
+    try:
+        text = output.decode("utf-8-sig")
+        while brace := _BRACE.search(text, place):
+            found, place = decoder.raw_decode(text, brace.end() - 1)
+            if _REST_BLANK.match(text, place):
+                return dict(found)
+            if not _LINE_BLANK.match(text, place):
+                break
+    except (ValueError, RecursionError):
+        pass  # raised below: here it would have the output in its context
+    raise ValueError("the output does not end with one JSON object")
 
 
 def end_all() -> None:

@@ -6,9 +6,9 @@ import re
 import stat
 
 from credhelpers import files as trust
-from credhelpers.net import child
 from credhelpers.errors import Unavailable
 from credhelpers.identity import home
+from credhelpers.net import child
 from credhelpers.vault import hcl
 from credhelpers.vault.connection import variable
 
