@@ -6,7 +6,6 @@ SIGKILL too, its guardian does that: a shell that waits for a pipe of ours to cl
 """
 
 import posix
-import re
 import select
 from contextlib import suppress
 from signal import SIGKILL
@@ -29,10 +28,7 @@ _LAST = 1.0  # seconds for the killed to be gone: one that waits for a dead disk
 _POLL = 0.005  # seconds
 _HEARD_BYTES = 1 << 20  # of a stream, many times what any answer has; what comes after that is read and dropped
 
-# Blanks are those of RFC 8259, section 2.
-_BRACE = re.compile(r"^[ \t\r]*\{", re.MULTILINE)
-_LINE_BLANK = re.compile(r"[ \t\r]*$", re.MULTILINE)
-_REST_BLANK = re.compile(r"[ \t\r\n]*\Z")
+_BLANKS = " \t\r\n"  # of JSON, RFC 8259, section 2
 
 _running: "set[Popen[bytes]]" = set()
 
@@ -95,13 +91,19 @@ def json_of(output: bytes) -> "dict[str, Any]":
     decoder = JSONDecoder(parse_constant=refuse)
     place = 0
     try:
-        text = output.decode("utf-8-sig")
-        while brace := _BRACE.search(text, place):
-            found, place = decoder.raw_decode(text, brace.end() - 1)
-            if _REST_BLANK.match(text, place):
-                return dict(found)
-            if not _LINE_BLANK.match(text, place):
-                break
+        text = output.decode("utf-8-sig").rstrip(_BLANKS)
+        while place < len(text):
+            line = _line(text, place)
+            place += len(line)
+            if line.lstrip(_BLANKS).startswith("{"):
+                found, place = decoder.raw_decode(text, place - len(line.lstrip(_BLANKS)))
+                if place == len(text):
+                    return dict(found)
+                line = _line(text, place)
+                place += len(line)
+                if line.strip(_BLANKS):
+                    break
+            place += 1
     except (ValueError, RecursionError):
         pass  # raised below: here it would have the output in its context
     raise ValueError("the output does not end with one JSON object")
@@ -111,6 +113,12 @@ def end_all() -> None:
     """Kill and wait for all that still runs, with their own children."""
     for child in list(_running):
         _end(child)
+
+
+def _line(text: str, start: int) -> str:
+    """What is left of the line from there on."""
+    end = text.find("\n", start)
+    return text[start:end] if end >= 0 else text[start:]
 
 
 def _run(
