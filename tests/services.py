@@ -148,10 +148,11 @@ class Engine(Stack):
 class Registry(Stack):
     """Docker's registry behind TLS for the host names `names`, with one user; `port` is its port on loopback.
 
+    `auth` is what stands there in its configuration in the place of htpasswd.
     docker-registry and htpasswd (bcrypt) know the first 72 bytes of a password, so use a shorter one.
     """
 
-    def __init__(self, authority: CertificateAuthority, *names: str, user: str, password: str) -> None:
+    def __init__(self, authority: CertificateAuthority, *names: str, user: str, password: str, auth: str = "") -> None:
         program = need("docker-registry", "docker-registry")
         self._htpasswd = need("htpasswd", "apache2-utils")
         super().__init__()
@@ -173,9 +174,7 @@ http:
     certificate: {certificate}
     key: {key}
 auth:
-  htpasswd:
-    realm: tests
-    path: {self._users}
+  {auth or f"htpasswd: {{realm: tests, path: {self._users}}}"}
 """)
             service = self.start(program, "serve", configuration, env={"PATH": PATH, "OTEL_TRACES_EXPORTER": "none"})
             listening = re.compile(r"listening on 127\.0\.0\.1:(\d+), tls")

@@ -39,6 +39,9 @@ ARROWS = {
     "given": {"credential", "errors", "hosts", "identity", "plan"},
     "receipt": {"identity"},
     "recorder": {"identity", "receipt"},
+    "realms": {"errors", "hosts"},
+    "registry": {"credential", "errors", "hosts", "identity", "realms"}
+    | {"net.challenges", "net.failures", "net.wire"},
     "plan": {"", "cache", "cached_token", "config.file", "config.lines", "errors", "hosts", "identity"}
     | {"private", "receipt"},
     "cached_token": {"credential", "errors", "hosts", "identity", "private", "receipt"},
@@ -67,6 +70,7 @@ FOR_SOURCES_AND_STORES = {
     "peer",
     "plan",
     "private",
+    "realms",
     "receipt",
     "recorder",
 }

@@ -9,6 +9,7 @@ A pattern is a host in which `*` stands for any part of one label, so it never c
 registries may have a port there may be one behind it, or `:*` for any port and none; without that a registry without
 port is meant, or with the 443 of `https`, which is the same. A path behind it means what lies below that path. Docker
 Hub's four names are one. `identity` names for whom the entry is: who did not choose that identity is not served by it.
+`realm` is where a credential for its hosts may be sent for a token, see `realms`; no hit needs it, so no plan has it.
 Which further keys an entry may have is its source's own `SETTINGS`, see `schema`. `from` names the helper whose
 credential a source mints with that needs one.
 
@@ -25,9 +26,10 @@ identity than the one that was meant.
 
 from itertools import islice
 
+from credhelpers import realms
 from credhelpers.config.file import SEE, File, trusted
 from credhelpers.config.schema import Entry, Owners, announced
-from credhelpers.errors import Unavailable
+from credhelpers.errors import NotMine, Unavailable
 from credhelpers.hosts import HUB, HUB_HOSTS, label_fits
 from credhelpers.installed import KEYRING, announcements
 
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from credhelpers.config.schema import Announced
     from credhelpers.recorder import Recorder
 
-_COMMON = ("match", "source", "identity")
+_COMMON = ("match", "source", "identity", "realm")
 _FROM = "from"
 _LABEL = "[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?"
 _HOST = rf"(?=[^:]{{1,253}}(:|$)){_LABEL}(\.{_LABEL})*(:([1-9][0-9]{{0,4}}|\*))?"
@@ -204,6 +206,7 @@ def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source
             "letters, digits, `.`, `_` and `-`, at most 64, the first a letter or digit",
         )
     entry.identity = identity
+    entry.realm = _realm(file, table, number)
     if source.broken:
         line, error = file.line(number, "source"), source.broken
         raise file.fault(error.code, f"line {line}: {error.message}", error.hint)
@@ -230,6 +233,22 @@ def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source
             )
         settings[_FROM] = table[_FROM]
     entry.settings = settings
+
+
+def _realm(file: File, table: "dict[str, Any]", number: int) -> str:
+    realm = table.get("realm", "")
+    if "realm" in table:
+        try:
+            is_realm = isinstance(realm, str) and "?" not in realms.read(realm)[3]
+        except NotMine:
+            is_realm = False
+        if not is_realm:
+            raise file.fault(
+                "config-value",
+                f"line {file.line(number, 'realm')}: `realm` is not a URL that begins with https://",
+                'write it as in `realm = "https://auth.acme.example"`',
+            )
+    return str(realm)
 
 
 def _never_reached(file: File, number: int, entry: Entry, earlier: Entry) -> Unavailable:
