@@ -19,6 +19,11 @@ credential a source mints with that needs one.
 Sources of other packages are strangers: their rules count for entries that name them, and for others only if they are
 trusted, after all of ours.
 
+    [keyring]
+    backend = "library"
+
+Where what a person types is kept, if not where it is without this: see `stores.library`.
+
 A mistake inside one entry fails the hosts of its `match`, with its line. Only a file that is no TOML, is not trusted,
 or whose `match` or `source` cannot be read fails every host: a mistake must not send docker to a registry with another
 identity than the one that was meant.
@@ -47,6 +52,7 @@ _LABEL = "[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?"
 _HOST = rf"(?=[^:]{{1,253}}(:|$)){_LABEL}(\.{_LABEL})*(:([1-9][0-9]{{0,4}}|\*))?"
 _SEGMENT = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
 _PATH = rf"({_SEGMENT}/)*({_SEGMENT}|\*)"
+_BACKEND = r"library|(?=.{1,200}$)[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+"
 IDENTITY = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a name, wherever one is given
 _DEFAULT_PORT = ":443"
 _LAST_PORT = 65535
@@ -63,7 +69,7 @@ def compiled(name: bytes, recorder: "Recorder", *, is_named: bool) -> Owners:
     try:
         if file := read(name, recorder, is_named=is_named):
             words = {one.word for one in installed}
-            tables, trust = read_tables(file, words)
+            tables, trust, found.keyring = read_tables(file, words)
             if asked := _asked(tables, trust, words - sources.keys()):
                 from credhelpers.config.strangers import told
 
@@ -117,8 +123,8 @@ def entries(
     return found
 
 
-def read_tables(file: File, words: set[str]) -> "tuple[list[dict[str, Any]], list[str]]":
-    """The entries as they are written, and who of the sources with these words is trusted. Raises Unavailable."""
+def read_tables(file: File, words: set[str]) -> "tuple[list[dict[str, Any]], list[str], Entry | None]":
+    """The entries as written, who of the sources with these words is trusted, and the keyring. Raises Unavailable."""
     import tomllib
 
     try:
@@ -127,7 +133,7 @@ def read_tables(file: File, words: set[str]) -> "tuple[list[dict[str, Any]], lis
         raise file.fault(
             "config-no-toml", f"not TOML: {_position(error)}", "mend the line, see `docs/configuration.md`"
         ) from None
-    file.only(document, ("registry", "sources"), 0)
+    file.only(document, ("registry", "sources", KEYRING), 0)
     tables = document.get("registry", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise file.fault(
@@ -145,7 +151,28 @@ def read_tables(file: File, words: set[str]) -> "tuple[list[dict[str, Any]], lis
         )
     for word in trust:
         file.one_of(word, tuple(sorted(words)), 0, "sources", "source")
-    return tables, trust
+    return tables, trust, _keyring(file, document[KEYRING]) if KEYRING in document else None
+
+
+def _keyring(file: File, table: object) -> Entry:
+    """What the table says. A mistake in it fails the keyring, and no host of a source."""
+    import re
+
+    entry = Entry(0, "*", "", KEYRING, file.line(0, KEYRING))
+    try:
+        for key in table if isinstance(table, dict) else ():
+            file.one_of(key, ("backend",), 0, KEYRING, "key")
+        backend = table.get("backend") if isinstance(table, dict) else None
+        if not (isinstance(backend, str) and re.fullmatch(_BACKEND, backend)):
+            raise file.fault(
+                "config-keyring",
+                f'line {entry.line}: `backend` in `keyring` is not "library" or the name of a class',
+                'write `[keyring]` and below it `backend = "library"`, see `docs/keyring.md`',
+            )
+        entry.settings = {"backend": backend}
+    except Unavailable as mistake:
+        entry.mistake = mistake
+    return entry
 
 
 def _asked(tables: "list[dict[str, Any]]", trust: list[str], strangers: set[str]) -> "dict[str, list[dict[str, Any]]]":

@@ -45,12 +45,16 @@ class Entry:
 
 
 class Owners:
-    """All owners of hosts: entries, rules with their source, all sources; `broken` is why every host fails."""
+    """All owners of hosts: entries, rules with their source, all sources; `broken` is why every host fails.
 
-    __slots__ = ("broken", "entries", "rules", "sources")
+    keyring: what the table of the keyring says, an entry for any host; None if there is none
+    """
+
+    __slots__ = ("broken", "entries", "keyring", "rules", "sources")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
+        self.keyring: Entry | None = None
         self.rules: list[tuple[Announced, Rule]] = []
         self.broken: Unavailable | None = None
         self.sources: list[Announced] = []
