@@ -80,15 +80,17 @@ class TestPlaintext(contract.StoreContract):
         """That is what this one does: it was named."""
 
 
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    """One for all rows; each leaves it empty."""
+    with Session() as session:
+        yield session
+
+
 class TestSecretService(contract.StoreContract):
     """A class of the library's own, with gnome-keyring on a session bus."""
 
     name = "keyring"
-
-    @pytest.fixture(scope="class")
-    def session(self) -> Iterator[Session]:
-        with Session() as session:
-            yield session
 
     @pytest.fixture
     def env(self, home: Path, session: Session) -> Iterator[dict[str, str]]:
