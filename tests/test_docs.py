@@ -467,6 +467,21 @@ def test_the_sentences_of_vault_are_lines() -> None:
         assert len(hint.encode()) <= 193, hint
 
 
+def test_the_page_of_vault_has_what_hvac_does() -> None:
+    """Each of its methods that are called, and no other."""
+    _, _, part = (ROOT / "docs/vault.md").read_text().partition("\n## What is hvac's part\n")
+    code = "".join(path.read_text() for path in VAULT)
+    called = set(re.findall(r"client\.secrets\.kv\.(v\d\.\w+)", code))
+    called |= {
+        f"{version}.{name}"
+        for name in re.findall(r"client\.secrets\.kv, version\)\.(\w+)", code)
+        for version in ("v1", "v2")
+    }
+
+    assert set(re.findall(r"`(v\d\.\w+)`", part.partition("\n## ")[0])) == called
+    assert not re.search(r"client\.(auth|sys|secrets\.(?!kv\b))", code)
+
+
 def test_the_page_of_vault_has_every_variable() -> None:
     """What is read of Vault's and OpenBao's variables is in the page, and the page has no others but those named so."""
     code = "".join(path.read_text() for path in VAULT)
