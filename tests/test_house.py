@@ -40,6 +40,9 @@ ARROWS = {
     "given": {"credential", "errors", "identity", "plan", "servers", "tokens"},
     "receipt": {"identity"},
     "recorder": {"identity", "receipt"},
+    "realms": {"errors", "hosts", "servers"},
+    "registry": {"credential", "errors", "hosts", "identity", "realms", "servers"}
+    | {"net.challenges", "net.failures", "net.wire"},
     "plan": {"", "cache", "cached_token", "config.file", "config.lines", "errors", "hosts", "servers", "identity"}
     | {"private", "receipt"},
     "cached_token": {"credential", "errors", "identity", "lifetimes", "private", "receipt", "servers"},
@@ -71,6 +74,7 @@ FOR_SOURCES_AND_STORES = {
     "peer",
     "plan",
     "private",
+    "realms",
     "receipt",
     "recorder",
     "servers",
@@ -151,8 +155,8 @@ def test_arrows_point_inwards(name: str) -> None:
             allowed = allowed - {"plan"} | {"", "installed"}
         if name == "config.strangers":
             allowed.add("guard")  # it speaks to the kernel about a process, too
-        if name == "net.child":
-            allowed.add("guard")  # both speak to the kernel about processes
+        if name in ("net.child", "stores.library"):
+            allowed.add("guard")  # they speak to the kernel about processes, too
         if "vault" in areas:
             allowed.add("tokens")  # it keeps Vault's own, with which it reads
     else:
