@@ -247,7 +247,7 @@ class _Plan:
 
     def _fitting(self, authority: Authority, environ: "Environment", source: str) -> "Iterator[_Owner]":
         """The owners whose pattern, path and variable fit, in no order."""
-        for key in (*_keys(authority.host), *([f"!{source}"] if source else [])):
+        for key in (*_keys(authority), *([f"!{source}"] if source else [])):
             for line in self._group(key):
                 words = line.split("\t")
                 if source in ("", words[_SOURCE]):
@@ -302,7 +302,8 @@ class _Owner:
             return True
         if self.kind in _OF_HOSTS:
             return not authority.port and fields(self.pattern, authority.host) is not None
-        return fits(self.pattern, authority.name) and (not self.path or _is_below(authority, self.path))
+        is_named = any(fits(self.pattern, name) for name in authority.names)
+        return is_named and (not self.path or _is_below(authority, self.path))
 
 
 def _is_below(authority: Authority, path: str) -> bool:
@@ -316,9 +317,11 @@ def _is_below(authority: Authority, path: str) -> bool:
     return is_clean and segments[: len(wanted)] == wanted
 
 
-def _keys(host: str) -> tuple[str, ...]:
-    """The keys of the groups in which an owner of the host may stand."""
-    return (f"={host}", "." + ".".join(host.split(".")[-2:]), "*")
+def _keys(authority: Authority) -> tuple[str, ...]:
+    """The keys of the groups in which an owner of the registry may stand. An entry has but one name of Docker Hub."""
+    names = authority.names if len(authority.names) > 1 else (authority.host,)
+    ends = dict.fromkeys("." + ".".join(name.split(".")[-2:]) for name in names)
+    return (f"={authority.host}", *ends, "*")
 
 
 def _number(key: str, count: int) -> int:

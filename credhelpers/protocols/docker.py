@@ -109,7 +109,7 @@ def _store(call: "Call", helper: "Helper", content: bytes) -> bytes:
         raise Refused("credential-too-long", f"the credential does not fit into an answer of {ANSWER_BYTES} bytes")
     call.slow_down()
     if credential.is_empty():  # no client could use it: who asks for it later must hear that there is none
-        helper.erase(authority)
+        _forget(call, helper, authority)
     else:
         helper.store(authority, credential)
     return b""
@@ -119,8 +119,15 @@ def _erase(call: "Call", helper: "Helper", content: bytes) -> bytes:
     authority = servers.read(content)
     if not authority.is_dubious:
         call.slow_down()
-        helper.erase(authority)
+        _forget(call, helper, authority)
     return b""
+
+
+def _forget(call: "Call", helper: "Helper", authority: "Authority") -> None:
+    from credhelpers import notes  # what a hit does not need
+
+    helper.erase(authority)
+    call.told = notes.told()
 
 
 def _list(call: "Call", helper: "Helper", _content: bytes) -> bytes:
@@ -154,7 +161,7 @@ def _fitting(answer: bytes) -> bytes:
         raise Unavailable(
             "credential-too-long",
             f"the answer is longer than {ANSWER_BYTES} bytes",
-            "`docker logout` forgets it where it is kept here, and `docker login` keeps another",
+            "`docker login` with a shorter one writes that in its place, where passwords are kept",
         )
     return answer
 
