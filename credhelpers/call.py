@@ -107,13 +107,17 @@ class Call:
         """The exit code, once everything is written."""
         code = self._speak(answer)
         if self.renewal:
-            try:
-                from credhelpers import guard
-
-                guard.detach(self.renewal, _RENEWAL)
-            except Exception:  # noqa: BLE001 - no process to be had, say; the answer is out, and a later call renews
-                return code
+            self.detach(self.renewal)
         return code
+
+    def detach(self, work: "Callable[[], None]") -> None:
+        """Do it in a process of its own that nobody waits for, if there is one to be had: else a later call does it."""
+        try:
+            from credhelpers import guard
+
+            guard.detach(work, _RENEWAL)
+        except Exception:  # noqa: BLE001 - a process that cannot be had is no reason to lose the answer
+            return
 
     def read(self, piped: str, closed: str, *, is_needed: bool = True) -> bytes:
         """Standard input to its end, at most a megabyte: some clients take a broken pipe for a failure.

@@ -50,18 +50,21 @@ class Wanted:
     host_key:   under which the host's copy is cached; the token itself is under `token_key`
     receipts:   that by which the copy is known to be of the identity that all this was read for, and that of a failure,
                 which ends with what caused it
+    min_life:   seconds for which an answer must live at the host, 0 for the usual
     is_still:   whether all of that is as it was: else nobody knows whose the token is
     """
 
-    __slots__ = ("host", "host_key", "is_still", "minter", "of_failure", "receipt", "token_key")
+    __slots__ = ("host", "host_key", "is_still", "min_life", "minter", "of_failure", "receipt", "token_key")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a fact
         self,
         minter: "Minter",
         host: str = "",
         host_key: str = "",
         receipts: tuple[str, str] = ("", ""),
         is_still: "Callable[[], bool]" = _always,
+        *,
+        min_life: float = 0.0,
     ) -> None:
         self.minter = minter
         self.token_key = minter.token_key
@@ -69,6 +72,11 @@ class Wanted:
         self.host_key = host_key
         self.receipt, self.of_failure = receipts
         self.is_still = is_still
+        self.min_life = min_life
+
+    def answered(self, cached: CachedToken) -> Credential:
+        """What the host is answered with by this token."""
+        return lifetimes.answered(cached.credential, cached.issued, self.min_life)
 
 
 class Minting:
@@ -99,7 +107,7 @@ class Minting:
                 if found and time() < found.credential.hard:
                     if lock:
                         self._share()
-                    return found.credential
+                    return wanted.answered(found)
                 self._pass_on()
                 if lock or second or waited > _WAIT_OF_OTHERS:
                     return self._mint(found, refused)
@@ -119,7 +127,7 @@ class Minting:
         try:
             found = _other_than(None, cache.load(wanted.token_key))
             failure = cache.failure(wanted.token_key)
-            if found and time() < found.credential.soft:
+            if found and time() < wanted.answered(found).soft:
                 self._share()
             elif not failure or time() >= failure.at + lifetimes.RENEWAL_PAUSE:
                 self._mint(found)
@@ -154,11 +162,13 @@ class Minting:
                     cache.save_failure(wanted.host_key, failure, is_copy=True)
             raise
         credential.soft = lifetimes.spread(credential.soft, started)
+        answered = lifetimes.answered(credential, started, wanted.min_life)
         if wanted.is_still():
             cache.save(wanted.token_key, wanted.host, credential, started)
             if wanted.receipt:
-                cache.save(wanted.host_key, wanted.host, credential, started, wanted.receipt)
-        return credential
+                cache.save(wanted.host_key, wanted.host, answered, started, wanted.receipt)
+        answered.low = answered.expires  # another one would be no newer
+        return answered
 
     def _minted(self, old: CachedToken | None) -> Credential:
         try:
@@ -171,7 +181,7 @@ class Minting:
         """Let the minter's token answer for this host too."""
         wanted = self._wanted
         if wanted.receipt and wanted.is_still():
-            self._cache.share(wanted.token_key, wanted.host, wanted.host_key, wanted.receipt)
+            self._cache.share(wanted.token_key, wanted.host, wanted.host_key, wanted.receipt, wanted.answered)
 
     def _pass_on(self) -> None:
         """Raise what failed a moment ago for another host of the minter, and remember it for this host."""

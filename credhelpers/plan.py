@@ -49,6 +49,7 @@ _LONG_HEAD_BYTES = 1 << 20  # of a few paths, each of at most four kilobytes
 # In the order in which they count; the last one never does, but says what the host of an entry is.
 _ENTRY, _RULE, _ANY, _LAST, _TRUSTED, _NAMED = "0", "1", "2", "3", "4", "5"
 _OF_HOSTS = (_RULE, _TRUSTED, _NAMED)
+_MIN_LIFE = "min_life"  # the key of an entry that is none of its source's settings
 _SOURCE = 3  # which of the words of an owner it is
 _SLOT_BYTES = 37  # a place of ten digits, a length of eight, a checksum of 16, two blanks, a line end
 _LEAST = 64  # groups
@@ -61,11 +62,15 @@ class Route:
     settings:  those of the entry that matched, none where a rule did
     fields:    what the source's own rule says of the host, none where the host is an alias
     identity, path: those of the entry
+    min_life:  seconds for which an answer must live, as the entry says, 0 if it does not
     line:      the line of the configuration in which the entry begins, 0 for a rule
     word, receipt: what the decision was read from, see `receipt`
     """
 
-    __slots__ = ("authority", "fields", "file", "identity", "line", "path", "receipt", "settings", "source", "word")
+    __slots__ = (
+        *("authority", "fields", "file", "identity", "line", "min_life", "path", "receipt", "settings", "source"),
+        "word",
+    )
 
     def __init__(self, authority: Authority, source: str) -> None:
         self.authority = authority
@@ -75,6 +80,7 @@ class Route:
         self.identity = ""
         self.path = ""
         self.line = 0
+        self.min_life = 0.0
         self.file = b""
         self.word = ""
         self.receipt: list[str] = []
@@ -239,6 +245,7 @@ class _Plan:
         result.file = self._file
         result.word, result.receipt = self.word, self._receipt
         result.settings = best.settings() if best.kind in (_ENTRY, _LAST) else {}
+        result.min_life = float(result.settings.pop(_MIN_LIFE, 0))
         result.identity, result.path, result.line = best.identity, best.path, best.line
         rules = (owner for owner in found if owner.kind in _OF_HOSTS and owner.source == best.source)
         if rule := min(rules, key=lambda owner: owner.rank, default=None):

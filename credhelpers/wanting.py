@@ -101,6 +101,7 @@ class Wanting:
             cached_token.host_key(authority, self._environ),
             (recorder.text(), recorder.text(is_of_failure=True)),
             lambda: holds(lines, recorder.word, self._environ),
+            min_life=route.min_life,
         )
 
     def _giver(self, route: "Route", recorder: "Recorder") -> "Giver | None":

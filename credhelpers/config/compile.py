@@ -26,8 +26,9 @@ identity than the one that was meant.
 import re
 from itertools import islice
 
+from credhelpers.config import duration
 from credhelpers.config.file import SEE, File, trusted
-from credhelpers.config.schema import Entry, Owners, announced
+from credhelpers.config.schema import Entry, Owners, announced, fits
 from credhelpers.errors import Unavailable
 from credhelpers.hosts import label_fits, may_meet
 from credhelpers.installed import KEYRING, announcements
@@ -41,8 +42,9 @@ if TYPE_CHECKING:
     from credhelpers.config.schema import Announced, Rule
     from credhelpers.recorder import Recorder
 
-_COMMON = ("match", "source", "identity")
+_COMMON = ("match", "source", "identity", "min_life")
 _FROM = "from"
+_MIN_LIFE = "min_life"  # as in `plan`
 _LABEL = "[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?"
 _HOST = rf"(?=[^:]{{1,253}}(:|$)){_LABEL}(\.{_LABEL})*(:([1-9][0-9]{{0,4}}|\*))?"
 _SEGMENT = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
@@ -234,6 +236,13 @@ def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source
             "letters, digits, `.`, `_` and `-`, at most 64, the first a letter or digit",
         )
     entry.identity = identity
+    min_life = table.get("min_life")
+    if min_life is not None and not fits(min_life, duration.SETTING[1]):
+        raise file.fault(
+            "config-value",
+            f"line {file.line(number, 'min_life')}: `min_life` is not a duration",
+            "such as `15m` or `1h`",
+        )
     if source.broken:
         line, error = file.line(number, "source"), source.broken
         raise file.fault(error.code, f"line {line}: {error.message}", error.hint)
@@ -265,6 +274,8 @@ def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source
                 "it may be " + ", ".join(f"`{word}`" for word in givers),
             )
         settings[_FROM] = table[_FROM]
+    if min_life:
+        settings[_MIN_LIFE] = str(duration.seconds(min_life))
     entry.settings = settings
 
 

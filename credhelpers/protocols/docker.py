@@ -6,7 +6,7 @@ What clients rely on, and which of them, is in `docs/protocol.md`; the reference
 This module is on the way of a cache hit. What is slow is imported where it is needed.
 """
 
-from time import time
+from time import monotonic, sleep, time
 
 from credhelpers import call as calls
 from credhelpers import servers
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 
 _WORD = 20  # letters
+_AWAITED = 1.0  # seconds for what takes the place of a token that is nearly over, before that one is answered
+_POLL = 0.02  # seconds
 
 
 def serve(helper: "Helper") -> "NoReturn":
@@ -94,11 +96,34 @@ def _get(call: "Call", helper: "Helper", content: bytes) -> bytes:
         found = _fitting(ready.answer(authority.sent))
         if now >= ready.soft:
             call.renewal = lambda: helper.refresh(authority)
+            if 0 < ready.low <= now:
+                return _renewed(call, helper, authority, ready)
         return found
     if ready:
         call.last_resort = _fitting(ready.answer(authority.sent))
     call.slow_down()
-    return _fitting(helper.get(authority).answer(authority.sent))
+    got = helper.get(authority)
+    if 0 < got.low <= time() < got.hard:
+        return _renewed(call, helper, authority, got)
+    return _fitting(got.answer(authority.sent))
+
+
+def _renewed(call: "Call", helper: "Helper", authority: "Authority", old: "Credential") -> bytes:
+    """The answer by what takes the place of a token that is nearly over, if that comes in a moment, else by that.
+
+    It is renewed behind the answer as ever, but the answer waits for a while. That a renewal fails, now or a moment
+    ago, is seen by what `ready` gives then: `old`, which need not be awaited.
+    """
+    answer = call.last_resort = _fitting(old.answer(authority.sent))
+    call.renewal = None
+    call.detach(lambda: helper.refresh(authority))
+    until = monotonic() + _AWAITED
+    while monotonic() < until:
+        sleep(_POLL)
+        found = helper.ready(authority)
+        if found and not found.low <= time() < found.expires:
+            return _fitting(found.answer(authority.sent))
+    return answer
 
 
 def _store(call: "Call", helper: "Helper", content: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """Vault, announced: its hosts, the settings of an entry, and what `--help` prints. No hit loads it."""
 
+from credhelpers.config import duration
 from credhelpers.recorder import is_absent
 
 TYPE_CHECKING = False
@@ -22,7 +23,6 @@ _PATH = rf"(?!(.*/)?[.][.]?(/|\Z)){_PART}(/{_PART})*"
 _MOUNT = ("a path without `/` at its ends", _PATH)
 _NAME = ("a name", r"[^\x00-\x1f\x7f/]{1,256}")
 _FIELD = ("the name of a field", r"[^\x00-\x1f\x7f]{1,256}")
-_DURATION = ("a duration such as `90s`, `5m`, `12h` or `1d`", "([1-9][0-9]{0,6}[smhd]){1,4}")
 
 # By key as `config.Settings` has them. Names as in Vault's own documentation of the auth methods, where it has one.
 SETTINGS: "Settings" = {
@@ -46,7 +46,7 @@ SETTINGS: "Settings" = {
         "the user name itself, where the secret has none; with userpass and ldap see `login_name`",
     ),
     "auths_field": (*_FIELD, "the field that holds docker's `auths` as JSON, the registry's entry of which counts"),
-    "keep": (*_DURATION, "how long an answer from KV is kept at most; else as its `ttl` says, else 5m"),
+    "keep": (*duration.SETTING, "how long an answer from KV is kept at most; else as its `ttl` says, else 5m"),
     "write": (
         "one of login, all, never",
         "login|all|never",

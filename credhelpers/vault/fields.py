@@ -106,7 +106,7 @@ def _seconds(value: object) -> float:
     """Seconds of `300`, `"300"`, `"90s"`; 0 for what is no duration."""
     if value is None or isinstance(value, bool):
         return 0.0
-    from credhelpers.vault import duration  # which few secrets have
+    from credhelpers.config import duration  # which few secrets have
 
     found = duration.seconds(str(value).strip())
     if found is None:
