@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _GROUP_MAY_WRITE, _ALL_MAY_WRITE = 0o020, 0o002
 _ALL_MAY_READ, _OTHERS_MAY = 0o004, 0o077
+_STICKY = 0o1000
 _READ = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC  # a FIFO must not hold the call
 _S_IFMT, _S_IFREG, _S_IFDIR, _S_IFLNK = 0o170000, 0o100000, 0o040000, 0o120000  # <sys/stat.h>
 _EISDIR, _EINVAL, _EFBIG = 21, 22, 27
@@ -117,8 +118,11 @@ def is_open(status: "posix.stat_result") -> bool:
     return bool(status.st_mode & _ALL_MAY_READ) or others_may_write(status)
 
 
-def is_reserved(path: bytes, owner: int | None) -> bool:
+def is_reserved(path: bytes, owner: int | None, *, is_owned: bool = False) -> bool:
     """Whether nobody but root, this user and `owner` can have put there what lies at an absolute path.
+
+    With `is_owned` what lies there is known to be one's of them. Then a directory such as /tmp may be on the way, in
+    which all may write, and each may take away only what is his (the sticky bit, unlink(2)).
 
     That is so if they alone may write every directory on the way to it, links followed. Where root has no number in a
     user namespace its directories cannot be told from those of others: only their modes count there, since above each
@@ -126,13 +130,18 @@ def is_reserved(path: bytes, owner: int | None) -> bool:
     """
     users = {0, posix.geteuid(), owner}
     return all(
-        (status.st_uid in users or userns.is_anybody(status.st_uid)) and not others_may_write(status)
-        for status in _directories(path)
+        (status.st_uid in users or userns.is_anybody(status.st_uid))
+        and (_is_link(status) or not others_may_write(status) or (is_owned and status.st_mode & _STICKY))
+        for status in _on_the_way(path)
     )
 
 
-def _directories(path: bytes) -> "Iterator[posix.stat_result]":
-    """Every directory in which the system looks up a name on the way to `path`, also for its links."""
+def _is_link(status: "posix.stat_result") -> bool:
+    return status.st_mode & _S_IFMT == _S_IFLNK
+
+
+def _on_the_way(path: bytes) -> "Iterator[posix.stat_result]":
+    """Every directory in which the system looks up a name on the way to `path`, also for its links, and these."""
     rest = path.split(b"/")[::-1]
     resolved: list[bytes] = []
     links = 0
@@ -145,9 +154,11 @@ def _directories(path: bytes) -> "Iterator[posix.stat_result]":
         folder = b"/" + b"/".join(resolved)
         yield posix.stat(folder)
         here = folder + b"/" + name
-        if posix.lstat(here).st_mode & _S_IFMT != _S_IFLNK:
+        status = posix.lstat(here)
+        if not _is_link(status):
             resolved.append(name)
             continue
+        yield status
         links += 1
         if links > _LINKS:
             raise OSError(40, "too many links")  # ELOOP

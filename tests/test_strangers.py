@@ -432,7 +432,7 @@ def test_a_path_that_leads_nowhere(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(OSError, match=r"links|No such file|Not a directory"):
-        list(files._directories(os.fsencode(tmp_path / path)))
+        list(files._on_the_way(os.fsencode(tmp_path / path)))
 
 
 def test_a_link_of_proc_that_leads_elsewhere_than_it_says(place: Path) -> None:

@@ -67,13 +67,16 @@ def run_command(  # noqa: PLR0913 - what a command gets
     folder: bytes | None = None,
     *,
     is_one_stream: bool = False,
+    given: bytes = b"",
 ) -> tuple[int, bytes, bytes]:
     """The same for a command that the user wrote: AWS's `credential_process`, Google's `executable`, a token helper.
 
     It belongs to the user and gets the caller's whole environment, as the cloud's own tool would give it, and `more`.
-    It runs in `folder`, else where the caller is. With one stream its errors are in its output.
+    It runs in `folder`, else where the caller is. With one stream its errors are in its output. What is given is all
+    that there is for it to read.
     """
-    return _run(command, {**environ, **more}, seconds, folder, STDOUT if is_one_stream else PIPE)
+    errors_to = STDOUT if is_one_stream else PIPE
+    return _run(command, {**environ, **more}, seconds, folder, errors_to, given)
 
 
 def after_warnings(output: bytes) -> bytes:
@@ -134,6 +137,7 @@ def _run(
     seconds: float,
     folder: bytes | None,
     errors_to: int = PIPE,
+    given: bytes = b"",
 ) -> tuple[int, bytes, bytes]:
     prctl = guard.prctl()
     if prctl:  # orphans of a killed group come to us, and not to a PID 1 that may not wait for them
@@ -148,7 +152,7 @@ def _run(
 
         child = Popen(  # noqa: S603 - an absolute path and words of ours, or what the user wrote for this
             command,
-            stdin=DEVNULL,
+            stdin=PIPE if given else DEVNULL,
             stdout=PIPE,
             stderr=errors_to,
             env=environ,
@@ -158,20 +162,20 @@ def _run(
         )
         _running.add(child)
         try:
-            output, errors = _heard(child, max(seconds, 0.1))
+            output, errors = _heard(child, max(seconds, 0.1), given)
         except BaseException:  # the clock of the call too
             _end(child)
             raise
         finally:
             _running.discard(child)
-            for stream in (child.stdout, child.stderr):
+            for stream in (child.stdin, child.stdout, child.stderr):
                 if stream:
                     stream.close()
     return child.returncode, output, errors
 
 
-def _heard(child: "Popen[bytes]", seconds: float) -> tuple[bytes, bytes]:
-    """What the process says until it has ended and its streams have. Raises TimeoutExpired.
+def _heard(child: "Popen[bytes]", seconds: float, given: bytes) -> tuple[bytes, bytes]:
+    """What the process says until it has ended and its streams have, once it was given that. Raises TimeoutExpired.
 
     `Popen.communicate` keeps all of it: a command that does not stop talking took gigabytes, and then more time to put
     them together than the call has.
@@ -182,11 +186,20 @@ def _heard(child: "Popen[bytes]", seconds: float) -> tuple[bytes, bytes]:
     for descriptor in heard:
         talking.register(descriptor, select.POLLIN)
     left = len(heard)
+    if child.stdin:
+        posix.set_blocking(child.stdin.fileno(), False)
+        talking.register(child.stdin.fileno(), select.POLLOUT)
     while left:
         rest = until - monotonic()
         if rest <= 0:
             raise TimeoutExpired(child.args, seconds)
         for descriptor, _ in talking.poll(rest * 1000 + 1):
+            if child.stdin and descriptor not in heard:
+                given = _gave(descriptor, given)
+                if not given:
+                    talking.unregister(descriptor)
+                    child.stdin.close()
+                continue
             said = posix.read(descriptor, 1 << 16)
             if not said:
                 talking.unregister(descriptor)
@@ -195,6 +208,14 @@ def _heard(child: "Popen[bytes]", seconds: float) -> tuple[bytes, bytes]:
     child.wait(max(until - monotonic(), 0))
     output, errors = (*heard.values(), b"")[:2]
     return bytes(output), bytes(errors)
+
+
+def _gave(descriptor: int, given: bytes) -> bytes:
+    """What is still to be given; nothing to one who does not want it."""
+    try:
+        return given[posix.write(descriptor, given) :]
+    except BrokenPipeError:
+        return b""
 
 
 class _Guardian:
