@@ -315,12 +315,12 @@ UNKNOWN = (
         pytest.param(f"{UNKNOWN}\n}}", f'{UNKNOWN},\n\t"credsStore": "keyring"\n}}', id="unknown keys"),
         pytest.param(
             '{"credsStore": "pass", "credHelpers": {"gcr.io": "gcloud"}}',
-            '{\n\t"credsStore": "keyring",\n\t"credHelpers": {\n\t\t"gcr.io": "gcloud"\n\t}\n}',
+            '{"credsStore": "keyring", "credHelpers": {"gcr.io": "gcloud"}}',
             id="another store and helpers",
         ),
-        pytest.param('{"credsStore": ""}', '{\n\t"credsStore": "keyring"\n}', id="store without a name"),
-        pytest.param('{"credHelpers": null}', '{\n\t"credHelpers": null,\n\t"credsStore": "keyring"\n}', id="null"),
-        pytest.param('{"x": "\\ud800"}', '{\n\t"x": "\\ud800",\n\t"credsStore": "keyring"\n}', id="half a character"),
+        pytest.param('{"credsStore": ""}', '{"credsStore": "keyring"}', id="store without a name"),
+        pytest.param('{"credHelpers": null}', '{"credHelpers": null, "credsStore": "keyring"}', id="null"),
+        pytest.param('{"x": "\\ud800"}', '{"x": "\\ud800", "credsStore": "keyring"}', id="half a character"),
     ],
 )
 def test_configuration_keeps_everything_else(
@@ -395,6 +395,51 @@ def test_configuration_writes_through_a_link(settled: Machine, tmp_path: Path, i
     assert file.is_symlink()
 
 
+DROP_IN = ".config/containers/registries.conf.d/50-credhelpers.conf"
+
+
+def test_podman_gets_a_drop_in(tmp_path: Path) -> None:
+    """What docker's file cannot tell podman, buildah and skopeo; --uninstall leaves no trace of it."""
+    machine = settle(tmp_path)
+    helpers = {"public.ecr.aws": "ecr", "gcr.io": "gcloud"}
+    file = machine.home / ".docker/config.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"credHelpers": helpers}))
+
+    assert f"for podman, buildah and skopeo into {machine.home}/{DROP_IN}:\n" in machine.install().out.decode()
+    assert not (machine.home / DROP_IN).exists()
+    out = machine.install("--configure").out.decode()
+    assert f"podman, buildah and skopeo ask ecr, keyring, containers-auth.json now: {machine.home}/{DROP_IN}\n" in out
+    assert "they go on reading auth.json and config.json" in out
+    done = machine.install("--configure", "--replace", "gcloud")
+    assert f"podman, buildah and skopeo ask ecr, gcr, keyring now: {machine.home}/{DROP_IN}\n".encode() in done.out, (
+        done
+    )
+    words = tomllib.loads((machine.home / DROP_IN).read_text())["credential-helpers"]
+    assert words == ["ecr", "gcr", "keyring"]
+
+    done = machine.install("--uninstall")
+    assert (done.code, done.err) == (0, b""), done
+    assert json.loads(file.read_text()) == {"credHelpers": helpers}
+    assert list(machine.tree()) == [".docker/config.json"]
+    assert not (machine.home / ".config/containers").exists()
+
+
+def test_what_is_wrong_with_podman_costs_docker_nothing(tmp_path: Path) -> None:
+    """It is a warning with what to do, and docker's file is written."""
+    machine = settle(tmp_path)
+    other = machine.home / DROP_IN.replace("50", "60")
+    other.parent.mkdir(parents=True)
+    other.write_text('credential-helpers = ["pass"]')
+
+    done = machine.install("--configure")
+
+    assert (done.code, done.err) == (0, b""), done
+    assert b"warning: podman, buildah and skopeo go on as before: " in done.out
+    assert json.loads((machine.home / ".docker/config.json").read_text()) == {"credsStore": "keyring"}
+    assert [path.name for path in other.parent.iterdir()] == [other.name]
+
+
 def test_passwords_in_clear_are_told_and_not_shown(settled: Machine, tmp_path: Path) -> None:
     """Who has logged in before learns that docker forgets that, and how to go on."""
     auths = {
@@ -428,8 +473,8 @@ def test_another_store_is_named(settled: Machine, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        pytest.param(b'{"auths": {\n,}}', "is not valid JSON (line 2)", id="no JSON"),
-        pytest.param(b'{"auths": {}} {}', "is not valid JSON (line 1)", id="more than JSON"),
+        pytest.param(b'{"auths": {\n,}}', "is not valid JSON (line 2), column 1", id="no JSON"),
+        pytest.param(b'{"auths": {}} {}', "is not valid JSON (line 1), column 15", id="more than JSON"),
         pytest.param(b'{"a": NaN}', "is not valid JSON", id="no number"),
         pytest.param(b"\xff\xfe{\x00}\x00", "is not valid JSON", id="UTF-16"),
         pytest.param(b"[" * 100_000, "is not valid JSON", id="bottomless"),

@@ -131,7 +131,7 @@ def _line(text: str, start: int) -> str:
     return text[start:end] if end >= 0 else text[start:]
 
 
-def _run(
+def _run(  # noqa: PLR0913, PLR0917 - as above
     command: "Sequence[str | bytes]",
     environ: "Mapping[bytes, bytes]",
     seconds: float,
