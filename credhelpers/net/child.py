@@ -17,7 +17,7 @@ from credhelpers import environment, guard
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Self
+    from typing import Any, Self
 
     from credhelpers.identity import Environment
 
@@ -27,6 +27,8 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 _LAST = 1.0  # seconds for the killed to be gone: one that waits for a dead disk goes when the disk comes back
 _POLL = 0.005  # seconds
 _HEARD_BYTES = 1 << 20  # of a stream, many times what any answer has; what comes after that is read and dropped
+
+_BLANKS = " \t\r\n"  # of JSON, RFC 8259, section 2
 
 _running: "set[Popen[bytes]]" = set()
 
@@ -74,17 +76,49 @@ def run_command(  # noqa: PLR0913 - what a command gets
     return _run(command, {**environment.of_caller(environ), **more}, seconds, folder, STDOUT if is_one_stream else PIPE)
 
 
-def after_warnings(output: bytes) -> bytes:
-    """A program's output from its first line on that begins a JSON object: what is before it is for people."""
-    lines = output.splitlines(keepends=True)
-    first = next((number for number, line in enumerate(lines) if line.lstrip().startswith(b"{")), 0)
-    return b"".join(lines[first:])
+def json_of(output: bytes) -> "dict[str, Any]":
+    """The JSON object (RFC 8259) with which the output ends, behind lines in which the program says something else.
+
+    Before it may stand lines that do not begin with a brace (warnings, colours, blanks, a byte order mark), and whole
+    objects that begin and end with their lines, as azd's messages do. Raises ValueError, without a word of the output,
+    if there is none, or anything else behind it: what is cut off or doubtful is not guessed.
+    """
+    from json import JSONDecoder
+
+    def refuse(_constant: str) -> None:
+        raise ValueError
+
+    decoder = JSONDecoder(parse_constant=refuse)
+    place = 0
+    try:
+        text = output.decode("utf-8-sig").rstrip(_BLANKS)
+        while place < len(text):
+            line = _line(text, place)
+            place += len(line)
+            if line.lstrip(_BLANKS).startswith("{"):
+                found, place = decoder.raw_decode(text, place - len(line.lstrip(_BLANKS)))
+                if place == len(text):
+                    return dict(found)
+                line = _line(text, place)
+                place += len(line)
+                if line.strip(_BLANKS):
+                    break
+            place += 1
+    except (ValueError, RecursionError):
+        pass  # raised below: here it would have the output in its context
+    raise ValueError("the output does not end with one JSON object")
 
 
 def end_all() -> None:
     """Kill and wait for all that still runs, with their own children."""
     for child in list(_running):
         _end(child)
+
+
+def _line(text: str, start: int) -> str:
+    """What is left of the line from there on."""
+    end = text.find("\n", start)
+    return text[start:end] if end >= 0 else text[start:]
 
 
 def _run(
