@@ -1489,3 +1489,30 @@ def test_every_error_of_a_host_is_one_of_the_protocol() -> None:
             servers.registry(authority.sent)
         except HelperError:
             continue
+
+
+@pytest.mark.parametrize("host", ["localhost", "[::1]", "127.0.0.1", "127.255.255.254"])
+def test_this_machine(host: str) -> None:
+    """By number, or by the one name that no resolver is asked for."""
+    assert servers.is_loopback(host)
+    assert servers.is_local(host)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_local"),
+    [
+        ("169.254.169.254", True),
+        ("[fd00:ec2::254]", True),
+        ("169.255.1.1", False),
+        ("127.1", False),
+        ("127.0.0.1.evil.example", False),
+        ("127.0.0.256", False),
+        ("128.0.0.1", False),
+        ("::1", False),
+        ("", False),
+    ],
+)
+def test_what_is_not_this_machine(host: str, *, is_local: bool) -> None:
+    """A metadata service of the hypervisor is near, and may come up; it is not this machine."""
+    assert not servers.is_loopback(host)
+    assert servers.is_local(host) == is_local

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from credhelpers.errors import Shortage
 from credhelpers.net import patience
 from credhelpers.net.failures import NoAnswer
 from credhelpers.net.patience import Patience, machine, seconds_of
@@ -258,6 +260,15 @@ def test_whose_machine_it_is(lines: dict[str, str], cloud: str, tmp_path: Path) 
         (tmp_path / name).write_bytes(text.encode("utf-8", "surrogateescape"))
 
     assert machine() == cloud
+
+
+def test_a_shortage_is_no_firmware(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object) -> object:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("credhelpers.files.read", read)
+    with pytest.raises(Shortage, match="no more file descriptors"):
+        machine()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ credential: it is another host. Everything else they are given.
 
 from credhelpers import files
 from credhelpers.errors import HelperError, Unavailable, shortage
-from credhelpers.identities.entra_environment import needed, variable
+from credhelpers.identities.entra_environment import variable
 from credhelpers.identities.entra_errors import entra_refusal
 from credhelpers.net.azure import Way, missing
 from credhelpers.net.wire import Peer
@@ -41,11 +41,6 @@ class Application:
 
     def token(self, resource: str) -> object:
         """A token for the resource. Raises Unavailable, and Unknown where Entra does not know the application."""
-        make = {
-            "client-secret": self._by_secret,
-            "certificate": self._by_certificate,
-            "workload-identity": self._by_federation,
-        }[self._kind]
         proof = self._proof()
         ids = self._ids()
         try:
@@ -54,11 +49,11 @@ class Application:
         except ModuleNotFoundError:
             raise missing() from None
         way, authority = self._entra(ids[0])
-        credential = make(azure.identity, ids, proof, {"authority": authority, **way.options})
-        # None for an older msal, which reads no variable.
-        none = getattr(msal.ConfidentialClientApplication, "DISABLE_MSAL_FORCE_REGION", None)
-        credential._regional_authority = none  # noqa: SLF001 - of this one only, and there is no argument for it
         try:
+            credential = self._credential(azure.identity, ids, proof, {"authority": authority, **way.options})
+            # None for an older msal, which reads no variable.
+            none = getattr(msal.ConfidentialClientApplication, "DISABLE_MSAL_FORCE_REGION", None)
+            credential._regional_authority = none  # noqa: SLF001 - of this one only, and there is no argument for it
             return credential.get_token(f"{resource}/.default").token
         except HelperError:
             raise
@@ -71,26 +66,26 @@ class Application:
         if self._kind == "client-secret":
             if "client_secret_file" in self._settings:
                 return _text_of(self._settings["client_secret_file"], "the client secret's file")
-            return needed(self._environ, b"AZURE_CLIENT_SECRET", self._settings)
+            return self._needed(b"AZURE_CLIENT_SECRET")
         if self._kind == "certificate":
-            return needed(self._environ, b"AZURE_CLIENT_CERTIFICATE_PATH", self._settings, "certificate_file")
+            return self._settings.get("certificate_file") or self._needed(b"AZURE_CLIENT_CERTIFICATE_PATH")
         assertion = variable(self._environ, b"AZURE_FEDERATED_TOKEN")
-        if "token_file" in self._settings or not assertion:
-            path = self._settings.get("token_file") or needed(
-                self._environ, b"AZURE_FEDERATED_TOKEN_FILE", self._settings
-            )
-            return _text_of(path, "the federated token's file")
-        return assertion
+        if assertion and "token_file" not in self._settings:
+            return assertion
+        path = self._settings.get("token_file") or self._needed(b"AZURE_FEDERATED_TOKEN_FILE")
+        return _text_of(path, "the federated token's file")
 
-    @staticmethod
-    def _by_secret(sdk: "Any", ids: tuple[str, str], secret: str, options: "dict[str, Any]") -> "Any":
-        return sdk.ClientSecretCredential(*ids, secret, disable_instance_discovery=True, **options)
-
-    def _by_certificate(self, sdk: "Any", ids: tuple[str, str], path: str, options: "dict[str, Any]") -> "Any":
+    def _credential(self, sdk: "Any", ids: tuple[str, str], proof: str, options: "dict[str, Any]") -> "Any":
+        """azure-identity's object for it."""
+        if self._kind == "client-secret":
+            return sdk.ClientSecretCredential(*ids, proof, disable_instance_discovery=True, **options)
+        if self._kind == "workload-identity":
+            # What `WorkloadIdentityCredential` is made of; that one reads a file only, and other variables besides.
+            return sdk.ClientAssertionCredential(*ids, lambda: proof, **options)
         try:
             return sdk.CertificateCredential(
                 *ids,
-                path,
+                proof,
                 password=variable(self._environ, b"AZURE_CLIENT_CERTIFICATE_PASSWORD") or None,
                 send_certificate_chain=bool(variable(self._environ, b"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN")),
                 disable_instance_discovery=True,
@@ -103,21 +98,28 @@ class Application:
                 "it must hold certificate and RSA key, in PEM or PKCS12; look at path, mode and password",
             ) from None
 
-    @staticmethod
-    def _by_federation(sdk: "Any", ids: tuple[str, str], assertion: str, options: "dict[str, Any]") -> "Any":
-        # What `WorkloadIdentityCredential` is made of; that one reads a file only, and other variables besides.
-        return sdk.ClientAssertionCredential(*ids, lambda: assertion, **options)
-
     def _ids(self) -> tuple[str, str]:
         """Tenant and client id."""
-        tenant = needed(self._environ, b"AZURE_TENANT_ID", self._settings, "tenant_id")
+        tenant = self._needed(b"AZURE_TENANT_ID", "tenant_id")
         if not tenant.replace("-", "").replace(".", "").isalnum() or not tenant.isascii():
             raise Unavailable(
                 "acr-tenant-malformed",
                 "AZURE_TENANT_ID is not a tenant",
                 "set it to the tenant's id, as `az account show` has it",
             )
-        return tenant, needed(self._environ, b"AZURE_CLIENT_ID", self._settings, "client_id")
+        return tenant, self._needed(b"AZURE_CLIENT_ID", "client_id")
+
+    def _needed(self, name: bytes, setting: str = "") -> str:
+        """The setting, else the variable."""
+        value = self._settings.get(setting) or variable(self._environ, name)
+        if not value:
+            other = f" (or `{setting}` in config.toml)" if setting else ""
+            raise Unavailable(
+                "acr-variable-missing",
+                f"{name.decode()} is not set",
+                f"set it{other} for this kind of identity, see `docs/acr.md`",
+            )
+        return value
 
     def _entra(self, tenant: str) -> tuple[Way, str]:
         """The way to the login service, and its host."""

@@ -4,8 +4,6 @@ from credhelpers.errors import Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from credhelpers.identity import Environment
 
 OF_APPLICATIONS = ("client-secret", "certificate", "workload-identity")
@@ -30,16 +28,3 @@ def variable(environ: "Environment", name: bytes) -> str:
         return environ.get(name, b"").decode()
     except UnicodeDecodeError:
         raise Unavailable("acr-variable-malformed", f"{name.decode()} is not UTF-8", "set it again") from None
-
-
-def needed(environ: "Environment", name: bytes, settings: "Mapping[str, str]", setting: str = "") -> str:
-    """The setting, else the variable. Raises Unavailable if neither is set."""
-    value = settings.get(setting) or variable(environ, name)
-    if not value:
-        other = f" (or `{setting}` in config.toml)" if setting else ""
-        raise Unavailable(
-            "acr-variable-missing",
-            f"{name.decode()} is not set",
-            f"set it{other} for this kind of identity, see `docs/acr.md`",
-        )
-    return value

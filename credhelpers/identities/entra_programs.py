@@ -9,7 +9,6 @@ from time import monotonic
 from credhelpers.errors import Unavailable
 from credhelpers.identities.entra_errors import Absent, aadsts, entra_error
 from credhelpers.net import child
-from credhelpers.net.wire import json_object
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +41,11 @@ class Login:
             tenant, absence, login, field = "--tenant-id", b"not logged in", "azd auth login", "token"
         if self._tenant:
             command += [tenant, self._tenant]
-        return json_object(child.after_warnings(self._run(command, absence, login))).get(field)
+        output = self._run(command, absence, login)
+        try:
+            return child.json_of(output).get(field)
+        except ValueError:
+            return None
 
     def _run(self, command: list[str], absence: bytes, login: str) -> bytes:
         """What the command prints. `absence` is a part of what it says if nobody is logged in."""

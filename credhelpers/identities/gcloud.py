@@ -1,6 +1,5 @@
 """Who is logged in to gcloud, by its command for tools like this one."""
 
-import json
 from datetime import datetime
 from subprocess import TimeoutExpired
 from time import monotonic
@@ -51,7 +50,7 @@ def token(environ: "Environment", settings: "Mapping[str, Any]", universe: str, 
             )
         raise _broken()
     try:
-        answer = json.loads(child.after_warnings(output))
+        answer = child.json_of(output)
         have = answer.get("configuration", {}).get("properties", {}).get("core", {}).get("universe_domain")
         credential = answer["credential"]
         token, end = credential["access_token"], datetime.fromisoformat(credential["token_expiry"]).timestamp()

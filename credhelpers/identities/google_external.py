@@ -87,7 +87,7 @@ def of_program(environ: "Environment", until: float) -> "type[pluggable.Credenti
             )
             if status:
                 raise RefreshError
-            return self._parse_subject_token(json.loads(child.after_warnings(output)) if output else self._kept())
+            return self._parse_subject_token(child.json_of(output) if output else self._kept())
 
         def _kept(self) -> "Any":
             """What the program has kept in its file, None if it keeps nothing or that cannot be read."""

@@ -79,13 +79,6 @@ def run_command(  # noqa: PLR0913 - what a command gets
     return _run(command, {**environ, **more}, seconds, folder, errors_to, given)
 
 
-def after_warnings(output: bytes) -> bytes:
-    """A program's output from its first line on that begins a JSON object: what is before it is for people."""
-    lines = output.splitlines(keepends=True)
-    first = next((number for number, line in enumerate(lines) if line.lstrip().startswith(b"{")), 0)
-    return b"".join(lines[first:])
-
-
 def json_of(output: bytes) -> "dict[str, Any]":
     """The JSON object (RFC 8259) with which the output ends, behind lines in which the program says something else.
 
