@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -233,7 +234,9 @@ def test_a_slow_pod(delay: float, said: str, seconds: float, island: Island) -> 
     """The agent of EKS is there wherever its variable is set."""
     for server in (PRIVATE, PUBLIC):
         [(took, answer)] = island.call(server, delay=delay, address=EKS, **POD)  # type: ignore[arg-type] # as above
-        assert said in answer
+        if delay == 7 and patience(1) > 1.5:  # a busy machine has less than that left when it asks
+            said = f"{TOKEN}|{LATE_EKS}"
+        assert re.search(said, answer)
         assert seconds - 0.2 < took < seconds + patience(2)
 
 

@@ -30,7 +30,7 @@ _PEER = Peer("the service for credentials")
 _USUAL = 1  # second, and attempt: botocore's own defaults, which nobody has said
 _HASTE = 1.0  # second that a token always has, see `_Service.ask`
 _WORTH = 0.3  # seconds: with less it is not asked again
-_LAST = 0.5  # seconds in which it is said who was late
+_LAST = 0.3  # seconds in which it is said who was late
 
 
 class Instance(InstanceMetadataProvider):  # type: ignore[misc] # botocore has no types
