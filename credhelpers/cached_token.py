@@ -24,9 +24,10 @@ from credhelpers.private import is_private_directory, open_directory, read
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import TypeGuard
 
-    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
+    from credhelpers.servers import Authority
 
 MAGIC = b"credhelpers-cache "
 FORMAT = b"3"
@@ -79,14 +80,15 @@ def directory(environ: "Environment") -> bytes | None:
     return home + b"/.cache/credhelpers" if home.startswith(b"/") else None
 
 
-def host_key(authority: "Authority", environ: "Environment") -> str:
+def host_key(authority: "Authority", environ: "Environment", asked_by: bytes = b"") -> str:
     """The name under which a copy for the host is cached, in the first slot, for the identity that is chosen by name.
 
     What lies below a path of a registry has one of its own, since an entry of the configuration may be for that path.
+    So has what is `asked_by` a helper that sees all entries, and not only those of one source.
     """
     path = "" if authority.is_whole else authority.path
     chosen = environ.get(b"CREDHELPERS_IDENTITY", b"")
-    parts = (authority.name.encode(), path.encode("utf-8", "surrogateescape"), chosen)
+    parts = (authority.name.encode(), path.encode("utf-8", "surrogateescape"), chosen, *filter(None, (asked_by,)))
     text = b"".join(b"%d:%s" % (len(part), part) for part in parts)
     return blake2b(text, digest_size=20).hexdigest()[:-1] + _SLOTS[0]
 
@@ -131,6 +133,15 @@ def load(path: bytes | None, names: "Iterable[bytes]", environ: "Environment") -
             posix.close(folder)
     except (OSError, ValueError):
         pass  # `cache` says why when it wants to write there
+    return None
+
+
+def ready(path: bytes | None, names: "Iterable[bytes]", environ: "Environment") -> Credential | None:
+    """The first token under these names that holds. Raises again what a failed mint raised just now."""
+    found = load(path, names, environ)
+    if isinstance(found, CachedToken):
+        return found.credential
+    raise_remembered(found)
     return None
 
 
@@ -180,6 +191,24 @@ def read_failure(folder: int, name: bytes) -> Failure | None:
         error = Unavailable(code, message, hint)
         error.is_denial = kind == "Denial"
     return Failure(error, at, took, said, host)
+
+
+def raise_remembered(failure: Failure | None) -> None:
+    """Raise what failed so short a time ago that it would fail again."""
+    if is_remembered(failure):
+        from credhelpers import lifetimes  # what a hit does not need
+
+        failure.error.remembered = int(failure.at + lifetimes.remembered(failure.took) - time()) + 1
+        raise failure.error
+
+
+def is_remembered(failure: Failure | None) -> "TypeGuard[Failure]":
+    """Whether what failed would fail again if it was tried now."""
+    if failure is None:
+        return False
+    from credhelpers import lifetimes  # what a hit does not need
+
+    return time() < failure.at + lifetimes.remembered(failure.took)
 
 
 def read_body(folder: int, name: bytes) -> bytes:

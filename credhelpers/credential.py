@@ -68,7 +68,7 @@ class Credential:
     def answer(self, server: str) -> bytes:
         """The secret, for the client: one JSON object in ASCII and a newline, the server as it was asked.
 
-        `server` comes from `hosts.read`, which lets nothing through that JSON would have to escape.
+        `server` comes from `servers.read`, which lets nothing through that JSON would have to escape.
         """
         return b'{"ServerURL":"' + server.encode("ascii") + b'"' + self._tail
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from credhelpers.credential import Credential
-    from credhelpers.hosts import Authority
     from credhelpers.plan import Route
+    from credhelpers.servers import Authority
 
     class Giver(Protocol):
         """The helper that is named."""

@@ -29,18 +29,33 @@ if TYPE_CHECKING:
 _CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _COMPOSITION = b"\n# --- what it is made of ---\n"  # the last line of the launcher
 
-# Run by the launcher before anything is imported. It makes what `importlib` would have made of each module.
+# What a host that is nobody's needs besides, where tokens are minted; it has a file of its own.
+_MINTED = "credhelpers.minted"
+_ON_A_MISS = ("credhelpers.identity", "credhelpers.hosts", "credhelpers.plan")
+
+# Run by the launcher before anything is imported. It makes what `importlib` would have made of each module, and has it
+# find what a miss needs in the other file.
 _START = """
-import posix, _imp
+import posix
+sys.argv[:5] = [path + called[called.find("@"):] if "@" in called and not path.endswith("/" + called) else path]
+del called
+sys.path.append(packages)
+_, follow, modules, composition = parts
 if link:
     exec(follow)
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import ExtensionFileLoader, SourceFileLoader
-stamps = [(f"{packages}/{at}", mtime, size) for _, at, mtime, size, _ in modules]
-for at, mtime, size in (*stamps, (path, *composition[:2])):
-    status = posix.stat(at)
-    if status.st_mtime_ns != mtime or status.st_size != size:
-        raise ImportError("a source has changed")
+def check_stamps(stamps):
+    for at, mtime, size in stamps:
+        status = posix.stat(at)
+        if status.st_mtime_ns != mtime or status.st_size != size:
+            raise ImportError("a source has changed")
+def spec_of(name, at):
+    at = f"{packages}/{at}"
+    spec = ModuleSpec(name, SourceFileLoader(name, at), origin=at, is_package=at.endswith("/__init__.py"))
+    spec.has_location = True
+    return spec
+check_stamps((*[(f"{packages}/{at}", mtime, size) for _, at, mtime, size, _ in modules], (path, *composition[:2])))
 for name_, at in extensions:
     for folder_ in sys.path:
         if folder_.endswith("/lib-dynload") and name_ not in sys.modules:
@@ -51,50 +66,76 @@ for name_, at in extensions:
 for name_, at, _, _, code in modules:
     if name_ in sys.modules:
         continue
-    at = f"{packages}/{at}"
-    is_package = at.endswith("/__init__.py")
-    spec = ModuleSpec(name_, SourceFileLoader(name_, at), origin=at, is_package=is_package)
-    spec.has_location = True
+    spec = spec_of(name_, at)
     module = sys.modules[name_] = type(sys)(name_)
     module.__spec__, module.__loader__, module.__package__ = spec, spec.loader, spec.parent
-    module.__file__ = at
-    if is_package:
-        spec.submodule_search_locations = module.__path__ = [at.removesuffix("/__init__.py")]
+    module.__file__ = spec.origin
+    if spec.submodule_search_locations is not None:
+        spec.submodule_search_locations = module.__path__ = [spec.origin.removesuffix("/__init__.py")]
     parent, _, child = name_.rpartition(".")
     if parent:
         setattr(sys.modules[parent], child, module)
     exec(code, module.__dict__)
+more = {}
+def find(wanted, *_):
+    if wanted not in on_a_miss:
+        return None
+    try:
+        if not more:
+            content = open("%s/credhelpers/__pycache__/%s.%x.miss" % (packages, name, sys.hexversion), "rb", 0)
+            check, content = content.read(8), content.read()
+            found = _imp.source_hash(0, content) == check and marshal.loads(content)
+            check_stamps((f"{packages}/{at}", mtime, size) for _, at, mtime, size, _ in found)
+            more.update((name_, (at, code)) for name_, at, _, _, code in found)
+        at, code = more[wanted]
+    except Exception:
+        return None
+    spec = spec_of(wanted, at)
+    spec.loader.get_code = lambda _: code
+    return spec
+if on_a_miss:
+    finder = type(sys)("finder")
+    finder.find_spec = find
+    sys.meta_path.insert(0, finder)
 exec(composition[2])
 """
 
 
 def prepare(program: str, modules: tuple[str, ...], follow: "CodeType") -> None:
-    """Write the file from which the executable at the path `program` starts.
+    """Write the files from which the executable at the path `program` starts, and goes on at a miss.
 
-    It holds `modules`, what the executable is made of, and `follow`, which is run first where a link was followed.
-    Does nothing where the package cannot be written: such an installation starts a little slower.
+    The first holds `modules`, what the executable is made of, and `follow`, which is run first where a link was
+    followed. Does nothing where the package cannot be written: such an installation starts a little slower.
     """
     folder = f"{sys.modules['credhelpers'].__path__[0]}/__pycache__"
     target = f"{folder}/{program.rpartition('/')[2]}.{sys.hexversion:x}"
-    temporary = f"{target}.{posix.getpid()}"
     if not posix.access(folder, posix.W_OK):
         return
+    on_a_miss = tuple(name for name in _ON_A_MISS if name not in modules and _MINTED in modules)
     try:
+        if on_a_miss:
+            _write(f"{target}.miss", marshal.dumps(_compiled(on_a_miss)[0]))
         compiled, extensions = _compiled(modules)
-        start = compile(f"extensions = {extensions}\n{_START}", "<start>", "exec")
-        content = marshal.dumps((start, follow, compiled, _composition(program)))
-        check = source_hash(0, content)
-        descriptor = posix.open(temporary, _CREATE, 0o644)
-    except OSError:
+        text = f"extensions = {extensions}\non_a_miss = {on_a_miss}\n{_START}"
+        start = compile(text, "<start>", "exec", dont_inherit=True, optimize=2)
+        _write(target, marshal.dumps((start, follow, compiled, _composition(program))))
+    except OSError:  # a full disk, say; the next slow call tries again
         return
+
+
+def _write(target: str, content: bytes) -> None:
+    """Have the content there with its hash in front, all of it or none. Raises OSError."""
+    temporary = f"{target}.{posix.getpid()}"
+    descriptor = posix.open(temporary, _CREATE, 0o644)
     try:
         with open(descriptor, "wb") as file:
-            file.write(check + content)
+            file.write(source_hash(0, content) + content)
             file.flush()
             posix.fsync(descriptor)  # else a power cut may leave a file of zeros under the final name
         posix.replace(temporary, target)
-    except OSError:  # a full disk, say; the next slow call tries again
+    except OSError:
         posix.unlink(temporary)
+        raise
 
 
 def _composition(program: str) -> tuple[int, int, "CodeType"]:
@@ -118,7 +159,7 @@ def _compiled(modules: tuple[str, ...]) -> tuple[list[tuple[str, str, int, int, 
     extensions: dict[str, str] = {}
 
     def add(name: str) -> None:
-        path = getattr(sys.modules.get(name), "__file__", None) or ""
+        path = getattr(sys.modules.get(name), "__file__", None) or f"{packages}/{name.replace('.', '/')}.py"
         if path.rpartition("/")[0].endswith("/lib-dynload"):
             extensions[name] = path.rpartition("/")[2]
         if name in pending or name not in modules:

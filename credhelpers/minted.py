@@ -3,9 +3,8 @@
 import posix
 
 from credhelpers import cached_token
-from credhelpers.errors import NoIdentity, NotFound, NotMine, Unavailable, Unsupported
-from credhelpers.hosts import DOCKER_HUB, HUB, Authority
-from credhelpers.tokens import Tokens, Wanted
+from credhelpers.errors import NotFound, NotMine, Unavailable, Unsupported
+from credhelpers.servers import Authority
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from credhelpers.identity import Environment
     from credhelpers.plan import Route
     from credhelpers.recorder import Recorder
+    from credhelpers.tokens import Tokens, Wanted
 
     class Source(Protocol):
         """What issues tokens for the registries of one cloud."""
@@ -48,10 +48,10 @@ if TYPE_CHECKING:
 class Minted:
     """The helper that answers with tokens of `source`, through a cache in `cached_token.directory`.
 
-    `route` says who owns an authority; `plan.route` if it is None.
+    `route` says who owns an authority; `plan.route` if it is None. `asked_by` is that of `cached_token.host_key`.
     """
 
-    __slots__ = ("_environ", "_route_of", "_source", "_tokens")
+    __slots__ = ("_asked_by", "_environ", "_route_of", "_routed", "_source")
     _keeps_typed = True
     """Whether what a person types is kept beside the source."""
 
@@ -60,11 +60,13 @@ class Minted:
         source: "Source",
         environ: "Environment" = posix.environ,
         route: "Callable[[Authority, Environment, str], Route] | None" = None,
+        asked_by: bytes = b"",
     ) -> None:
+        self._asked_by = asked_by
         self._source = source
         self._environ = environ
         self._route_of = route
-        self._tokens = Tokens(source.kind, environ, source.uncached)
+        self._routed: Route | None = None
 
     @property
     def manual(self) -> str:
@@ -77,7 +79,10 @@ class Minted:
         Raises NotMine if this is not a registry of the source, and again what a failed mint raised just now.
         """
         try:
-            found = self._tokens.ready(*self._copies(authority))
+            names = [f"{self._source.kind}-{key}".encode() for key in self._copies(authority)]
+            is_cached = not self._environ.get(self._source.uncached)
+            directory = cached_token.directory(self._environ) if is_cached else None
+            found = cached_token.ready(directory, names, self._environ)
         except NotFound as error:
             raise self._told(error, authority) from None
         if found is None:
@@ -129,7 +134,7 @@ class Minted:
             self._forget(authority)
         if end:
             recorder, _ = self._recorded(authority)
-            key = cached_token.host_key(authority.registry, self._environ)
+            key = self._key(authority.registry)
             self._tokens.take(key, authority.name, credential, end, recorder.text())
             typed.erase(authority.registry)  # last: who was not heard keeps what he had
 
@@ -145,26 +150,20 @@ class Minted:
 
     def list(self) -> dict[str, str]:
         """The hosts that `get` answers from the cache, to this identity, now, and those with something typed."""
-        return self._servers() | {
-            DOCKER_HUB if host == HUB else host: cached.credential.username
-            for key, cached in self._tokens.cache.tokens().items()
-            if cached.receipt and cached_token.holds(cached, self._environ)
-            for host in cached.hosts
-            if key in self._copies(Authority(host))  # not for a path only
-        }
+        return self._servers() | self.cached()
+
+    def cached(self) -> dict[str, str]:
+        """The hosts that `get` answers from the cache alone, to this identity, now."""
+        return self._tokens.cache.servers(self._copies)
+
+    @property
+    def _tokens(self) -> "Tokens":
+        from credhelpers.tokens import Tokens  # what a hit does not need
+
+        return Tokens(self._source.kind, self._environ, self._source.uncached)
 
     def _told(self, error: NotFound, authority: Authority) -> NotFound:
-        """The same with who says that there should be something; without a word where nobody would wonder.
-
-        That is where no entry of config.toml owns the host, and a source's own rule does not lack an identity.
-        """
-        if error.code:
-            line = self._route(authority).line
-            if not line and not isinstance(error, NoIdentity):
-                return NotFound()
-            error.hint = f"line {line} of config.toml" if line else f"a built-in rule of {self._source.kind}"
-            error.hint += " has this host"
-        return error
+        return self._route(authority).told(error) if error.code else error
 
     def _forget(self, authority: Authority, *keys: str) -> None:
         """Let the cache have nothing for the host, nor anything under further keys."""
@@ -180,13 +179,24 @@ class Minted:
         except (NotMine, Unavailable):
             return
         if word != KEYRING:  # where nobody forgets but who logs out there
+            from credhelpers.tokens import Tokens
+
             Tokens(word, self._environ).erase(authority.name, *self._copies(authority))
+
+    def _key(self, authority: Authority) -> str:
+        return cached_token.host_key(authority, self._environ, self._asked_by)
 
     def _copies(self, authority: Authority) -> tuple[str, ...]:
         """The keys of all that `ready` answers with, in its order."""
-        return tuple(cached_token.slots(cached_token.host_key(authority, self._environ)))
+        return tuple(cached_token.slots(self._key(authority)))
 
     def _route(self, authority: Authority) -> "Route":
+        """Who owns it, asked once for one that a client sent: should that change meanwhile, nothing is kept."""
+        if self._routed is None or self._routed.authority is not authority:
+            self._routed = self._asked(authority)
+        return self._routed
+
+    def _asked(self, authority: Authority) -> "Route":
         if self._route_of:
             return self._route_of(authority, self._environ, self._source.kind)
         from credhelpers.plan import route  # what a hit does not need
@@ -216,16 +226,37 @@ class Minted:
         if found := typed.get(authority):
             return found
         recorder.is_fleeting |= typed.is_unread
-        key = cached_token.host_key(authority.registry, self._environ)
-        copy = cached_token.host_key(authority, self._environ)
+        key = self._key(authority.registry)
+        copy = self._key(authority)
         return self._tokens.taken(key, copy, authority.name, recorder.text())
 
-    def _wanted(self, authority: Authority, recorder: "Recorder", route: "Route") -> Wanted:
+    def _found_by(self) -> tuple[bytes, ...]:
+        """The variables that say whether cached tokens count, where who asked does not look at them."""
+        return (self._source.uncached,) if self._asked_by and self._source.uncached else ()
+
+    def _recorded(self, authority: "Authority", recorder: "Recorder | None" = None) -> "tuple[Recorder, Route]":
+        """What decides who owns the authority and whether something was typed for it, looked at, and the route."""
+        route = self._route(authority)
+        from credhelpers.recorder import Recorder  # what a hit does not need
+
+        recorder = recorder or Recorder(self._environ, route.word)
+        for name in (b"CREDHELPERS_CONFIG", b"XDG_CONFIG_HOME", b"HOME", b"CREDHELPERS_IDENTITY", *self._found_by()):
+            recorder.variable(name)  # by which the configuration was found, and the entry in it
+        recorder.copy(route.receipt)
+        if self._keeps_typed:
+            from credhelpers.stores.note import path_of  # what a hit does not need
+
+            if path := path_of(authority, recorder.environ):
+                recorder.file(path)
+        return recorder, route
+
+    def _wanted(self, authority: "Authority", recorder: "Recorder", route: "Route") -> "Wanted":
         """The token for the host.
 
         What decides who mints is looked at first: if all of it is the same later on, so was the identity meanwhile.
         """
         from credhelpers.receipt import holds  # what a hit does not need
+        from credhelpers.tokens import Wanted
 
         self._source.record(route, recorder)
         recorder.network()
@@ -233,13 +264,13 @@ class Minted:
         lines = recorder.lines()
         minter = self._source.minter(route)
         if giver:
-            from credhelpers.given import given
+            from credhelpers.given import given  # what most do without
 
             minter = given(minter, giver, route)
         return Wanted(
             minter,
             authority.name,
-            cached_token.host_key(authority, self._environ),
+            self._key(authority),
             (recorder.text(), recorder.text(is_of_failure=True)),
             lambda: holds(lines, recorder.word, self._environ),
         )
@@ -249,7 +280,7 @@ class Minted:
         word = route.settings.get("from")
         if word is None:
             return None
-        from credhelpers.installed import KEYRING, source  # what a hit does not need
+        from credhelpers.installed import KEYRING, source  # what most do without
 
         if word == KEYRING:
             from credhelpers.stores.keyring import Keyring
@@ -262,26 +293,10 @@ class Minted:
             __slots__ = ()
             _keeps_typed = False  # what a person typed for the host is no source's word
 
-        giver = Giving(found, self._environ, self._route_of)
+        giver = Giving(found, self._environ, self._route_of, self._asked_by)
         try:
             _, given = giver._recorded(route.authority, recorder)  # noqa: SLF001 - of a class of this one
         except NotMine:
             raise route.contradiction(f'`from = "{word}"`, and no entry of {word} has this registry') from None
         found.record(given, recorder)
         return giver
-
-    def _recorded(self, authority: Authority, recorder: "Recorder | None" = None) -> "tuple[Recorder, Route]":
-        """What decides who owns the authority and whether something was typed for it, looked at, and the route."""
-        from credhelpers.recorder import Recorder  # what a hit does not need
-
-        route = self._route(authority)
-        recorder = recorder or Recorder(self._environ, route.word)
-        for name in (b"CREDHELPERS_CONFIG", b"XDG_CONFIG_HOME", b"HOME", b"CREDHELPERS_IDENTITY"):
-            recorder.variable(name)  # by which the configuration was found, and the entry in it
-        recorder.copy(route.receipt)
-        if self._keeps_typed:
-            from credhelpers.stores.note import path_of  # what a hit does not need
-
-            if path := path_of(authority, recorder.environ):
-                recorder.file(path)
-        return recorder, route

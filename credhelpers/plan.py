@@ -31,9 +31,10 @@ from _blake2 import blake2b
 
 import credhelpers
 from credhelpers import __version__, cached_token, private, receipt
-from credhelpers.errors import NotMine, Unavailable
-from credhelpers.hosts import Authority, fields, fits
+from credhelpers.errors import NoIdentity, NotFound, NotMine, Unavailable
+from credhelpers.hosts import fields, fits
 from credhelpers.identity import configuration
+from credhelpers.servers import Authority
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,10 +62,23 @@ class Route:
     fields:    what the source's own rule says of the host, none where the host is an alias
     identity, path: those of the entry
     line:      the line of the configuration in which the entry begins, 0 for a rule
+    is_any:    whether a rule for any registry has it, and nothing that is for this one
     word, receipt: what the decision was read from, see `receipt`
     """
 
-    __slots__ = ("authority", "fields", "file", "identity", "line", "path", "receipt", "settings", "source", "word")
+    __slots__ = (
+        "authority",
+        "fields",
+        "file",
+        "identity",
+        "is_any",
+        "line",
+        "path",
+        "receipt",
+        "settings",
+        "source",
+        "word",
+    )
 
     def __init__(self, authority: Authority, source: str) -> None:
         self.authority = authority
@@ -74,6 +88,7 @@ class Route:
         self.identity = ""
         self.path = ""
         self.line = 0
+        self.is_any = False
         self.file = b""
         self.word = ""
         self.receipt: list[str] = []
@@ -84,6 +99,17 @@ class Route:
         parts = [self.source, self.identity, self.path, self.authority.name]
         parts += [f"{name}={value!r}" for name, value in sorted(self.settings.items())]
         return "".join(f"{len(part)}:{part}" for part in parts)
+
+    def told(self, error: NotFound) -> NotFound:
+        """The same with who says that there should be something; without a word where nobody would wonder.
+
+        That is where no entry of config.toml owns the host, and a source's own rule does not lack an identity.
+        """
+        if not self.line and not isinstance(error, NoIdentity):
+            return NotFound()
+        error.hint = f"line {self.line} of config.toml" if self.line else f"a built-in rule of {self.source}"
+        error.hint += " has this host"
+        return error
 
     def contradiction(self, message: str) -> Unavailable:
         """What a source raises for settings that do not go with this host."""
@@ -239,6 +265,7 @@ class _Plan:
         result.word, result.receipt = self.word, self._receipt
         result.settings = best.settings() if best.kind in (_ENTRY, _LAST) else {}
         result.identity, result.path, result.line = best.identity, best.path, best.line
+        result.is_any = best.kind == _ANY
         rules = (owner for owner in found if owner.kind in _OF_HOSTS and owner.source == best.source)
         if rule := min(rules, key=lambda owner: owner.rank, default=None):
             result.fields = rule.settings() | (fields(rule.pattern, authority.host) or {})
@@ -301,7 +328,8 @@ class _Owner:
             return True
         if self.kind in _OF_HOSTS:
             return not authority.port and fields(self.pattern, authority.host) is not None
-        return fits(self.pattern, authority.name) and (not self.path or _is_below(authority, self.path))
+        is_it = fits(self.pattern, authority.name) if "*" in self.pattern else self.pattern == authority.name
+        return is_it and (not self.path or _is_below(authority, self.path))
 
 
 def _is_below(authority: Authority, path: str) -> bool:

@@ -2,24 +2,24 @@
 
 A waiter that has waited long enough mints for itself, so that a stopped or killed process never blocks a pull.
 
-`minted` has them for the servers of a source, and a source may have others that it needs to mint its own with. `ready`
-is on the way of a cache hit, so this module imports no more than a hit does.
+`minted` has them for the servers of a source, and a source may have others that it needs to mint its own with. No hit
+loads this module, but one of those.
 """
 
 import posix
 from time import monotonic, sleep, time
 
-from credhelpers import cached_token
-from credhelpers.cached_token import CachedToken, Failure
+from credhelpers import cached_token, lifetimes
+from credhelpers.cache import TokenCache
+from credhelpers.cached_token import CachedToken, Failure, is_remembered, raise_remembered
 from credhelpers.credential import Credential
 from credhelpers.errors import DeadlinePassed, HelperError, NotFound, Unavailable, overdue, shortage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol, TypeGuard
+    from typing import Protocol
 
-    from credhelpers.cache import TokenCache
     from credhelpers.identity import Environment
 
     class Minter(Protocol):
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 _WAIT = 4.0  # seconds for another process's mint, before one goes on without it; leaves the larger part of the deadline
 _WAIT_OF_OTHERS = 6.0  # seconds before all do, should that one be stopped too; a mint rarely takes longer
-_AFTER_ERASE = 0.002  # seconds; what is begun in the same millisecond as an erase is not kept
 _POLL = 0.02  # seconds, growing to
 _POLL_AT_MOST = 0.1
+_AFTER_ERASE = 0.002  # seconds; what is begun in the same millisecond as an erase is not kept
 
 
 def _always() -> bool:
@@ -88,19 +88,13 @@ class Tokens:
         self._directory = None if environ.get(uncached) else cached_token.directory(environ)
 
     @property
-    def cache(self) -> "TokenCache":
+    def cache(self) -> TokenCache:
         """Where they are kept."""
-        from credhelpers.cache import TokenCache  # what a hit does not need
-
         return TokenCache(self._kind, self._directory, self._environ)
 
     def ready(self, *keys: str) -> Credential | None:
         """The first cached token under these keys that holds. Raises again what a failed mint raised just now."""
-        found = self._load(*keys)
-        if isinstance(found, CachedToken):
-            return found.credential
-        _raise_remembered(found)
-        return None
+        return cached_token.ready(self._directory, self._names(keys), self._environ)
 
     def cached(self, key: str) -> Credential | None:
         """The cached token if it has not expired, whatever failed since."""
@@ -109,8 +103,6 @@ class Tokens:
 
     def erase(self, host: str, *keys: str) -> None:
         """Forget all tokens for the host, and what lies under the keys: also what is there while none is kept."""
-        from credhelpers.cache import TokenCache  # what a hit does not need
-
         TokenCache(self._kind, cached_token.directory(self._environ), self._environ).erase(host, *keys)
 
     def take(self, key: str, host: str, credential: Credential, end: float, receipt: str) -> None:
@@ -147,6 +139,12 @@ class Tokens:
             cache.save(copy, host, found.credential, began, receipt)
         return found.credential if found else None
 
+    def _load(self, *keys: str) -> CachedToken | Failure | None:
+        return cached_token.load(self._directory, self._names(keys), self._environ)
+
+    def _names(self, keys: "tuple[str, ...]") -> list[bytes]:
+        return [f"{self._kind}-{key}".encode() for key in keys]
+
     def get(self, wanted: Wanted, refused: Credential | None = None) -> Credential:
         """A token that is not due for renewal in the foreground: another process's, or a new one.
 
@@ -178,8 +176,6 @@ class Tokens:
 
     def refresh(self, wanted: Wanted) -> None:
         """Renew the cached token unless somebody does it already, has just done it or has just failed."""
-        from credhelpers import lifetimes  # what a hit does not need
-
         cache = self.cache
         lock = cache.lock(wanted.token_key)
         if lock is None:
@@ -194,17 +190,12 @@ class Tokens:
         finally:
             lock.release()
 
-    def _load(self, *keys: str) -> CachedToken | Failure | None:
-        return cached_token.load(self._directory, [f"{self._kind}-{key}".encode() for key in keys], self._environ)
-
     def _mint(
-        self, cache: "TokenCache", wanted: Wanted, old: CachedToken | None, refused: Credential | None = None
+        self, cache: TokenCache, wanted: Wanted, old: CachedToken | None, refused: Credential | None = None
     ) -> Credential:
-        from credhelpers import lifetimes  # what a hit does not need
-
         started = time()
         try:
-            credential = _minted(wanted, old)
+            credential = wanted.minter.mint(old.credential if old else None)
             if credential.expires <= time():
                 raise Unavailable(
                     "token-expired",
@@ -235,33 +226,6 @@ class Tokens:
         return credential
 
 
-def _minted(wanted: Wanted, old: CachedToken | None) -> Credential:
-    from credhelpers import environment  # what a hit does not need
-
-    try:
-        return wanted.minter.mint(old.credential if old else None)
-    finally:
-        if environment.shown:
-            environment.restore()  # else `is_still` would see what a library was shown
-
-
-def _raise_remembered(failure: Failure | None) -> None:
-    """Raise what failed so short a time ago that it would fail again."""
-    if _is_remembered(failure):
-        from credhelpers import lifetimes  # what a hit does not need
-
-        failure.error.remembered = int(failure.at + lifetimes.remembered(failure.took) - time()) + 1
-        raise failure.error
-
-
-def _is_remembered(failure: Failure | None) -> "TypeGuard[Failure]":
-    if failure is None:
-        return False
-    from credhelpers import lifetimes  # what a hit does not need
-
-    return time() < failure.at + lifetimes.remembered(failure.took)
-
-
 def _other_than(refused: Credential | None, found: CachedToken | Failure | None) -> CachedToken | None:
     if isinstance(found, CachedToken) and not (refused and found.credential.tail() == refused.tail()):
         return found
@@ -274,16 +238,16 @@ def _newer_than(old: CachedToken | None, found: CachedToken | None) -> CachedTok
     return found
 
 
-def _share(cache: "TokenCache", wanted: Wanted) -> None:
+def _share(cache: TokenCache, wanted: Wanted) -> None:
     """Let the minter's token answer for this host too."""
     if wanted.receipt and wanted.is_still():
         cache.share(wanted.token_key, wanted.host, wanted.host_key, wanted.receipt)
 
 
-def _pass_on(cache: "TokenCache", wanted: Wanted) -> None:
+def _pass_on(cache: TokenCache, wanted: Wanted) -> None:
     """Raise what failed a moment ago for another host of the minter, and remember it for this host."""
     failure = cache.failure(wanted.token_key)
-    if _is_remembered(failure) and wanted.of_failure and wanted.host_key and wanted.is_still():
+    if is_remembered(failure) and wanted.of_failure and wanted.host_key and wanted.is_still():
         copy = Failure(failure.error, failure.at, failure.took, wanted.of_failure, wanted.host)
         cache.save_failure(wanted.host_key, copy, is_copy=True)
-    _raise_remembered(failure)
+    raise_remembered(failure)

@@ -12,7 +12,7 @@ from time import time
 from credhelpers import lifetimes
 from credhelpers.credential import INFINITY
 from credhelpers.errors import NotFound, Unavailable
-from credhelpers.hosts import Authority
+from credhelpers.servers import Authority
 from credhelpers.stores.note import Notes
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from credhelpers.stores.keyring import Keyring
 
 _OF_ECR = "AWS"
-_OF_ACR = "00000000-0000-0000-0000-000000000000"  # of the exchange's refresh token, see `clouds.azure`
+_OF_ACR = "00000000-0000-0000-0000-000000000000"  # of the exchange's refresh token, see `exchanges.acr`
 _OF_DOCKER = "<token>"  # for an identity token, as the engine names it
 _OF_GOOGLE = "oauth2accesstoken"
 _OF_GCLOUD = ("_dcg", "_token")  # `_dcgcloud_token`, `_dcgcr_2_1_0_token`

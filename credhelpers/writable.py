@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from credhelpers.credential import Credential
-    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
     from credhelpers.minted import Source
     from credhelpers.plan import Route
+    from credhelpers.servers import Authority
     from credhelpers.tokens import Minter
 
     class WritableMinter(Minter, Protocol):
@@ -47,8 +47,9 @@ class Writable(Minted):
         source: "WritableSource",
         environ: "Environment" = posix.environ,
         route: "Callable[[Authority, Environment, str], Route] | None" = None,
+        asked_by: bytes = b"",
     ) -> None:
-        super().__init__(source, environ, route)
+        super().__init__(source, environ, route, asked_by)
         self._writable = source
 
     def store(self, authority: "Authority", credential: "Credential") -> None:

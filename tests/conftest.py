@@ -69,12 +69,6 @@ def _same_umask() -> Iterator[None]:
     os.umask(mask)
 
 
-@pytest.fixture(autouse=True)
-def _nothing_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a library was shown of the environment in one test is not taken back in another."""
-    monkeypatch.setattr("credhelpers.environment.shown", {})
-
-
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An empty home directory."""

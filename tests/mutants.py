@@ -45,6 +45,7 @@ _OWN = {  # where a module's tests are not in the file of its name
     "protocols/docker": ("docker",),
     "protocols/document": ("document",),
     "recorder": ("receipt",),
+    "servers": ("hosts",),
     "config/compile": ("config", "plan"),
     "config/file": ("config", "plan"),
     "config/lines": ("config", "plan"),

@@ -9,9 +9,9 @@ from credhelpers import cached_token, plan
 from credhelpers.cache import TokenCache
 from credhelpers.cached_token import CachedToken
 from credhelpers.credential import Credential
-from credhelpers.hosts import Authority
 from credhelpers.minted import Minted
 from credhelpers.recorder import Recorder
+from credhelpers.servers import Authority
 
 if TYPE_CHECKING:
     from pathlib import Path

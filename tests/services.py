@@ -21,6 +21,7 @@ import time
 from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import pytest
@@ -148,10 +149,11 @@ class Engine(Stack):
 class Registry(Stack):
     """Docker's registry behind TLS for the host names `names`, with one user; `port` is its port on loopback.
 
+    `auth` is what stands there in its configuration in the place of htpasswd.
     docker-registry and htpasswd (bcrypt) know the first 72 bytes of a password, so use a shorter one.
     """
 
-    def __init__(self, authority: CertificateAuthority, *names: str, user: str, password: str) -> None:
+    def __init__(self, authority: CertificateAuthority, *names: str, user: str, password: str, auth: str = "") -> None:
         program = need("docker-registry", "docker-registry")
         self._htpasswd = need("htpasswd", "apache2-utils")
         super().__init__()
@@ -173,9 +175,7 @@ http:
     certificate: {certificate}
     key: {key}
 auth:
-  htpasswd:
-    realm: tests
-    path: {self._users}
+  {auth or f"htpasswd: {{realm: tests, path: {self._users}}}"}
 """)
             service = self.start(program, "serve", configuration, env={"PATH": PATH, "OTEL_TRACES_EXPORTER": "none"})
             listening = re.compile(r"listening on 127\.0\.0\.1:(\d+), tls")
@@ -223,13 +223,13 @@ class Session(Stack):
         asked = "org.freedesktop.secrets /org/freedesktop/secrets org.freedesktop.Secret.Service.Lock"
         assert "/collection/" in self._ask(asked + " array:objpath:/org/freedesktop/secrets/collection/login")
 
-    def clear(self) -> None:
-        """Remove what docker's helpers have put into it."""
+    def clear(self, attributes: Mapping[str, str] = MappingProxyType({"docker_cli": "1"})) -> None:
+        """Remove what docker's helpers have put into it, or what has these attributes."""
         import secretstorage
         from jeepney.io.blocking import open_dbus_connection
 
         with closing(open_dbus_connection(self.env["DBUS_SESSION_BUS_ADDRESS"])) as connection:
-            while found := list(secretstorage.search_items(connection, {"docker_cli": "1"})):
+            while found := list(secretstorage.search_items(connection, dict(attributes))):
                 for item in found:
                     with suppress(secretstorage.ItemNotFoundException):  # the daemon tells of some for a while
                         item.delete()

@@ -24,8 +24,8 @@ from credhelpers.cache import TokenCache, keep
 from credhelpers.cached_token import CachedToken, Failure
 from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import NotFound, Unavailable
-from credhelpers.hosts import Authority
 from credhelpers.minted import Minted
+from credhelpers.servers import Authority
 from tests.fakes import source as fakes
 from tests.harness import environment, lacking, need, patience
 

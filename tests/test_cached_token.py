@@ -20,8 +20,8 @@ from credhelpers import cached_token, private
 from credhelpers.cache import TokenCache
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable
-from credhelpers.hosts import Authority
 from credhelpers.recorder import Recorder
+from credhelpers.servers import Authority
 from tests.harness import lacking, need
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ import pytest
 from credhelpers.net import child
 from tests import commands
 from tests.commands import KINDS, OF_CLOUDS, OF_USERS, Command
-from tests.harness import BIN, need
+from tests.harness import BIN, need, patience
 from tests.services import need_root
 
 if TYPE_CHECKING:
@@ -92,6 +93,15 @@ def test_the_true_gcloud_runs_no_code_that_a_python_is_told_of(command: Command,
 
     assert command.get(PYTHONPATH=str(home / "evil"), PATH=f"{folder}:/usr/bin:/bin").code == 1
     assert not (home / "ran").exists()
+
+
+@of_kinds(*OF_CLOUDS, "executable")
+@pytest.mark.parametrize("warning", ["WARNING: a new version is here", "", "warning {of braces}\n\n  in lines"])
+def test_what_a_program_says_before_its_answer(command: Command, warning: str) -> None:
+    """It is for people: the answer is from the first line on that begins an object."""
+    command.write(f"echo '{warning}'")
+
+    assert command.get().credential
 
 
 @of_kinds(*OF_CLOUDS)
@@ -276,7 +286,9 @@ def test_a_program_that_is_ended_leaves_nobody(command: Command, home: Path) -> 
     """Its own children neither: there who is killed is waited for."""
     command.write(sleeping(home))
     answer, *others = left(command)
-    assert "in time" in answer
+    assert "in time" in answer or "within the time limit" in answer, (
+        "the latter on a busy machine: the call's own clock"
+    )
     assert others == []
 
 
@@ -304,6 +316,80 @@ def test_no_more_is_kept_of_a_stream_than_an_answer_can_have() -> None:
     )
     one = child.run_command(["/bin/sh", "-c", "echo a; echo b >&2"], os.environb, {}, 10, is_one_stream=True)
     assert one == (0, b"a\nb\n", b"")
+
+
+def text_of(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)) + repr(vars(error.__context__ or error))
+
+
+_ANSWER = b'{"Version": 1,\n "of": [\n  {"token": "t1"}\n ]}'
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        pytest.param(_ANSWER, id="alone"),
+        pytest.param(b"\n \t" + _ANSWER + b"\r\n\n", id="blanks"),
+        pytest.param(b"\xef\xbb\xbf" + _ANSWER, id="a byte order mark, as PowerShell writes it"),
+        pytest.param(b"WARNING: 2 updates available.\n" + _ANSWER, id="a warning"),
+        pytest.param(b"\x1b[33mWARNING: old\x1b[0m\r\n\r\n" + _ANSWER + b"\r\n", id="in colour, from Windows"),
+        pytest.param(b"[WARN] [1, 2]\nuse {name}: {}\n" + _ANSWER, id="brackets and braces in a warning"),
+        pytest.param(b'/usr/x.py:1: SyntaxWarning: "is"\n  if x is {}:\n' + _ANSWER, id="Python's own warning"),
+        pytest.param(b'{"type": "consoleMessage", "data": {"message": "m"}}\n{}\r\n' + _ANSWER, id="azd's messages"),
+        pytest.param("déprécié\n".encode() + _ANSWER, id="a warning that is not ASCII"),
+    ],
+)
+def test_the_object_behind_warnings(output: bytes) -> None:
+    """As az prints what it has to say of itself before its JSON."""
+    assert child.json_of(output) == {"Version": 1, "of": [{"token": "t1"}]}
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"WARNING: s3cret\n", id="a warning alone"),
+        pytest.param(b'["s3cret"]', id="a list"),
+        pytest.param(b'[\n{"token": "s3cret"}\n]', id="in a list"),
+        pytest.param(b'"s3cret"', id="a text"),
+        pytest.param(_ANSWER[:-1], id="cut off"),
+        pytest.param(b'{"token":\n{"token": "s3cret"}', id="cut off, and what is whole is a part of it"),
+        pytest.param(_ANSWER + b"}", id="more braces"),
+        pytest.param(_ANSWER + b"\ns3cret", id="a line behind it"),
+        pytest.param(_ANSWER + b"\x0b", id="what is no blank in JSON behind it"),
+        pytest.param(_ANSWER + _ANSWER, id="two in a line"),
+        pytest.param(_ANSWER + b"\n[1]", id="a list behind it"),
+        pytest.param(_ANSWER + b"\n{s3cret}", id="braces behind it"),
+        pytest.param(b"WARNING " + b'{"token": "s3cret"}', id="within a line of something else"),
+        pytest.param(b"{s3cret}\n" + _ANSWER, id="a line that might be its beginning"),
+        pytest.param(b'{"token": NaN}', id="no number"),
+        pytest.param(b'{"token": "s3cret\xff"}', id="no UTF-8"),
+        pytest.param('{"token": "s3cret"}'.encode("utf-16"), id="UTF-16"),
+        pytest.param(b'{"a":' * 100_000, id="too deep"),
+        pytest.param(b'{"token": ' + b"9" * 5000 + b"}", id="too long a number"),
+        pytest.param(b'{"token": "s3\ncret"}', id="a line break in a text"),
+    ],
+)
+def test_what_is_no_object_behind_warnings(output: bytes) -> None:
+    """And nothing of it is in the exception."""
+    with pytest.raises(ValueError, match="does not end with one JSON object") as caught:
+        child.json_of(output)
+    assert "s3cret" not in text_of(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_the_object_behind_a_megabyte_of_braces() -> None:
+    """All that is kept of an output, as bad as it can be."""
+    started = time.process_time()
+    assert child.json_of(b"{}\n" * 300_000 + _ANSWER)["Version"] == 1
+    assert time.process_time() - started < patience(5)
+
+
+def test_a_program_can_read_nothing() -> None:
+    """Its stdin is at its end at once: one that asks for something is told that nobody is there."""
+    asking = "read -r line; echo $?; readlink /proc/$$/fd/0"
+    assert child.run_command(["/bin/sh", "-c", asking], os.environb, {}, 10)[1] == b"1\n/dev/null\n"
+    assert child.run_program([b"/bin/sh", b"-c", asking.encode()], os.environb, {}, 10)[1] == b"1\n/dev/null\n"
 
 
 @of_kinds("credential_process", "gcloud")

@@ -19,7 +19,7 @@ import pytest
 from credhelpers import installed, plan
 from credhelpers.config.lines import owners
 from credhelpers.errors import NotFound, Unavailable
-from credhelpers.hosts import Authority
+from credhelpers.servers import Authority
 from tests.harness import BIN, NOT_FOUND, call, document, environment
 from tests.routes import minter_of
 from tests.services import Vault
@@ -210,9 +210,12 @@ def test_examples_of_the_configuration_file_are_right(text: str, home: Path) -> 
     """Each entry is one that its source takes for a host of its pattern, and it is the one that counts there."""
     configure(home, text)
     environ = {b"HOME": os.fsencode(home)}
-    entries = owners(environ).entries
+    found, written = owners(environ), tomllib.loads(text)
+    entries = found.entries
 
-    assert len(entries) == len(tomllib.loads(text)["registry"]) > 0
+    assert written
+    assert (found.keyring.settings if found.keyring else None) == written.get("keyring")
+    assert len(entries) == len(written.get("registry", []))
     for entry in entries:
         assert entry.mistake is None
         environ[b"CREDHELPERS_IDENTITY"] = entry.identity.encode()
@@ -243,7 +246,9 @@ def hosts_of(pattern: str) -> list[str]:
 def test_there_are_examples_of_every_source() -> None:
     """Each source has its entry in docs/configuration.md and on its own page."""
     for page in (CONFIGURATION, *(ROOT / f"docs/{name}.md" for name in SOURCES)):
-        named = {table["source"] for block in blocks(page, "toml") for table in tomllib.loads(block)["registry"]}
+        named = {
+            table["source"] for block in blocks(page, "toml") for table in tomllib.loads(block).get("registry", [])
+        }
         assert named == (set(SOURCES) if page == CONFIGURATION else {page.stem}), page.name
 
 
@@ -460,6 +465,21 @@ def test_the_sentences_of_vault_are_lines() -> None:
         assert message[0].islower() or re.match("[A-Z]+_|`|LDAP|AWS|Azure|Google|[{]", message), message
         assert not message.endswith("."), message
         assert len(hint.encode()) <= 193, hint
+
+
+def test_the_page_of_vault_has_what_hvac_does() -> None:
+    """Each of its methods that are called, and no other."""
+    _, _, part = (ROOT / "docs/vault.md").read_text().partition("\n## What is hvac's part\n")
+    code = "".join(path.read_text() for path in VAULT)
+    called = set(re.findall(r"client\.secrets\.kv\.(v\d\.\w+)", code))
+    called |= {
+        f"{version}.{name}"
+        for name in re.findall(r"client\.secrets\.kv, version\)\.(\w+)", code)
+        for version in ("v1", "v2")
+    }
+
+    assert set(re.findall(r"`(v\d\.\w+)`", part.partition("\n## ")[0])) == called
+    assert not re.search(r"client\.(auth|sys|secrets\.(?!kv\b))", code)
 
 
 def test_the_page_of_vault_has_every_variable() -> None:

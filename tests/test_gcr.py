@@ -21,11 +21,14 @@ import pytest
 from google.auth import environment_vars
 
 from credhelpers import cached_token
-from credhelpers.clouds import google as clouds
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NotFound, Unavailable
-from credhelpers.exchanges.google import is_service
-from credhelpers.hosts import endpoint, is_local
+from credhelpers.exchanges.google import credential as credential_of
+from credhelpers.hosts import endpoint
+from credhelpers.identities.google_metadata import MachineAccount
+from credhelpers.identities.google_network import Network
+from credhelpers.identities.google_services import UNIVERSE, is_service
+from credhelpers.servers import is_local
 from credhelpers.sources import gcr
 from credhelpers.sources._gcr import SETTINGS
 from tests import test_contract_gcr
@@ -50,7 +53,7 @@ from tests.test_hosts import _LOOK_ALIKES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.fakes.tls import CertificateAuthority
+    from tests.fakes.tls import CertificateAuthority, Request
 
 HOST = "europe-docker.pkg.dev"
 OTHER = "second@acme.iam.gserviceaccount.com"
@@ -809,6 +812,34 @@ def test_a_slow_metadata_server_has_the_time_of_the_call(machine: Machine, metad
     assert time.monotonic() - started < patience(0.5)
 
 
+@pytest.mark.parametrize("delay", [1.2, 3.0])
+def test_a_slow_url_of_a_credential_file_has_the_time_of_the_call(delay: float, machine: Machine) -> None:
+    """A file that names one says that it is there; a metadata service of Azure's takes seconds (reports.md 1.A3)."""
+
+    def slow(_request: Request) -> Response:
+        time.sleep(delay)
+        return Response(200, fakes.SUBJECT_TOKEN.encode())
+
+    with Site(slow) as site:
+        machine.file(external({"url": f"http://127.0.0.1:{site.port}/token"}))
+        assert machine.whose() == f"external {fakes.SUBJECT_TOKEN}"
+
+
+def test_a_silent_url_of_a_credential_file_is_named(machine: Machine) -> None:
+    """With its address, and no hint at a host that was not asked."""
+
+    def silent(_request: Request) -> Response:
+        time.sleep(12)
+        return Response()
+
+    with Site(silent) as site:
+        machine.file(external({"url": f"http://127.0.0.1:{site.port}/token"}))
+        result = machine.get()
+
+    fails(result, b"the token URL of the credential file (127.0.0.1:%d) did not answer in time\n" % site.port)
+    assert b"googleapis" not in result.err
+
+
 # A network of its own, in which the metadata server's true address is whatever the test wants.
 ISLAND = """
 import subprocess, sys, time
@@ -1089,12 +1120,13 @@ def test_a_redirect_to_an_identity_token_is_not_followed(status: int, metadata: 
     """Nor for the token by which this machine logs in to Vault."""
     with Site(lambda _: Response(200, b"a.b.c", {"Metadata-Flavor": "Google"})) as stranger:
         path = "instance/service-accounts/default/identity"
+        environ = {b"GCE_METADATA_HOST": metadata.host.encode()}
         metadata.answers[path] = Response(status, b"a.b.c", {"Location": f"http://127.0.0.1:{stranger.port}/"})
 
         with pytest.raises(
             Unavailable, match=r"^the metadata server \(127\.0\.0\.1:\d+\) redirects elsewhere, which is not followed$"
         ):
-            clouds.identity_token({b"GCE_METADATA_HOST": metadata.host.encode()}, "vault/puller")
+            MachineAccount(environ, UNIVERSE, time.monotonic() + 5).identity_token("vault/puller")
 
         assert stranger.requests == []
 
@@ -1659,7 +1691,7 @@ def test_when_a_token_is_renewed(life: float, soft: float, hard: float, expires:
     """The true expiry counts; what is handed out lives for five minutes more, if Google's tokens do."""
     now = time.time()
 
-    credential = clouds.credential("made-up-token", now + life)
+    credential = credential_of("made-up-token", now + life)
 
     assert isinstance(credential, Credential)
     assert abs(credential.soft - now - soft) < 1
@@ -1746,7 +1778,7 @@ def test_local_addresses() -> None:
 
 def test_the_network_asks_only_whom_it_may() -> None:
     """Even if google-auth were led astray, nothing leaves for a host that was not checked."""
-    network = clouds._Network({}, "googleapis.com", time.monotonic() + 5)
+    network = Network({}, "googleapis.com", time.monotonic() + 5)
     for url in ("https://stranger.example/", "http://127.0.0.1:1/", "https://storage.googleapis.com/"):
         with pytest.raises(HelperError):
             network(url)

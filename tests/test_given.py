@@ -13,8 +13,8 @@ from credhelpers import installed
 from credhelpers.config import strangers
 from credhelpers.credential import Credential
 from credhelpers.errors import NotFound, Unavailable
-from credhelpers.hosts import Authority
 from credhelpers.minted import Minted
+from credhelpers.servers import Authority
 from credhelpers.stores.keyring import Keyring
 from tests.strange import add
 

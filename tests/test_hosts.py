@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credhelpers import hosts
+from credhelpers import hosts, servers
 from credhelpers.errors import HelperError, MissingServer, NotFound, NotMine, Refused
-from credhelpers.exchanges.azure import azure
+from credhelpers.exchanges.acr_hosts import azure
 from credhelpers.exchanges.ecr_hosts import EcrHost, ecr, ecr_of
-from credhelpers.exchanges.google import UNIVERSE, google, google_location, is_service
+from credhelpers.exchanges.google_hosts import google, google_location
+from credhelpers.identities.google_services import UNIVERSE, is_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,7 +106,7 @@ def _azure(host: str) -> str | None:
 def _ours(rule: Callable[[str], object], server: str) -> object:
     """What the production code says of a string, None for not ours."""
     try:
-        found = rule(hosts.cloud_host(hosts.Authority(server)))
+        found = rule(servers.cloud_host(servers.Authority(server)))
     except NotFound:
         return None
     if isinstance(found, EcrHost):
@@ -195,7 +196,7 @@ def test_a_genuine_host_is_read_in_every_spelling_of_a_client(cloud: str, host: 
     """HT-2: every documented form, bare, with port, scheme, path, and in upper case, belongs to its cloud alone."""
     forms = (host, f"{host}:443", f"https://{host}", f"https://{host}:443/v2/", f"{host}/team/app", host.upper())
     for server in forms:
-        assert hosts.read(server.encode()).sent == server
+        assert servers.read(server.encode()).sent == server
         assert _ours(_RULES[cloud][0], server) == expected
         assert [name for name in _RULES if _ours(_RULES[name][0], server) is not None] == [cloud]
 
@@ -425,7 +426,7 @@ def test_look_alikes_are_refused(cloud: str) -> None:
         for raw in (server.encode(), server.encode("utf-16-le"), server.encode("latin-1", "replace")):
             for rule, _ in _RULES.values():
                 with pytest.raises((NotFound, Refused, MissingServer)) as raised:
-                    rule(hosts.cloud_host(hosts.read(raw)))
+                    rule(servers.cloud_host(servers.read(raw)))
                 assert server not in raised.value.message
         assert _ours(_RULES[cloud][0], server) is None, "refused even where nothing stands before"
 
@@ -451,15 +452,15 @@ def test_look_alikes_load_no_sdk() -> None:
     """HT-1: refusing needs neither an SDK nor a socket: nothing of them is imported."""
     script = (
         "import sys\n"
-        "from credhelpers import hosts\n"
+        "from credhelpers import servers, hosts\n"
         "from credhelpers.errors import HelperError\n"
-        "from credhelpers.exchanges.azure import azure\n"
+        "from credhelpers.exchanges.acr_hosts import azure\n"
         "from credhelpers.exchanges.ecr_hosts import ecr\n"
-        "from credhelpers.exchanges.google import google\n"
+        "from credhelpers.exchanges.google_hosts import google\n"
         "for line in sys.stdin.buffer.read().split(b'\\xff'):\n"
         "    for rule in (ecr, google, azure):\n"
         "        try:\n"
-        "            rule(hosts.cloud_host(hosts.read(line)))\n"
+        "            rule(servers.cloud_host(servers.read(line)))\n"
         "            print('taken')\n"
         "        except HelperError:\n"
         "            pass\n"
@@ -496,7 +497,7 @@ def test_look_alikes_get_no_further_in_the_helpers(text: str, tmp_path: Path) ->
     script = (
         "import sys\n"
         "from credhelpers.errors import HelperError\n"
-        "from credhelpers.hosts import read\n"
+        "from credhelpers.servers import read\n"
         "from credhelpers.minted import Minted\n"
         "from credhelpers.sources.acr import Acr\n"
         "from credhelpers.sources.ecr import Ecr\n"
@@ -603,7 +604,7 @@ def _compared(number: int) -> dict[str, int]:
     for _ in range(number):
         server = _random_server(chance)
         try:
-            host: str | None = hosts.cloud_host(hosts.read(server.encode()))
+            host: str | None = servers.cloud_host(servers.read(server.encode()))
         except (NotFound, Refused, MissingServer):
             host = None
         assert host == _registry(server.strip(" \n")), server
@@ -632,7 +633,7 @@ def test_every_byte_inserted_anywhere_is_refused_or_another_true_host(host: str)
         for number in range(256):
             raw = host[:place].encode() + bytes([number]) + host[place:].encode()
             try:
-                server = hosts.read(raw).sent
+                server = servers.read(raw).sent
             except Refused:
                 assert number < 0x21 or number > 0x7E or chr(number) in '"<>\\^`{|}'
                 continue
@@ -682,9 +683,9 @@ def test_every_byte_inserted_anywhere_is_refused_or_another_true_host(host: str)
 )
 def test_a_place_is_host_and_port(server: str, expected: tuple[str, str]) -> None:
     """In lower case, the port of `https` left out, the Hub by one name; and a name again for the same place."""
-    found = hosts.registry(server)
+    found = servers.registry(server)
     assert (found.host, found.port) == expected
-    again = hosts.registry(found.name)
+    again = servers.registry(found.name)
     assert (again.host, again.port, again.name) == (*expected, found.name)
 
 
@@ -763,8 +764,12 @@ def test_a_place_is_host_and_port(server: str, expected: tuple[str, str]) -> Non
 def test_what_is_no_place_is_refused(server: str) -> None:
     """Nothing is repaired; and what `docker login` keeps for itself below the Hub's `/v1/` is no registry."""
     with pytest.raises(NotMine):
-        hosts.registry(server)
-    assert (hosts.Authority(server).host, hosts.Authority(server).port, hosts.Authority(server).name) == ("", "", "")
+        servers.registry(server)
+    assert (servers.Authority(server).host, servers.Authority(server).port, servers.Authority(server).name) == (
+        "",
+        "",
+        "",
+    )
 
 
 def test_a_place_agrees_with_a_regular_expression() -> None:
@@ -801,7 +806,7 @@ def test_a_place_agrees_with_a_regular_expression() -> None:
             port = "" if found["port"] in (None, "443") else found["port"]
             is_hub = found["host"] == "docker.io" and not port
             expected = "index.docker.io" if is_hub else found["host"], port
-        authority = hosts.Authority(server)
+        authority = servers.Authority(server)
         assert (authority.host, authority.port) == (expected or ("", "")), server
         assert _registry(server) == (expected[0] if expected and not expected[1] else None), server
         places += authority.host != ""
@@ -822,7 +827,7 @@ def test_a_place_agrees_with_a_regular_expression() -> None:
 )
 def test_an_authority_is_read_once(server: str, expected: tuple[str, ...]) -> None:
     """The parts of a string, and the string itself as it was sent."""
-    authority = hosts.Authority(server)
+    authority = servers.Authority(server)
 
     assert (authority.scheme, authority.host, authority.port, authority.path) == expected
     assert authority.sent == server
@@ -852,7 +857,7 @@ def test_an_authority_is_read_once(server: str, expected: tuple[str, ...]) -> No
 )
 def test_the_whole_of_a_registry(server: str, *, is_whole: bool) -> None:
     """Only its root, or the API's: what is typed for a part of it is not for all of it."""
-    assert hosts.Authority(server).is_whole == is_whole
+    assert servers.Authority(server).is_whole == is_whole
 
 
 @pytest.mark.parametrize(
@@ -861,8 +866,10 @@ def test_the_whole_of_a_registry(server: str, *, is_whole: bool) -> None:
 )
 def test_the_registry_of_an_authority(server: str) -> None:
     """It is what its name alone would be read as, and has no path."""
-    found, named = (one(hosts.Authority(server)) for one in (lambda a: a.registry, lambda a: hosts.Authority(a.name)))
-    for part in hosts.Authority.__slots__:
+    found, named = (
+        one(servers.Authority(server)) for one in (lambda a: a.registry, lambda a: servers.Authority(a.name))
+    )
+    for part in servers.Authority.__slots__:
         assert getattr(found, part) == getattr(named, part), part
     assert found.is_whole
 
@@ -882,7 +889,7 @@ def test_the_registry_of_an_authority(server: str) -> None:
 )
 def test_a_token_of_the_hub_is_known_by_its_whole_key(server: str, *, is_token: bool) -> None:
     """As docker writes it, and in no other spelling."""
-    assert hosts.Authority(server).is_hub_token == is_token
+    assert servers.Authority(server).is_hub_token == is_token
 
 
 # --- places that credential files and settings name ------------------------------------------------------------------
@@ -1270,7 +1277,7 @@ def test_a_line_end_inside_is_refused(separator: str, encoding: str) -> None:
     """PI-2: two lines are neither joined to one host nor cut to the first."""
     raw = f"registry.example{separator}evil.example".encode(encoding, "replace").replace(b"?", b"\xe2\x80\xa8")
     with pytest.raises(Refused):
-        hosts.read(raw)
+        servers.read(raw)
 
 
 @pytest.mark.parametrize(
@@ -1279,7 +1286,7 @@ def test_a_line_end_inside_is_refused(separator: str, encoding: str) -> None:
 def test_no_server_is_missing(raw: bytes) -> None:
     """PI-3: nothing, blanks or a mere scheme name no server, and never stand for any."""
     with pytest.raises(MissingServer) as raised:
-        hosts.read(raw)
+        servers.read(raw)
     assert raised.value.message == "no credentials server URL"
 
 
@@ -1298,8 +1305,8 @@ def test_no_server_is_missing(raw: bytes) -> None:
 )
 def test_a_server_is_what_was_sent_without_the_blanks_around(raw: bytes, server: str) -> None:
     """PI-9: and sent again it is the same."""
-    assert hosts.read(raw).sent == server
-    assert hosts.read(server.encode()).sent == server
+    assert servers.read(raw).sent == server
+    assert servers.read(server.encode()).sent == server
 
 
 def test_what_is_accepted_comes_back_unchanged() -> None:
@@ -1309,17 +1316,17 @@ def test_what_is_accepted_comes_back_unchanged() -> None:
     for _ in range(20_000):
         raw = bytes(chance.choice(alphabet) for _ in range(chance.randint(0, 30)))
         try:
-            server = hosts.read(raw).sent
+            server = servers.read(raw).sent
         except (Refused, MissingServer):
             continue
         assert server in raw.decode()
-        assert hosts.read(server.encode()).sent == server
+        assert servers.read(server.encode()).sent == server
 
 
 def test_an_over_long_server_is_refused() -> None:
     """One byte more than the longest is refused, not cut."""
     with pytest.raises(Refused):
-        hosts.read(b"x" * 1025)
+        servers.read(b"x" * 1025)
 
 
 # --- what a store may answer for -------------------------------------------------------------------------------------
@@ -1353,7 +1360,7 @@ _HUB = "https://index.docker.io/v1/"
 )
 def test_an_entry_answers_for_other_spellings(stored: str, asked: str) -> None:
     """P29: clients spell one registry in several ways."""
-    assert stored in hosts.Authority(asked).spellings()
+    assert stored in servers.Authority(asked).spellings()
 
 
 @pytest.mark.parametrize(
@@ -1394,7 +1401,7 @@ def test_an_entry_answers_for_other_spellings(stored: str, asked: str) -> None:
 )
 def test_an_entry_never_answers_for_a_stranger(stored: str, asked: str) -> None:
     """P28, P30: schemes, ports, hosts and the Hub's token entries are never crossed."""
-    assert stored not in hosts.Authority(asked).spellings()
+    assert stored not in servers.Authority(asked).spellings()
 
 
 @pytest.mark.parametrize(
@@ -1414,9 +1421,9 @@ def test_an_entry_never_answers_for_a_stranger(stored: str, asked: str) -> None:
 )
 def test_an_opaque_key_is_itself(server: str) -> None:
     """P30: what is no host of a registry is stored and found under its own name only."""
-    assert hosts.Authority(server).spellings()[0] == server
+    assert servers.Authority(server).spellings()[0] == server
     if server != "foobar.docker.io:2376":
-        assert hosts.Authority(server).spellings() == (server,)
+        assert servers.Authority(server).spellings() == (server,)
 
 
 _KEY = re.compile(r"(?:(?P<scheme>https?)://)?(?P<host>[^:/]+)(?::(?P<port>[0-9]+))?(?P<path>/.*)?")
@@ -1449,14 +1456,14 @@ def test_spellings_hold_what_the_policy_says() -> None:
         "/v1/x/",
     )
     ports = ("", ":443", ":80", ":5000")
-    servers = [
+    asking = [
         f"{scheme}{name}{port}{path}"
         for scheme in ("", "https://", "http://")
         for name in names
         for port in ports
         for path in paths
     ]
-    known = {server: hosts.Authority(server).spellings() for server in servers}
+    known = {server: servers.Authority(server).spellings() for server in asking}
     for asked, keys in known.items():
         assert keys[0] == asked
         assert len(set(keys)) == len(keys) <= 60
@@ -1466,7 +1473,9 @@ def test_spellings_hold_what_the_policy_says() -> None:
             if key in known and not asked.endswith(("-token", "/proj", "/img", "/x/")):
                 is_hub_with_port = _origin(asked)[1] == "hub" and ":443" in asked
                 assert asked in known[key] or is_hub_with_port, (asked, key)
-    assert hosts.Authority("https://ghcr.io").spellings()[1].startswith("https://"), "the nearest spelling comes first"
+    assert servers.Authority("https://ghcr.io").spellings()[1].startswith("https://"), (
+        "the nearest spelling comes first"
+    )
 
 
 def test_every_error_of_a_host_is_one_of_the_protocol() -> None:
@@ -1475,8 +1484,8 @@ def test_every_error_of_a_host_is_one_of_the_protocol() -> None:
     for _ in range(20_000):
         raw = chance.randbytes(chance.randint(0, 12))
         try:
-            authority = hosts.read(raw)
+            authority = servers.read(raw)
             authority.spellings()
-            hosts.registry(authority.sent)
+            servers.registry(authority.sent)
         except HelperError:
             continue

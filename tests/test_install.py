@@ -273,12 +273,12 @@ def test_a_release_can_be_installed(tmp_path: Path) -> None:
 
 
 def test_every_cloud_has_its_extra() -> None:
-    """`all`, which install.sh installs, is every extra, and every source has one."""
+    """`all`, which install.sh installs, is every extra; every source has one, and so has the choice of a keyring."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     names = sorted(set(extras) - {"all"})
 
     assert extras["all"] == [f"credhelpers[{','.join(names)}]"]
-    assert names == sorted(path.stem for path in (ROOT / "credhelpers/sources").glob("[!_]*.py"))
+    assert names == sorted(["keyring", *(path.stem for path in (ROOT / "credhelpers/sources").glob("[!_]*.py"))])
 
 
 # --- a machine on which it is installed already: a `uv` that has nothing to do makes a run quick ----------------------

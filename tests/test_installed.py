@@ -19,8 +19,8 @@ from credhelpers import installed, plan
 from credhelpers.config import compile as compile_module
 from credhelpers.config import schema, strangers
 from credhelpers.errors import NotMine, Shortage, Unavailable
-from credhelpers.hosts import Authority
 from credhelpers.recorder import Recorder
+from credhelpers.servers import Authority
 from tests.harness import patience
 from tests.strange import SOURCE, add, announce
 

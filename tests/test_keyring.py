@@ -15,7 +15,7 @@ import pytest
 
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, Refused, Unavailable
-from credhelpers.hosts import Authority
+from credhelpers.servers import Authority
 from credhelpers.stores import system
 from credhelpers.stores.keyring import Keyring as Helper
 from tests.fakes.secretservice import DOCKERS, Bus, Keyring, Service, silent_socket

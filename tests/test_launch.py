@@ -135,12 +135,17 @@ class Installation:
         """What the executable starts from after the first slow call."""
         return self.bytecode / f"{ECR}.{sys.hexversion:x}"
 
-    def opened(self, trace: Path, verb: str = "version", stdin: bytes = b"", **env: str) -> list[str]:
+    @property
+    def on_a_miss(self) -> Path:
+        """What it goes on from where the cache has nothing."""
+        return self.bytecode / f"{ECR}.{sys.hexversion:x}.miss"
+
+    def opened(self, trace: Path, verb: str = "version", stdin: bytes = b"", code: int = 0, **env: str) -> list[str]:
         """The files of the package that a call opens, by their names in it."""
         strace = need("strace", "strace")
         command = (strace, "-f", "-qq", "-e", "trace=open,openat", "-o", trace, self.bin / ECR, verb)
         done = start(*command, stdin=stdin, env={"PATH": SYSTEM, **env})
-        assert done.code == 0, done
+        assert done.code == code, done
         return re.findall(r'"[^"]*/site-packages/credhelpers/([^"]*)".* = [0-9]', trace.read_text())
 
 
@@ -472,6 +477,9 @@ def test_what_only_has_the_place_is_not_started(local: Home, shell: list[str], t
 # --- a start that fails -----------------------------------------------------------------------------------------------
 
 
+_ONE = "servers.py"  # which every call needs
+
+
 def _broken(module: str, line: str) -> Callable[[Installation], None]:
     def put(installation: Installation) -> None:
         with (installation.package / module).open("a") as file:
@@ -506,38 +514,35 @@ FAILURES = [
     ),
     pytest.param(_nothing, f"{_DAMAGED}ModuleNotFoundError credhelpers", _REINSTALL, id="nothing there"),
     pytest.param(_removed("."), f"{_DAMAGED}ModuleNotFoundError credhelpers", _REINSTALL, id="no package"),
-    pytest.param(_removed("hosts.py"), f"{_DAMAGED}ModuleNotFoundError credhelpers.hosts", _REINSTALL, id="no module"),
+    pytest.param(
+        _removed("servers.py"), f"{_DAMAGED}ModuleNotFoundError credhelpers.servers", _REINSTALL, id="no module"
+    ),
     pytest.param(
         _removed("sources"), f"{_DAMAGED}ModuleNotFoundError credhelpers.sources", _REINSTALL, id="no sources"
     ),
-    pytest.param(_broken("hosts.py", "x = ("), f"{_DAMAGED}SyntaxError /credhelpers/hosts.py", _REINSTALL, id="syntax"),
+    pytest.param(_broken(_ONE, "x = ("), f"{_DAMAGED}SyntaxError /credhelpers/servers.py", _REINSTALL, id="syntax"),
     pytest.param(
         _broken("sources/ecr.py", "x = ("),
         f"{_DAMAGED}SyntaxError /credhelpers/sources/ecr.py",
         _REINSTALL,
         id="source syntax",
     ),
-    pytest.param(_broken("hosts.py", "\0"), _DAMAGED, _REINSTALL, id="NUL"),
-    pytest.param(_broken("hosts.py", "raise ImportError"), f"{_DAMAGED}ImportError", _REINSTALL, id="import"),
+    pytest.param(_broken(_ONE, "\0"), _DAMAGED, _REINSTALL, id="NUL"),
+    pytest.param(_broken(_ONE, "raise ImportError"), f"{_DAMAGED}ImportError", _REINSTALL, id="import"),
+    pytest.param(_broken(_ONE, "import none_such"), f"{_DAMAGED}ModuleNotFoundError none_such", _REINSTALL, id="SDK"),
+    pytest.param(_broken(_ONE, "raise OSError(5, 'I/O')"), f"{_DAMAGED}OSError I/O", _REINSTALL, id="EIO"),
+    pytest.param(_broken(_ONE, "del is_dubious"), _DAMAGED, _REINSTALL, id="half a module"),
+    pytest.param(_broken(_ONE, "raise SystemError('ä\\n' * 999)"), f"{_DAMAGED}SystemError", _REINSTALL, id="text"),
+    pytest.param(_broken(_ONE, "def f():\n    f()\nf()"), f"{_DAMAGED}RecursionError", _REINSTALL, id="recursion"),
+    pytest.param(_broken(_ONE, "raise MemoryError"), "this system gives no more memory", "ulimit -a", id="memory"),
     pytest.param(
-        _broken("hosts.py", "import none_such"), f"{_DAMAGED}ModuleNotFoundError none_such", _REINSTALL, id="SDK"
-    ),
-    pytest.param(_broken("hosts.py", "raise OSError(5, 'I/O')"), f"{_DAMAGED}OSError I/O", _REINSTALL, id="EIO"),
-    pytest.param(_broken("hosts.py", "del is_dubious"), _DAMAGED, _REINSTALL, id="half a module"),
-    pytest.param(
-        _broken("hosts.py", "raise SystemError('ä\\n' * 999)"), f"{_DAMAGED}SystemError", _REINSTALL, id="text"
-    ),
-    pytest.param(
-        _broken("hosts.py", "def f():\n    f()\nf()"), f"{_DAMAGED}RecursionError", _REINSTALL, id="recursion"
-    ),
-    pytest.param(
-        _broken("hosts.py", "raise MemoryError"), "this system gives no more memory", "ulimit -a", id="memory"
+        _broken(_ONE, "raise OSError(24, 'x')"),
+        "this system gives no more descriptors",
+        "ulimit -a",
+        id="EMFILE",
     ),
     pytest.param(
-        _broken("hosts.py", "raise OSError(24, 'x')"), "this system gives no more descriptors", "ulimit -a", id="EMFILE"
-    ),
-    pytest.param(
-        _broken("hosts.py", "import os\nraise ImportError('_x.so: ' + os.strerror(24))"),
+        _broken(_ONE, "import os\nraise ImportError('_x.so: ' + os.strerror(24))"),
         "this system gives no more descriptors",
         "ulimit -a",
         id="EMFILE of a library",
@@ -615,7 +620,7 @@ def test_a_start_that_fails_does_not_wait_for_input(installation: Installation) 
 def test_an_interrupt_while_it_starts_is_a_line(installation: Installation) -> None:
     """Ctrl-C while modules are imported shows no traceback."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests behind it
-    _broken("hosts.py", "import posix, _signal\nposix.kill(posix.getpid(), _signal.SIGINT)")(installation)
+    _broken(_ONE, "import posix, _signal\nposix.kill(posix.getpid(), _signal.SIGINT)")(installation)
 
     try:
         assert assert_said(start(installation.bin / ECR, "get"), "docker-credential-ecr version") == "interrupted"
@@ -934,19 +939,58 @@ def test_a_hit_opens_one_file(installation: Installation, tmp_path: Path) -> Non
     env = hit(tmp_path)
     assert installation.call().code == 0
 
-    opened = installation.opened(tmp_path / "trace", "get", HOST.encode(), **env)
+    opened = installation.opened(tmp_path / "trace", "get", HOST.encode(), 0, **env)
     assert opened == [f"__pycache__/{installation.file.name}"]
 
 
+def test_a_foreign_host_opens_two_files(installation: Installation, tmp_path: Path) -> None:
+    """Who is asked for a host that is nobody's says so from the plan, without a module that must be found."""
+    home = str(tmp_path)
+    assert installation.call("get", b"ghcr.io", HOME=home).out == NOT_FOUND
+    time.sleep(2.5)  # what the plan was made from is young for two seconds, and read each time
+    assert installation.call("get", b"ghcr.io", HOME=home).out == NOT_FOUND
+
+    opened = installation.opened(tmp_path / "trace", "get", b"ghcr.io", 1, HOME=home)
+    assert opened == [f"__pycache__/{path.name}" for path in (installation.file, installation.on_a_miss)]
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\0" * 100, None], ids=["empty", "short", "zeros", "none"])
+def test_a_damaged_file_for_misses_is_passed_by(
+    installation: Installation, tmp_path: Path, content: bytes | None
+) -> None:
+    """What it has is imported then."""
+    home = str(tmp_path)
+    assert installation.call("get", b"ghcr.io", HOME=home).out == NOT_FOUND
+    if content is None:
+        installation.on_a_miss.unlink()
+    else:
+        installation.on_a_miss.write_bytes(content)
+
+    assert installation.call("get", b"ghcr.io", HOME=home).out == NOT_FOUND
+    assert "plan" in " ".join(installation.opened(tmp_path / "trace", "get", b"ghcr.io", 1, HOME=home))
+
+
+@pytest.mark.parametrize("module", ["plan.py", "hosts.py", "identity.py"])
+def test_a_changed_source_of_a_miss_counts_at_once(installation: Installation, tmp_path: Path, module: str) -> None:
+    """No host is read by the code of before."""
+    home = str(tmp_path)
+    assert installation.call("get", b"ghcr.io", HOME=home).out == NOT_FOUND
+    _broken(module, "raise OSError(5, 'changed')")(installation)
+
+    done = installation.call("get", b"ghcr.io", HOME=home)
+    assert (done.code, b"Input/output" in done.out or b"changed" in done.out) == (1, True), done
+
+
 def test_a_slow_call_writes_the_file_and_nothing_else(installation: Installation) -> None:
-    """One file for each executable, readable for others as the sources are, and no debris."""
+    """A file for each executable and one for its misses, readable for others as the sources are, and no debris."""
     before = set(installation.package.rglob("*"))
 
     assert is_version(installation.call(), ECR)
 
     new = set(installation.package.rglob("*")) - before
-    assert {path for path in new if path.is_file() and path.suffix != ".pyc"} == {installation.file}
-    assert installation.file.stat().st_mode & 0o777 == 0o644
+    written = {path for path in new if path.is_file() and path.suffix != ".pyc"}
+    assert written == {installation.file, installation.on_a_miss}
+    assert {path.stat().st_mode & 0o777 for path in written} == {0o644}
     content = installation.file.read_bytes()
     stamp = installation.file.stat().st_mtime_ns
     assert is_version(installation.call(), ECR)
@@ -961,7 +1005,8 @@ def test_the_name_of_another_helper_starts_from_the_same_file(installation: Inst
     for path in (installation.bin / "docker-credential-ecr-login", tmp_path / "on path"):
         assert is_version(start(path, "version"), ECR)
 
-    assert [path for path in installation.bytecode.iterdir() if path.suffix != ".pyc"] == [installation.file]
+    left = {path for path in installation.bytecode.iterdir() if path.suffix != ".pyc"}
+    assert left == {installation.file, installation.on_a_miss}
     assert installation.opened(tmp_path / "trace") == [f"__pycache__/{installation.file.name}"]
 
 
@@ -1054,7 +1099,8 @@ def test_what_is_no_file_is_passed_by(installation: Installation, put: Callable[
     put(installation.file)
 
     assert is_version(installation.call(), ECR)
-    assert not [path for path in installation.bytecode.iterdir() if path.name.startswith(f"{installation.file.name}.")]
+    left = {path for path in installation.bytecode.iterdir() if path.name.startswith(f"{installation.file.name}.")}
+    assert left == {installation.on_a_miss}
 
 
 def test_a_package_that_cannot_be_written_works(installation: Installation) -> None:
@@ -1087,8 +1133,8 @@ def test_many_first_calls_at_once(installation: Installation) -> None:
         out, err = process.communicate(timeout=60)
         assert is_version(Result(process.returncode, out, err), ECR)
 
-    left = [path for path in installation.bytecode.iterdir() if path.suffix != ".pyc"]
-    assert left == [installation.file]
+    left = {path for path in installation.bytecode.iterdir() if path.suffix != ".pyc"}
+    assert left == {installation.file, installation.on_a_miss}
     assert is_version(installation.call(), ECR)
 
 

@@ -6,6 +6,7 @@ import json
 import marshal
 import os
 import posix
+import re
 import shutil
 import stat
 import subprocess
@@ -24,6 +25,7 @@ from tests.harness import lacking, need
 _NAME = "docker-credential-x"
 _EXECUTABLE = "launcher\n\n# --- what it is made of ---\ncomposed.append(__import__('sys')._getframe().f_lineno)\n"
 _FILE = f"{_NAME}.{sys.hexversion:x}"
+_ON_A_MISS = f"{_FILE}.miss"
 _IMPORTS = """
 import sys
 packages = sys.argv[1]
@@ -37,14 +39,16 @@ ours = tuple(name for name in ours if "launch" not in name)
 prepare(f"{{packages}}/../bin/{_NAME}", ours, compile("followed.append(path)", "follow", "exec"))
 """
 _START = f"""{_IMPORTS}
-from marshal import loads
+import _imp, marshal
 with open(f"{{packages}}/credhelpers/__pycache__/{_FILE}", "rb") as file:
-    start, follow, modules, composition = loads(file.read()[8:])
+    parts = marshal.loads(file.read()[8:])
+name = "{_NAME}"
 path = f"{{packages}}/../bin/{_NAME}"
 composed, followed = [], []
 try:
     for link in ("", "a link"):
-        exec(start)
+        called = name
+        exec(parts[0])
     assert (composed, followed) == ([4, 4], [path])
 except ImportError:  # a changed source
     assert composed == []
@@ -93,6 +97,10 @@ def _modules(packages: Path, *, prepared: bool) -> tuple[list[str], dict[str, li
     return from_file, shown
 
 
+def _written(packages: Path) -> list[str]:
+    return sorted(path.name for path in _cache(packages).iterdir() if path.name.startswith("docker"))
+
+
 def _cache(packages: Path) -> Path:
     return packages / "credhelpers" / "__pycache__"
 
@@ -107,7 +115,7 @@ def test_modules_from_the_file_are_those_of_an_import(packages: Path) -> None:
     assert started == imported
     target = _cache(packages) / _FILE
     assert stat.S_IMODE(target.stat().st_mode) == 0o644 & ~_umask()
-    assert [path.name for path in _cache(packages).iterdir() if path.name.startswith("docker")] == [_FILE]
+    assert _written(packages) == [_FILE, _ON_A_MISS]
 
 
 def _umask() -> int:
@@ -161,7 +169,7 @@ def _edit(path: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-@pytest.mark.parametrize("module", ["hosts.py", "__init__.py", "sources/ecr.py", f"../../bin/{_NAME}"])
+@pytest.mark.parametrize("module", ["servers.py", "__init__.py", "sources/ecr.py", f"../../bin/{_NAME}"])
 @pytest.mark.parametrize(
     "change",
     [pytest.param(_edit, id="another size"), pytest.param(lambda path: os.utime(path, ns=(1, 1)), id="another time")],
@@ -173,7 +181,7 @@ def test_a_changed_source_is_read(module: str, change: object, packages: Path) -
     change(packages / "credhelpers" / module)
     from_file, shown = _modules(packages, prepared=True)
     assert from_file == []
-    assert "credhelpers.hosts" in shown
+    assert "credhelpers.servers" in shown
     _python(_PREPARE, packages)
     assert _modules(packages, prepared=True)[0]
 
@@ -181,7 +189,7 @@ def test_a_changed_source_is_read(module: str, change: object, packages: Path) -
 def test_a_removed_source_is_an_error_that_the_entry_point_expects(packages: Path) -> None:
     """Not a start with modules of yesterday."""
     _python(_PREPARE, packages)
-    (packages / "credhelpers" / "hosts.py").unlink()
+    (packages / "credhelpers" / "servers.py").unlink()
     script = _START.replace(
         "except ImportError:", "except OSError:\n    print(sorted(sys.modules)[:0])\nexcept ImportError:"
     )
@@ -192,8 +200,8 @@ def test_a_module_that_is_there_is_not_run_twice(packages: Path) -> None:
     """Two copies of one class would not be the same class."""
     _python(_PREPARE, packages)
     script = _START.replace("try:", "import credhelpers.errors as before\ntry:")
-    script += "import credhelpers.hosts\n"
-    script += "print(before is sys.modules['credhelpers.errors'], credhelpers.hosts.NotMine is before.NotMine)\n"
+    script += "import credhelpers.servers\n"
+    script += "print(before is sys.modules['credhelpers.errors'], credhelpers.servers.NotMine is before.NotMine)\n"
     assert _python(script, packages) == b"True True\n"
 
 
@@ -205,7 +213,7 @@ def test_many_write_one_file(packages: Path) -> None:
     for thread in threads:
         thread.join()
     assert _modules(packages, prepared=True)[0]
-    assert [path.name for path in _cache(packages).iterdir() if path.name.startswith("docker")] == [_FILE]
+    assert _written(packages) == [_FILE, _ON_A_MISS]
 
 
 @pytest.mark.parametrize("limit", [0, 4])
@@ -231,11 +239,12 @@ def test_a_full_disk_leaves_nothing_behind(limit: int, packages: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert (_cache(packages) / _FILE).read_bytes() == before
-    assert [path.name for path in _cache(packages).iterdir() if path.name.startswith("docker")] == [_FILE]
+    assert _written(packages) == [_FILE, _ON_A_MISS]
 
 
+@pytest.mark.parametrize("file", [_FILE, _ON_A_MISS], ids=["the start's", "a miss's"])
 @pytest.mark.parametrize("step", ["openat", "write", "fsync", "rename"])
-def test_a_failing_system_call_is_silent(step: str, packages: Path) -> None:
+def test_a_failing_system_call_is_silent(step: str, file: str, packages: Path) -> None:
     """The answer is out already; a file that could not be written must not turn it into a failure."""
     strace = need("strace", "strace")
     trace = packages.parent / "trace"
@@ -243,8 +252,9 @@ def test_a_failing_system_call_is_silent(step: str, packages: Path) -> None:
     subprocess.run(command, check=True)  # writes the ordinary bytecode, once
     subprocess.run([strace, "-y", "-o", str(trace), "-e", f"trace={step}", *command], check=True)
     lines = [line for line in trace.read_text().splitlines() if not line.startswith(("---", "+++"))]
-    number = next(count for count, line in enumerate(lines, 1) if f"{_FILE}." in line)
-    (_cache(packages) / _FILE).unlink()
+    number = next(count for count, line in enumerate(lines, 1) if re.search(rf"{file}\.\d", line))
+    for name in _written(packages):
+        (_cache(packages) / name).unlink()
     done = subprocess.run(
         [
             strace,
@@ -260,9 +270,9 @@ def test_a_failing_system_call_is_silent(step: str, packages: Path) -> None:
         capture_output=True,
         check=False,
     )
-    assert [line for line in trace.read_text().splitlines() if "INJECTED" in line and _FILE in line]
+    assert [line for line in trace.read_text().splitlines() if "INJECTED" in line and file in line]
     assert (done.returncode, done.stderr) == (0, b"")
-    assert not [path.name for path in _cache(packages).iterdir() if path.name.startswith("docker")]
+    assert _written(packages) == ([_ON_A_MISS] if file == _FILE else []), "the one that was written before, whole"
 
 
 def test_a_package_of_another_user_is_left_alone(packages: Path, entered: Path) -> None:

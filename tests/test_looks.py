@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from credhelpers import hosts, plan
+from credhelpers import plan, servers
 from credhelpers.credential import Credential
-from credhelpers.hosts import Authority
 from credhelpers.minted import Minted
+from credhelpers.servers import Authority
 from credhelpers.sources.acr import Acr
 from credhelpers.sources.ecr import Ecr
 from credhelpers.sources.gcr import Gcr
@@ -27,8 +27,8 @@ SERVERS: dict[str, tuple[Any, str, str]] = {
 }
 # Before the mint: for the receipt, and for the name of the token. Behind it, whether all is as it was.
 VARIABLE, STAMP = 3, 2
-# Who owns the host is asked before anything slow is loaded, and again by whoever mints.
-OF_THE_PLAN = 3
+# Who owns the host is asked before anything slow is loaded.
+OF_THE_PLAN = 2
 
 
 class Environ(dict[bytes, bytes]):
@@ -72,7 +72,7 @@ class Looks:
         monkeypatch.setattr("credhelpers.receipt.time", lambda: now + 10)  # the configuration is not young
         plan.route(Authority("gcr.io"), environ)
 
-        true_minter, true_stat, true_split = make.minter, os.stat, hosts._split
+        true_minter, true_stat, true_split = make.minter, os.stat, servers.split
 
         def minter(it: Any, route: Any) -> Any:
             found = true_minter(it, route)
@@ -93,7 +93,7 @@ class Looks:
         with monkeypatch.context() as patch:
             patch.setattr(make, "minter", minter)
             patch.setattr("credhelpers.receipt.posix.stat", stat)
-            patch.setattr(hosts, "_split", split)
+            patch.setattr(servers, "split", split)
             helper, asked = Minted(source, environ), Authority(server)
             assert helper.ready(asked) is None
             assert helper.get(asked).expose() == ("u", "made-up")
@@ -119,7 +119,8 @@ def test_a_host_is_split_once(looks: Looks) -> None:
 
 def test_a_decision_is_read_before_and_after(looks: Looks) -> None:
     """A variable of the source: not once more by everybody who needs a part of it."""
-    ours = {b"HOME", b"CREDHELPERS_CONFIG", b"CREDHELPERS_IDENTITY", b"XDG_CONFIG_HOME"}  # by which the plan is found
+    # By which the plan and the cache are found.
+    ours = {b"HOME", b"CREDHELPERS_CONFIG", b"CREDHELPERS_IDENTITY", b"XDG_CONFIG_HOME", b"XDG_CACHE_HOME"}
     # A path that a variable may choose is looked for where a file is listed, too.
     paths = {name for name in looks.variables if name.endswith(_PATHS)}
     often = {name: count for name, count in looks.variables.items() if count > VARIABLE and name not in ours | paths}

@@ -21,9 +21,9 @@ from credhelpers.cache import TokenCache
 from credhelpers.cached_token import CachedToken, Failure
 from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import DeadlinePassed, HelperError, NoIdentity, NotFound, NotMine, Unavailable, Unsupported
-from credhelpers.hosts import Authority
 from credhelpers.minted import Minted
 from credhelpers.recorder import Recorder
+from credhelpers.servers import Authority
 from credhelpers.sources.ecr import Ecr
 from tests.fakes import source as fakes
 from tests.fakes.source import Clock, FakeSource

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credhelpers.clouds import azure, google
 from credhelpers.errors import Shortage, Unavailable
-from credhelpers.exchanges.google import UNIVERSE
-from credhelpers.identities import aws
-from credhelpers.net import proxies, trust
+from credhelpers.identities import aws, google_network
+from credhelpers.identities.google_services import UNIVERSE
+from credhelpers.net import azure, proxies, trust
 from credhelpers.net.failures import NoAnswer, code_of
 from credhelpers.net.wire import Peer, Wire
 from credhelpers.vault import connection as vault
@@ -47,8 +46,8 @@ def _amazon(environ: dict[bytes, bytes]) -> Wire:
 
 
 WIRES: dict[str, Callable[[dict[bytes, bytes]], Wire]] = {
-    "Google": lambda environ: google._Network(environ, UNIVERSE, _until())._wire,
-    "Azure": lambda environ: azure._Way(PEER, "https://", environ, _until())._wire,
+    "Google": lambda environ: google_network.Network(environ, UNIVERSE, _until())._wire,
+    "Azure": lambda environ: azure.Way(PEER, "https://", environ, _until())._wire,
     "Vault": lambda environ: vault._wire(vault.Server(environ, {}), _until()),
     "Amazon": _amazon,
 }

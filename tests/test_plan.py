@@ -23,8 +23,8 @@ from credhelpers import files, hosts, plan
 from credhelpers.config import compile as compile_module
 from credhelpers.config.lines import owners
 from credhelpers.errors import NotMine, Unavailable
-from credhelpers.exchanges import azure, ecr_hosts, google
-from credhelpers.hosts import Authority
+from credhelpers.exchanges import acr_hosts, ecr_hosts, google_hosts
+from credhelpers.servers import Authority
 from tests.harness import NOWHERE, lacking, need
 
 if TYPE_CHECKING:
@@ -372,7 +372,7 @@ _SERVERS = [
     *("a.example.com", "ab.example.com", "b.example.com", "x.example.com", "a.example.com:5000", "example.com"),
     *(PRIVATE, AZURE, GOOGLE, "gcr.io", "docker.io", "https://index.docker.io/v1/", "ghcr.io"),
 ]
-_RULES = {"ecr": ecr_hosts.RULES, "gcr": google.RULES, "acr": azure.RULES}
+_RULES = {"ecr": ecr_hosts.RULES, "gcr": google_hosts.RULES, "acr": acr_hosts.RULES}
 
 
 def plainly(text: str, server: str, identity: str, source: str) -> tuple[str, int] | str:
@@ -747,7 +747,7 @@ _ASK = """
 import posix, sys
 from credhelpers import plan
 from credhelpers.errors import HelperError
-from credhelpers.hosts import Authority
+from credhelpers.servers import Authority
 for server in sys.argv[1:]:
     try:
         found = plan.route(Authority(server), posix.environ)

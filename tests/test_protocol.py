@@ -29,7 +29,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credhelpers import call as calls
-from credhelpers import guard, hosts, notes
+from credhelpers import guard, notes, servers
 from credhelpers.credential import INFINITY, Credential
 from credhelpers.errors import (
     DeadlinePassed,
@@ -49,7 +49,7 @@ from tests.running import boom, hurry, nothing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from credhelpers.hosts import Authority
+    from credhelpers.servers import Authority
 
 # A fixture of another test may have left a server's thread; the forked process runs none of its code.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
@@ -1197,7 +1197,7 @@ def test_bytes_that_no_credential_gave_are_not_sealed(tail: bytes) -> None:
 def test_pi8_any_bytes_are_a_server_or_one_of_two_errors(raw: bytes) -> None:
     """What is let through is what came, without the blanks around it, and needs no escape in JSON."""
     try:
-        server = hosts.read(raw).sent
+        server = servers.read(raw).sent
     except (MissingServer, Refused):
         return
     assert server.encode() == raw.strip(b" \t\r\n")

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from credhelpers import plan, receipt, recorder
-from credhelpers.hosts import Authority
 from credhelpers.receipt import holds
 from credhelpers.recorder import Recorder
+from credhelpers.servers import Authority
 from credhelpers.sources.acr import Acr
 from credhelpers.sources.ecr import Ecr
 from credhelpers.sources.gcr import Gcr

@@ -17,8 +17,8 @@ from credhelpers import cached_token
 from credhelpers.cached_token import CachedToken
 from credhelpers.credential import Credential
 from credhelpers.errors import NotMine, Unavailable
-from credhelpers.hosts import Authority
 from credhelpers.minted import Minted
+from credhelpers.servers import Authority
 from credhelpers.sources.acr import Acr
 from credhelpers.sources.ecr import Ecr
 from credhelpers.sources.gcr import Gcr

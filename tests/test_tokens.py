@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credhelpers import environment as environments
 from credhelpers import lifetimes
 from credhelpers.cache import TokenCache
 from credhelpers.cached_token import CachedToken
@@ -365,24 +364,6 @@ def test_a_token_that_has_expired_already_is_none(tokens: Tokens, asker: Asker, 
     assert "date -u" in raised.value.hint
 
 
-def test_what_a_library_was_shown_is_gone_behind_the_mint(
-    tokens: Tokens, asker: Asker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whether who asks is still the same is looked at in the caller's own environment, also if the mint failed."""
-    monkeypatch.setenv("CREDHELPERS_OF_A_TEST", "the caller's")
-    seen = []
-
-    def mint(old: Credential | None = None) -> Credential:
-        environments.show("CREDHELPERS_OF_A_TEST", "a library's")
-        seen.append(os.environ["CREDHELPERS_OF_A_TEST"])
-        raise Unavailable("a-code", "made up", "wait")
-
-    asker.minter.mint = mint  # type: ignore[method-assign]
-    with pytest.raises(Unavailable, match="made up"):
-        tokens.get(asker.wanted())
-    assert (*seen, os.environ["CREDHELPERS_OF_A_TEST"]) == ("a library's", "the caller's")
-
-
 def test_a_shortage_is_not_remembered(tokens: Tokens, asker: Asker) -> None:
     """It is over as soon as another process ends."""
     asker.minter.error = Unavailable("a-code", "x")
@@ -485,7 +466,8 @@ _REFUSED = """
 import os, posix, sys, time
 from credhelpers.credential import Credential
 from credhelpers.recorder import Recorder
-from credhelpers.tokens import Tokens, Wanted
+from credhelpers.tokens import Tokens
+from credhelpers.tokens import Wanted
 
 class Minter:
     token_key = sys.argv[1]

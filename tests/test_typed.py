@@ -17,8 +17,8 @@ import pytest
 from credhelpers import cached_token, mkdir
 from credhelpers.credential import Credential
 from credhelpers.errors import NotFound, NotMine, Shortage, Unavailable, Unsupported
-from credhelpers.hosts import Authority
 from credhelpers.minted import Minted
+from credhelpers.servers import Authority
 from credhelpers.sources.acr import Acr
 from credhelpers.sources.ecr import Ecr
 from credhelpers.sources.gcr import Gcr

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credhelpers.errors import NotMine, Unavailable
-from credhelpers.hosts import Authority
+from credhelpers.servers import Authority
 from credhelpers.sources.vault import Vault
 from tests.harness import BIN, NOT_FOUND, Result, environment, need
 from tests.harness import loaded_call as call

@@ -41,7 +41,7 @@ SCRIPT = """if True:
     import credhelpers.protocols.docker
     from credhelpers.sources.vault import Vault
     from credhelpers.writable import Writable
-    from credhelpers.hosts import Authority
+    from credhelpers.servers import Authority
     import posix
     from credhelpers import plan
 

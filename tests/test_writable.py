@@ -17,7 +17,7 @@ import pytest
 from credhelpers.cache import TokenCache
 from credhelpers.credential import Credential
 from credhelpers.errors import DeadlinePassed, NotFound, Unavailable, Unsupported
-from credhelpers.hosts import DOCKER_HUB, Authority
+from credhelpers.servers import DOCKER_HUB, Authority
 from credhelpers.writable import Writable
 from tests.fakes import keeper as fakes
 from tests.fakes.keeper import FakeKeeper, owned

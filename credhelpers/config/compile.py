@@ -9,6 +9,7 @@ A pattern is a host in which `*` stands for any part of one label, so it never c
 registries may have a port there may be one behind it, or `:*` for any port and none; without that a registry without
 port is meant, or with the 443 of `https`, which is the same. A path behind it means what lies below that path. Docker
 Hub's four names are one. `identity` names for whom the entry is: who did not choose that identity is not served by it.
+`realm` is where a credential for its hosts may be sent for a token, see `realms`; no hit needs it, so no plan has it.
 Which further keys an entry may have is its source's own `SETTINGS`, see `schema`. `from` names the helper whose
 credential a source mints with that needs one.
 
@@ -18,6 +19,11 @@ credential a source mints with that needs one.
 Sources of other packages are strangers: their rules count for entries that name them, and for others only if they are
 trusted, after all of ours.
 
+    [keyring]
+    backend = "library"
+
+Where what a person types is kept, if not where it is without this: see `stores.library`.
+
 A mistake inside one entry fails the hosts of its `match`, with its line. Only a file that is no TOML, is not trusted,
 or whose `match` or `source` cannot be read fails every host: a mistake must not send docker to a registry with another
 identity than the one that was meant.
@@ -25,11 +31,13 @@ identity than the one that was meant.
 
 from itertools import islice
 
+from credhelpers import realms
 from credhelpers.config.file import SEE, File, trusted
 from credhelpers.config.schema import Entry, Owners, announced
-from credhelpers.errors import Unavailable
-from credhelpers.hosts import HUB, HUB_HOSTS, label_fits
+from credhelpers.errors import NotMine, Unavailable
+from credhelpers.hosts import label_fits
 from credhelpers.installed import KEYRING, announcements
+from credhelpers.servers import HUB, HUB_HOSTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,12 +47,13 @@ if TYPE_CHECKING:
     from credhelpers.config.schema import Announced
     from credhelpers.recorder import Recorder
 
-_COMMON = ("match", "source", "identity")
+_COMMON = ("match", "source", "identity", "realm")
 _FROM = "from"
 _LABEL = "[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?"
 _HOST = rf"(?=[^:]{{1,253}}(:|$)){_LABEL}(\.{_LABEL})*(:([1-9][0-9]{{0,4}}|\*))?"
 _SEGMENT = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
 _PATH = rf"({_SEGMENT}/)*({_SEGMENT}|\*)"
+_BACKEND = r"library|(?=.{1,200}$)[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+"
 IDENTITY = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a name, wherever one is given
 _DEFAULT_PORT = ":443"
 _LAST_PORT = 65535
@@ -61,7 +70,7 @@ def compiled(name: bytes, recorder: "Recorder", *, is_named: bool) -> Owners:
     try:
         if file := read(name, recorder, is_named=is_named):
             words = {one.word for one in installed}
-            tables, trust = read_tables(file, words)
+            tables, trust, found.keyring = read_tables(file, words)
             if asked := _asked(tables, trust, words - sources.keys()):
                 from credhelpers.config.strangers import told
 
@@ -115,8 +124,8 @@ def entries(
     return found
 
 
-def read_tables(file: File, words: set[str]) -> "tuple[list[dict[str, Any]], list[str]]":
-    """The entries as they are written, and who of the sources with these words is trusted. Raises Unavailable."""
+def read_tables(file: File, words: set[str]) -> "tuple[list[dict[str, Any]], list[str], Entry | None]":
+    """The entries as written, who of the sources with these words is trusted, and the keyring. Raises Unavailable."""
     import tomllib
 
     try:
@@ -125,7 +134,7 @@ def read_tables(file: File, words: set[str]) -> "tuple[list[dict[str, Any]], lis
         raise file.fault(
             "config-no-toml", f"not TOML: {_position(error)}", "mend the line, see `docs/configuration.md`"
         ) from None
-    file.only(document, ("registry", "sources"), 0)
+    file.only(document, ("registry", "sources", KEYRING), 0)
     tables = document.get("registry", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise file.fault(
@@ -143,7 +152,28 @@ def read_tables(file: File, words: set[str]) -> "tuple[list[dict[str, Any]], lis
         )
     for word in trust:
         file.one_of(word, tuple(sorted(words)), 0, "sources", "source")
-    return tables, trust
+    return tables, trust, _keyring(file, document[KEYRING]) if KEYRING in document else None
+
+
+def _keyring(file: File, table: object) -> Entry:
+    """What the table says. A mistake in it fails the keyring, and no host of a source."""
+    import re
+
+    entry = Entry(0, "*", "", KEYRING, file.line(0, KEYRING))
+    try:
+        for key in table if isinstance(table, dict) else ():
+            file.one_of(key, ("backend",), 0, KEYRING, "key")
+        backend = table.get("backend") if isinstance(table, dict) else None
+        if not (isinstance(backend, str) and re.fullmatch(_BACKEND, backend)):
+            raise file.fault(
+                "config-keyring",
+                f'line {entry.line}: `backend` in `keyring` is not "library" or the name of a class',
+                'write `[keyring]` and below it `backend = "library"`, see `docs/keyring.md`',
+            )
+        entry.settings = {"backend": backend}
+    except Unavailable as mistake:
+        entry.mistake = mistake
+    return entry
 
 
 def _asked(tables: "list[dict[str, Any]]", trust: list[str], strangers: set[str]) -> "dict[str, list[dict[str, Any]]]":
@@ -204,6 +234,7 @@ def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source
             "letters, digits, `.`, `_` and `-`, at most 64, the first a letter or digit",
         )
     entry.identity = identity
+    entry.realm = _realm(file, table, number)
     if source.broken:
         line, error = file.line(number, "source"), source.broken
         raise file.fault(error.code, f"line {line}: {error.message}", error.hint)
@@ -230,6 +261,22 @@ def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source
             )
         settings[_FROM] = table[_FROM]
     entry.settings = settings
+
+
+def _realm(file: File, table: "dict[str, Any]", number: int) -> str:
+    realm = table.get("realm", "")
+    if "realm" in table:
+        try:
+            is_realm = isinstance(realm, str) and "?" not in realms.read(realm)[3]
+        except NotMine:
+            is_realm = False
+        if not is_realm:
+            raise file.fault(
+                "config-value",
+                f"line {file.line(number, 'realm')}: `realm` is not a URL that begins with https://",
+                'write it as in `realm = "https://auth.acme.example"`',
+            )
+    return str(realm)
 
 
 def _never_reached(file: File, number: int, entry: Entry, earlier: Entry) -> Unavailable:

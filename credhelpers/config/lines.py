@@ -45,6 +45,9 @@ def lines(name: bytes, environ: "Environment", word: str, *, is_named: bool) -> 
 def _lines(found: "Owners") -> "Iterator[Line]":
     for entry in found.entries:
         yield _of_entry(entry)
+    if found.keyring:  # it owns what is asked for by its name, and nothing else
+        key = f"!{found.keyring.source}"
+        yield key, "\t".join((key, _LAST, *_of_entry(found.keyring)[1].split("\t")[2:]))
     for name in {entry.identity for entry in found.entries if entry.identity}:
         yield f"@{name}", "\t".join((f"@{name}", _ENTRY, "0", "", "", "", "", "0", "", "", "", "", ""))
     for order, (source, (pattern, static, variable)) in enumerate(found.rules):

@@ -27,9 +27,10 @@ class Entry:
     pattern:  host and port, or `*` for any registry
     path:     below which it counts, "" for all of the registry
     is_last:  whether all else counts before it, as before what a file of another program says
+    realm:    where a credential for its hosts may be sent for a token, see `realms`; "" for what is known anyway
     """
 
-    __slots__ = ("identity", "is_last", "line", "mistake", "order", "path", "pattern", "settings", "source")
+    __slots__ = ("identity", "is_last", "line", "mistake", "order", "path", "pattern", "realm", "settings", "source")
 
     def __init__(self, order: int, pattern: str, path: str, source: str, line: int) -> None:
         self.order = order
@@ -37,19 +38,23 @@ class Entry:
         self.path = path
         self.source = source
         self.line = line
-        self.identity = ""
+        self.identity = self.realm = ""
         self.is_last = False
         self.settings: dict[str, Any] = {}
         self.mistake: Unavailable | None = None
 
 
 class Owners:
-    """All owners of hosts: entries, rules with their source, all sources; `broken` is why every host fails."""
+    """All owners of hosts: entries, rules with their source, all sources; `broken` is why every host fails.
 
-    __slots__ = ("broken", "entries", "rules", "sources")
+    keyring: what the table of the keyring says, an entry for any host; None if there is none
+    """
+
+    __slots__ = ("broken", "entries", "keyring", "rules", "sources")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
+        self.keyring: Entry | None = None
         self.rules: list[tuple[Announced, Rule]] = []
         self.broken: Unavailable | None = None
         self.sources: list[Announced] = []

@@ -1,52 +1,36 @@
-"""The registries of Google, and its token services, by their hosts."""
+"""What Google's registries want: an OAuth access token, as it is.
 
-from credhelpers.errors import NotMine
-from credhelpers.hosts import fields
+cloud.google.com/artifact-registry/docs/docker/authentication#token
+"""
 
-UNIVERSE = "googleapis.com"  # the API domain of the cloud that everybody knows
+from time import time
 
-# Artifact Registry by location or by regional endpoint, the gcr.io names it serves too, the sovereign host.
-_BY_LOCATION = ("<location:place>-docker.pkg.dev", "docker.<location:place>.rep.pkg.dev")
-RULES = tuple(  # as `config.schema.Rule` has them
-    (pattern, {"universe": universe}, "")
-    for pattern, universe in (
-        ("gcr.io", UNIVERSE),
-        ("<word:word>.gcr.io", UNIVERSE),
-        *((pattern, UNIVERSE) for pattern in _BY_LOCATION),
-        ("docker.s3nsregistry.fr", "s3nsapis.fr"),
-    )
-)
+from credhelpers import lifetimes
+from credhelpers.credential import Credential
+from credhelpers.errors import Unavailable
+
+_USER = "oauth2accesstoken"
+_TOKEN_BYTES = 60 * 1024  # what fits into an answer of the protocol
+_SHORTEST = 60.0  # seconds; a token that has fewer left is taken for one that is over
 
 
-def google(host: str) -> str:
-    """The API domain of the universe whose registry `host` is. Raises NotMine for any other."""
-    for pattern, static, _ in RULES:
-        if fields(pattern, host) is not None:
-            return static["universe"]
-    raise NotMine
+def credential(token: object, end: float) -> Credential:
+    """The credential for an access token that ends at `end`. Never says "one hour": federation gives minutes.
 
-
-def google_location(host: str) -> str:
-    """The region or multi-region that the name of an Artifact Registry holds, "" for every other host."""
-    return next((found["location"] for pattern in _BY_LOCATION if (found := fields(pattern, host))), "")
-
-
-def is_service(host: str, universe: str) -> bool:
-    """Whether `host` is a token service of the universe with this API domain: global, regional or private.
-
-    Behind a service's name stands a region only: `sts.storage.googleapis.com` is somebody's bucket.
+    Raises Unavailable for what can be no token, and for one that has ended.
     """
-    if universe == UNIVERSE and host in ("www.googleapis.com", "accounts.google.com"):
-        return True  # as key files of before 2018 have it
-    return any(
-        fields(f"{form.format(service)}.{universe}", host) is not None
-        for service in ("oauth2", "sts", "iamcredentials")
-        for form in (
-            "{}",
-            "{}.<location:place>.rep",
-            "{}.<location:zone>",
-            "<location:place>.{}",
-            "<location:place>-{}",
-            "{}-<network:word>.p",
+    now = time()
+    life = end - now
+    if not isinstance(token, str) or not 0 < len(token) < _TOKEN_BYTES or not all("!" <= one <= "~" for one in token):
+        raise Unavailable(
+            "gcr-no-token", "google answered with something that is no access token", "try again in a moment"
         )
-    )
+    if not _SHORTEST <= life <= lifetimes.GCR.longest:
+        raise Unavailable(
+            "gcr-clock",
+            "google's token has expired by the clock of this machine, or lives too long to be true",
+            "compare `date -u` with the true time, and set the clock",
+        )
+    kind = lifetimes.GCR if life > lifetimes.KEPT_BY_CLIENTS else lifetimes.GCR_SHORT
+    soft, hard, expires = lifetimes.window(now, end, kind)
+    return Credential(_USER, token, soft=soft, hard=hard, expires=expires)

@@ -4,13 +4,13 @@ import os
 
 from urllib3.util import parse_url
 
-from credhelpers.hosts import is_loopback
 from credhelpers.identities import aws_errors
 from credhelpers.identities.aws_selectors import expanded
 from credhelpers.net import trust
 from credhelpers.net.aws import Session
 from credhelpers.net.failures import NoAnswer
 from credhelpers.net.wire import Peer, Wire
+from credhelpers.servers import is_loopback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class Gate:
         self._reasons.asked = _NAMES.get(service, service.upper())
         if not _is_safe(request.url):
             raise self._reasons.unavailable(aws_errors.UNSAFE_ENDPOINT)
+        if any(b"\n" in value or b"\r" in value for value in request.headers.values() if isinstance(value, bytes)):
+            raise self._reasons.unavailable(aws_errors.BROKEN_LINE)  # else `http.client` would, in the middle of it
         is_destination = self._destinations.get(service)
         if is_destination and not is_destination(parse_url(request.url).host or ""):
             raise self._reasons.unavailable(aws_errors.FOREIGN_ENDPOINT)

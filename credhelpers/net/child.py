@@ -12,12 +12,12 @@ from signal import SIGKILL
 from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
 from time import monotonic, sleep
 
-from credhelpers import environment, guard
+from credhelpers import guard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Self
+    from typing import Any, Self
 
     from credhelpers.identity import Environment
 
@@ -27,6 +27,8 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 _LAST = 1.0  # seconds for the killed to be gone: one that waits for a dead disk goes when the disk comes back
 _POLL = 0.005  # seconds
 _HEARD_BYTES = 1 << 20  # of a stream, many times what any answer has; what comes after that is read and dropped
+
+_BLANKS = " \t\r\n"  # of JSON, RFC 8259, section 2
 
 _running: "set[Popen[bytes]]" = set()
 
@@ -53,7 +55,7 @@ def run_program(
     else the caller's, and `more`. It runs in `/`, so that no relative path in them means the working directory.
     Raises OSError if it does not start, `subprocess.TimeoutExpired` after `seconds`.
     """
-    mine = {name: value for name, value in environment.of_caller(environ).items() if not name.startswith(b"PYTHON")}
+    mine = {name: value for name, value in environ.items() if not name.startswith(b"PYTHON")}
     return _run(command, {**mine, **more}, seconds, b"/")
 
 
@@ -71,13 +73,59 @@ def run_command(  # noqa: PLR0913 - what a command gets
     It belongs to the user and gets the caller's whole environment, as the cloud's own tool would give it, and `more`.
     It runs in `folder`, else where the caller is. With one stream its errors are in its output.
     """
-    return _run(command, {**environment.of_caller(environ), **more}, seconds, folder, STDOUT if is_one_stream else PIPE)
+    return _run(command, {**environ, **more}, seconds, folder, STDOUT if is_one_stream else PIPE)
+
+
+def after_warnings(output: bytes) -> bytes:
+    """A program's output from its first line on that begins a JSON object: what is before it is for people."""
+    lines = output.splitlines(keepends=True)
+    first = next((number for number, line in enumerate(lines) if line.lstrip().startswith(b"{")), 0)
+    return b"".join(lines[first:])
+
+
+def json_of(output: bytes) -> "dict[str, Any]":
+    """The JSON object (RFC 8259) with which the output ends, behind lines in which the program says something else.
+
+    Before it may stand lines that do not begin with a brace (warnings, colours, blanks, a byte order mark), and whole
+    objects that begin and end with their lines, as azd's messages do. Raises ValueError, without a word of the output,
+    if there is none, or anything else behind it: what is cut off or doubtful is not guessed.
+    """
+    from json import JSONDecoder
+
+    def refuse(_constant: str) -> None:
+        raise ValueError
+
+    decoder = JSONDecoder(parse_constant=refuse)
+    place = 0
+    try:
+        text = output.decode("utf-8-sig").rstrip(_BLANKS)
+        while place < len(text):
+            line = _line(text, place)
+            place += len(line)
+            if line.lstrip(_BLANKS).startswith("{"):
+                found, place = decoder.raw_decode(text, place - len(line.lstrip(_BLANKS)))
+                if place == len(text):
+                    return dict(found)
+                line = _line(text, place)
+                place += len(line)
+                if line.strip(_BLANKS):
+                    break
+            place += 1
+    except (ValueError, RecursionError):
+        pass  # raised below: here it would have the output in its context
+    raise ValueError("the output does not end with one JSON object")
 
 
 def end_all() -> None:
     """Kill and wait for all that still runs, with their own children."""
     for child in list(_running):
         _end(child)
+
+
+def _line(text: str, start: int) -> str:
+    """What is left of the line from there on."""
+    end = text.find("\n", start)
+    return text[start:end] if end >= 0 else text[start:]
 
 
 def _run(

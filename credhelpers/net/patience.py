@@ -12,8 +12,8 @@ from time import monotonic, sleep
 
 from credhelpers import files
 from credhelpers.errors import shortage
-from credhelpers.hosts import is_loopback
 from credhelpers.net.failures import NoAnswer
+from credhelpers.servers import is_loopback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

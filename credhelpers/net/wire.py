@@ -8,7 +8,7 @@ from time import monotonic
 
 from credhelpers.deadline import Late, within
 from credhelpers.errors import Unavailable
-from credhelpers.hosts import is_local
+from credhelpers.servers import is_local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from credhelpers.net.proxies import Proxy
 
 _BODY_BYTES = 1 << 20  # many times what any answer has
-_CONNECT = 4.0  # seconds; behind a firewall that drops packets there is still time to say so
+CONNECT = 4.0  # seconds; behind a firewall that drops packets there is still time to say so
 _OF_TLS = ("net-certificate", "net-no-tls", "net-tls")
 
 
@@ -91,7 +91,7 @@ class Wire:
         body: bytes | None = None,
         headers: "Mapping[str, str] | None" = None,
         seconds: float = 3600.0,
-        connect: float = _CONNECT,
+        connect: float = CONNECT,
         may_redirect: bool = False,
     ) -> Answer:
         """The answer, whatever its status is, but a redirect only if it may be one; within the seconds and all's time.
@@ -174,6 +174,20 @@ class Wire:
         from credhelpers.net.proxies import on_the_way
 
         return on_the_way(self.environ, scheme, host)
+
+
+def json_object(content: bytes) -> "dict[str, Any]":
+    """The JSON object that an answer or a program's output is, or an empty one if it is none (RFC 8259, no NaN)."""
+    import json
+
+    def refuse(_constant: str) -> None:
+        raise ValueError
+
+    try:
+        found = json.loads(content, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {}
 
 
 def _patient(base: "Any", until: float) -> "Any":

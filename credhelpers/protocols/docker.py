@@ -9,7 +9,7 @@ This module is on the way of a cache hit. What is slow is imported where it is n
 from time import time
 
 from credhelpers import call as calls
-from credhelpers import hosts
+from credhelpers import servers
 from credhelpers.call import ANSWER_BYTES
 from credhelpers.errors import HelperError, NotFound, Refused, Unavailable
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from credhelpers.call import Call
     from credhelpers.credential import Credential
-    from credhelpers.hosts import Authority
+    from credhelpers.servers import Authority
 
     class Helper(Protocol):
         """What `serve` makes an executable of."""
@@ -85,7 +85,7 @@ def _input(call: "Call", verb: str) -> bytes:
 
 
 def _get(call: "Call", helper: "Helper", content: bytes) -> bytes:
-    authority = hosts.read(content)
+    authority = servers.read(content)
     if authority.is_dubious:
         raise NotFound
     ready = helper.ready(authority)
@@ -116,7 +116,7 @@ def _store(call: "Call", helper: "Helper", content: bytes) -> bytes:
 
 
 def _erase(call: "Call", helper: "Helper", content: bytes) -> bytes:
-    authority = hosts.read(content)
+    authority = servers.read(content)
     if not authority.is_dubious:
         call.slow_down()
         helper.erase(authority)
@@ -143,7 +143,7 @@ def _list(call: "Call", helper: "Helper", _content: bytes) -> bytes:
 def _is_askable(server: str) -> bool:
     """Whether `get` takes exactly this for a server: clients give up on all entries at one that it refuses."""
     try:
-        authority = hosts.read(server.encode())
+        authority = servers.read(server.encode())
         return not authority.is_dubious and authority.sent == server
     except HelperError:
         return False

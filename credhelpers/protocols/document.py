@@ -2,12 +2,12 @@
 
 import json
 
-from credhelpers import hosts
+from credhelpers import servers
 from credhelpers.credential import Credential
 from credhelpers.errors import MissingUsername, Refused
 
 
-def read(content: bytes) -> "tuple[hosts.Authority, Credential]":
+def read(content: bytes) -> "tuple[servers.Authority, Credential]":
     """The authority and the credential. Fields that are not known are ignored.
 
     Raises MissingServer, MissingUsername or Refused, without a word of the input, which holds a secret.
@@ -17,7 +17,7 @@ def read(content: bytes) -> "tuple[hosts.Authority, Credential]":
     if not (isinstance(server, str) and isinstance(username, str) and isinstance(secret, str)):
         raise Refused("input-malformed", "the input of store has a field that is not a string")
     try:
-        authority = hosts.read(server.encode())
+        authority = servers.read(server.encode())
         if not username.encode():
             raise MissingUsername
         secret.encode()

@@ -1,6 +1,6 @@
 """Azure's registries, announced: their hosts, the settings of an entry, and what `--help` prints. No hit loads it."""
 
-from credhelpers.exchanges.azure import RULES
+from credhelpers.exchanges.acr_hosts import RULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Google's registries, announced: its hosts, the settings of an entry, and what `--help` prints. No hit loads it."""
 
-from credhelpers.exchanges.google import RULES
+from credhelpers.exchanges.google_hosts import RULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Azure Container Registry: a token of Microsoft Entra, exchanged at the registry for one of its own.
 
 A registry's token is good for that registry only, so each host has its own, whichever identity asks. This half is on
-the way of a cache hit: which token is wanted. How it is made is in `clouds.azure`.
+the way of a cache hit: which token is wanted. How it is made is in `exchanges.acr`.
 """
 
 import posix
@@ -17,14 +17,6 @@ if TYPE_CHECKING:
     from credhelpers.recorder import Recorder
 
 _FILES = ("client_secret_file", "certificate_file")
-
-# What the environment says plainly, in azidentity's order: the kind of credential and the variables that mean it.
-SAID = (
-    ("client-secret", (b"AZURE_CLIENT_SECRET",)),
-    ("certificate", (b"AZURE_CLIENT_CERTIFICATE_PATH",)),
-    ("workload-identity", (b"AZURE_FEDERATED_TOKEN", b"AZURE_FEDERATED_TOKEN_FILE")),
-    ("managed-identity", (b"IDENTITY_ENDPOINT", b"MSI_ENDPOINT")),
-)
 
 # Whatever of the environment selects an identity. A federated token's file is in here as a path, not among the files
 # by its stamp: it is written anew every hour and says the same identity each time, that of tenant and client.
@@ -68,12 +60,14 @@ class Acr:
 
     def record(self, route: "Route", recorder: "Recorder") -> None:
         """See `minted.Source`."""
+        from credhelpers.identities.entra_environment import said
+
         environ = recorder.environ
         for name in _VARIABLES:
             recorder.variable(name)
         files = _files(environ)
         is_narrowed = bool(environ.get(b"AZURE_TOKEN_CREDENTIALS"))  # may pass over what the environment says
-        if route.settings or is_narrowed or not any(environ.get(name) for _, names in SAID for name in names):
+        if route.settings or is_narrowed or not said(environ):
             files += _personal_files(environ)
         for path in files:
             recorder.file(path)
@@ -115,9 +109,9 @@ class AcrMinter:
         Raises NotFound if the registry asks for no token or there is no identity, and none got `old`; Unavailable for
         all else.
         """
-        from credhelpers.clouds.azure import AcrExchange  # longer than all that a hit imports
+        from credhelpers.exchanges.acr import AcrExchange  # longer than all that a hit imports
 
-        return AcrExchange(self._host, self._cloud, self._settings, self._environ, SAID).credential(old)
+        return AcrExchange(self._host, self._cloud, self._settings, self._environ).credential(old)
 
 
 def _registry(route: "Route") -> tuple[str, str]:
@@ -129,7 +123,7 @@ def _registry(route: "Route") -> tuple[str, str]:
         return route.authority.host, route.fields["cloud"]
     if "registry" not in settings:
         raise route.contradiction("an alias of a registry needs `registry`, the login server that it stands for")
-    from credhelpers.exchanges.azure import azure
+    from credhelpers.exchanges.acr_hosts import azure
 
     try:
         return settings["registry"], azure(settings["registry"])

@@ -1,12 +1,12 @@
 """Google Artifact Registry and gcr.io: OAuth access tokens by google-auth.
 
 A token opens every Google registry that its identity may read, so it is minted once per identity, not per host.
-This half is on the way of a cache hit: which token is wanted. How it is made is in `clouds.google`.
+This half is on the way of a cache hit: which token is wanted. How it is made is in `identities.google`.
 """
 
 import posix
 
-from credhelpers.errors import NotFound, Unavailable
+from credhelpers.errors import NoIdentity, Unavailable
 from credhelpers.identity import fingerprint, home
 
 TYPE_CHECKING = False
@@ -78,7 +78,7 @@ class Gcr:
             if settings.get("universe", universe) != universe:
                 raise route.contradiction("`universe` is not the one of this host")
         else:
-            from credhelpers.exchanges.google import UNIVERSE
+            from credhelpers.identities.google_services import UNIVERSE
 
             universe = settings.get("universe", UNIVERSE)
         return GcrMinter(self._environ, universe, settings)
@@ -105,19 +105,23 @@ class GcrMinter:
 
         `old` is not renewed, but it shows that one did: that none does now will pass, so it is Unavailable then.
         """
-        from credhelpers.clouds.google import GoogleExchange  # as long as all that a hit imports
+        from credhelpers.exchanges.google import credential
+        from credhelpers.identities.google import GoogleIdentity  # as long as all that a hit imports
 
         default = _gcloud_directory(self._environ) + b"/application_default_credentials.json"
         try:
-            return GoogleExchange(
-                self._environ, self._universe, self._settings, _file(self._environ, self._settings), default
-            ).credential()
-        except NotFound:
+            return credential(
+                *GoogleIdentity(
+                    self._environ, self._universe, self._settings, _file(self._environ, self._settings), default
+                ).access_token()
+            )
+        except NoIdentity as nobody:
             if old is None:
                 raise
+            is_late = nobody.code == "gcr-metadata-late"
             raise Unavailable(
                 "gcr-identity-gone",
-                "no identity is found any more for the token in hand",
+                nobody.cause if is_late else "no identity is found any more for the token in hand",
                 "`curl -H Metadata-Flavor:Google http://169.254.169.254` shows whether the metadata server answers",
             ) from None
 

@@ -23,6 +23,8 @@ WHERE ENTRIES GO
                   docker-credential-secretservice: each of the two programs
                   reads what the other wrote.
   keychain        macOS.
+  library         a backend of Python's keyring library, if config.toml has
+                  `backend = "library"` or the name of its class in `[keyring]`.
   embedded        chosen by itself where there is no session bus or no Secret
                   Service on it, as on a server, over ssh or in a container.
                   One file a registry, encrypted with age; never plain text.
@@ -64,7 +66,7 @@ FILES
                  unless CREDHELPERS_AGE_IDENTITY is set
   *.age          an entry; `age -d -i identity.txt FILE` shows it
   *.keyring      the name of a registry whose entry is in the OS keyring; no
-                 secret, no user name
+                 secret, no user name; *.library for one in the library's
   lock-*         empty
 
   The key lies beside what it opens: that protects against a look at a file or

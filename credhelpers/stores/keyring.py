@@ -10,7 +10,9 @@ import posix
 import sys
 
 from credhelpers import notes
-from credhelpers.errors import NotFound, Refused, Unavailable
+from credhelpers.errors import NotFound, NotMine, Refused, Unavailable
+from credhelpers.identity import configuration
+from credhelpers.servers import HUB, Authority
 from credhelpers.stores import secretservice
 from credhelpers.stores.age import Age
 from credhelpers.stores.folder import Folder, directory
@@ -18,11 +20,12 @@ from credhelpers.stores.index import Index
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from collections.abc import Callable, Iterable
+    from typing import Protocol, Self
 
     from credhelpers.credential import Credential
-    from credhelpers.hosts import Authority
     from credhelpers.identity import Environment
+    from credhelpers.servers import Authority
 
     class Store(Protocol):
         """Keeps credentials under exact keys. Every method raises Unavailable."""
@@ -39,15 +42,19 @@ if TYPE_CHECKING:
         def servers(self) -> dict[str, str]:
             """Server to user name of every item that `read` would answer."""
 
+        def close(self) -> None:
+            """End what was begun for it."""
 
-_EMBEDDED = "embedded"
+
+_EMBEDDED, _LIBRARY = "embedded", "library"
+_OF_LIBRARY = b".library"  # notes of what lies there
 _NATIVE = {"darwin": "keychain"}  # by `sys.platform`; any other: "secret-service"
 
 
 class Keyring:
     """The helper. `environ` and `platform` are those of the process, in the form of `posix` and `sys`."""
 
-    __slots__ = ("_embedded", "_environ", "_folder", "_index", "_platform")
+    __slots__ = ("_backend", "_embedded", "_environ", "_folder", "_index", "_platform")
 
     def __init__(self, environ: "Environment" = posix.environ, platform: str = sys.platform) -> None:
         self._environ = environ
@@ -55,6 +62,7 @@ class Keyring:
         self._folder = Folder(directory(environ))
         self._index = Index(self._folder)
         self._embedded = Age(self._folder, environ)
+        self._backend = ""  # of the library that the configuration chooses
 
     @property
     def manual(self) -> str:
@@ -76,23 +84,50 @@ class Keyring:
         With `exactly` under none but that which was sent.
         """
         choice = self._choice()
+        keys = self._keys(authority, choice, exactly=exactly)
         if choice == _EMBEDDED:
             self._folder.require()
-        native = None if choice == _EMBEDDED else self._native(choice)
-        for key in (authority.sent,) if exactly else authority.spellings():
-            credential = native.read(key) if native else None
-            if credential is None and (native is None or not choice):
-                credential = self._embedded.read(key)
-            if native is None and credential is None and self._index.has(key):
+            return self._get_embedded(keys)
+        with self._native(choice) as native:
+            for key in keys:
+                credential = native.read(key)
+                if credential is None and not choice:
+                    credential = self._embedded.read(key)
+                if credential and not credential.is_empty():
+                    return credential
+            raise native.trouble or NotFound()
+
+    def _keys(self, authority: "Authority", choice: str, *, exactly: bool) -> "Iterable[str]":
+        """The keys under which the authority may be, the nearest first.
+
+        A backend of the library may start a program for each: it is asked for what was sent, and what is noted.
+        """
+        if exactly:
+            return (authority.sent,)
+        keys = authority.spellings()
+        if choice != _LIBRARY:
+            return keys
+        noted = Index(self._folder, _OF_LIBRARY)
+        return [key for key in keys if key == authority.sent or noted.has(key)]
+
+    def _get_embedded(self, keys: "Iterable[str]") -> "Credential":
+        for key in keys:
+            credential = self._embedded.read(key)
+            if credential is None and self._index.has(key):
                 raise _elsewhere()
             if credential and not credential.is_empty():
                 return credential
-        raise (native.trouble if native else None) or NotFound()
+        raise NotFound
 
     def store(self, authority: "Authority", credential: "Credential") -> None:
         """Keep the credential under exactly what was sent: in the keyring, or where there is none, embedded."""
         choice = self._choice()
-        if choice == _EMBEDDED or not self._native(choice).write(authority.sent, credential):
+        if choice == _EMBEDDED:
+            self._embedded.write(authority.sent, credential)
+            return
+        with self._native(choice) as native:
+            is_kept = native.write(authority.sent, credential)
+        if not is_kept:
             self._embedded.write(authority.sent, credential)
             return
         try:
@@ -106,33 +141,58 @@ class Keyring:
         Raises Unavailable if the keyring may still hold some of it.
         """
         choice = self._choice()
-        native = None if choice == _EMBEDDED else self._native(choice)
+        keys = self._keys(authority, choice, exactly=exactly)
+        if choice == _EMBEDDED:
+            self._erase(authority, keys, self._index.forget)
+            return
+        with self._native(choice) as native:
+            self._erase(authority, keys, native.remove)
+            if native.trouble:
+                raise native.trouble
+
+    def _erase(self, authority: "Authority", keys: "Iterable[str]", remove: "Callable[[str], bool]") -> None:
         all_of_it = authority.is_whole  # a logout names a registry once, and no other name of it may answer then
-        for key in (authority.sent,) if exactly else authority.spellings():
-            found = self._embedded.remove(key)
-            found |= native.remove(key) if native else self._index.forget(key)
+        for key in keys:
+            found = self._embedded.remove(key) | remove(key)
             if found and not all_of_it:
                 break
-        if native and native.trouble:
-            raise native.trouble
 
     def list(self) -> dict[str, str]:
         """What `get` answers now. What lies in a keyring out of reach is not in it."""
-        choice = self._choice()
-        stores = [] if choice else [self._embedded.servers]
-        stores.append(self._embedded.servers if choice == _EMBEDDED else lambda: self._native(choice).servers())
+        stores: list[Callable[[str], dict[str, str]]] = [self._list_embedded, self._list_native]
         found: dict[str, str] = {}
         for servers in stores:
             try:
-                found |= servers()
+                found |= servers(self._choice())
             except Unavailable as trouble:  # the other one answers all the same
                 notes.take(f"left out of the list: {trouble.message}")
         return found
 
+    def _list_embedded(self, choice: str) -> dict[str, str]:
+        return self._embedded.servers() if choice in ("", _EMBEDDED) else {}
+
+    def _list_native(self, choice: str) -> dict[str, str]:
+        if choice == _EMBEDDED:
+            return {}
+        with self._native(choice) as native:
+            return native.servers()
+
     def _choice(self) -> str:
-        """What `CREDHELPERS_KEYRING` says, "" if nothing."""
+        """What `CREDHELPERS_KEYRING` says, or that the configuration chooses the library; "" if nothing does.
+
+        Raises Unavailable if the configuration is broken, since it may have chosen.
+        """
         choice = self._environ.get(b"CREDHELPERS_KEYRING", b"").decode("ascii", "replace")
         native = _NATIVE.get(self._platform, "secret-service")
+        if choice == _LIBRARY:
+            raise Unavailable(
+                "keyring-circle",
+                "this helper was started by the very backend of the keyring library that it would ask",
+                "name another `backend` in config.toml, the one place for it; or `unset CREDHELPERS_KEYRING`",
+            )
+        if not choice:
+            self._backend = self._configured()
+            return _LIBRARY if self._backend else ""
         if choice not in ("", _EMBEDDED, native):
             raise Refused(
                 "keyring-unknown-choice",
@@ -141,8 +201,29 @@ class Keyring:
             )
         return choice
 
+    def _configured(self) -> str:
+        """The backend that config.toml names, "" for none. Raises Unavailable as the plan does."""
+        try:
+            posix.stat(configuration(self._environ))
+        except (FileNotFoundError, NotADirectoryError):
+            return ""  # mostly, and whoever has no such file pays for nothing
+        except OSError:
+            pass  # the plan says why
+        from credhelpers import plan
+
+        try:
+            # The host does not matter: what the table says owns whatever is asked for by this word.
+            return str(plan.route(Authority(HUB), self._environ, "keyring").settings["backend"])
+        except NotMine:
+            return ""
+
     def _native(self, choice: str) -> "_Native":
         """The OS keyring or what is known of it. Raises Unavailable if it was chosen and is not to be had."""
+        if choice == _LIBRARY:
+            from credhelpers.stores.library import Library
+
+            index = Index(self._folder, _OF_LIBRARY)
+            return _Native(Library(self._backend, index, self._folder), index)
         try:
             store = self._find()
         except Unavailable as trouble:
@@ -179,6 +260,13 @@ class _Native:
         self._store = store
         self._index = index
         self.trouble = trouble
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._store:
+            self._store.close()
 
     def read(self, server: str) -> "Credential | None":
         """The credential under exactly this key. Raises Unavailable if there is one, but out of reach."""

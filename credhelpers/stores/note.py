@@ -16,8 +16,8 @@ from time import monotonic, time
 
 from credhelpers import receipt
 from credhelpers.errors import Unavailable, shortage
-from credhelpers.hosts import Authority
 from credhelpers.recorder import shown
+from credhelpers.servers import Authority
 from credhelpers.stores.folder import Folder, directory
 
 TYPE_CHECKING = False

@@ -134,6 +134,9 @@ class SecretService:
                 found[server] = (item, username)
             return {server: username for server, (_, username) in found.items()}
 
+    def close(self) -> None:
+        """Nothing: the connection ends with the process."""
+
     def _search(self, attributes: dict[str, str]) -> "list[Any]":
         """The items with these attributes, unlocked.
 

@@ -94,6 +94,9 @@ class System:
                 found[server] = credential.username
         return found
 
+    def close(self) -> None:
+        """Nothing: what was asked for is within the system."""
+
 
 def _ask(question: "Callable[[], Result]") -> "Result":
     """What `question` returns: a call into the system, which may be showing a prompt and cannot be interrupted."""

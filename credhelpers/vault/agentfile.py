@@ -4,7 +4,7 @@ What the keys mean is on developer.hashicorp.com, "Vault Agent auto-auth", a pag
 `secrets` are in github.com/morningconsult/docker-credential-vault-login, README.md. `docs/drop-in.md` has the table.
 """
 
-from credhelpers import hosts
+from credhelpers import servers
 from credhelpers.config.file import trusted
 from credhelpers.config.schema import Entry, fits
 from credhelpers.errors import NotMine, Unavailable
@@ -167,7 +167,7 @@ def _paths(file: "_File", said: "dict[str, Any]") -> dict[str, str]:
         table = file.values(said.pop("secrets"), "secrets")
         for name in table:
             try:
-                registry = hosts.registry(name)
+                registry = servers.registry(name)
             except NotMine:
                 raise file.fault(
                     "vault-file-mistake", "a key of `secrets` is not a host", "write host, or host:port in quotes"

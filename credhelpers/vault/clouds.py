@@ -1,4 +1,4 @@
-"""Engines that answer with an identity of a cloud, and the registry token that is made with it by `clouds`.
+"""Engines that answer with an identity of a cloud, and the registry token that is made with it by `exchanges`.
 
 What opens a cloud's registries goes to these alone: to a host by whose name `exchanges` knows them, or to one for which
 the user wrote which registry it stands for.
@@ -9,12 +9,11 @@ from posix import urandom
 from time import monotonic, sleep, time
 
 from credhelpers import lifetimes
-from credhelpers.clouds import propagation
 from credhelpers.credential import Credential
-from credhelpers.errors import NotMine, Unavailable
-from credhelpers.exchanges.azure import azure
+from credhelpers.errors import NotMine, Unavailable, Unknown
+from credhelpers.exchanges.acr_hosts import azure
 from credhelpers.exchanges.ecr_hosts import ecr, ecr_of
-from credhelpers.exchanges.google import google
+from credhelpers.exchanges.google_hosts import google
 from credhelpers.vault import leases
 
 TYPE_CHECKING = False
@@ -78,7 +77,7 @@ def _gcp(session: "Session", secret_path: "SecretPath", registry: "Registry", ol
         google(registry.settings.get("registry", registry.host))
     except NotMine:
         raise _no_alias("`registry`, the registry of Google's that it stands for") from None
-    from credhelpers.clouds.google import credential
+    from credhelpers.exchanges.google import credential
 
     answer = leases.ask(session, secret_path)
     with leases.in_use(session, answer):  # a key of a service account is leased
@@ -100,7 +99,7 @@ def _azure(session: "Session", secret_path: "SecretPath", registry: "Registry", 
         raise _no_alias("`registry`, the login server that it stands for") from None
     if old and (kept := leases.renewed(session, secret_path, old)):
         return kept
-    from credhelpers.clouds.azure import AcrExchange
+    from credhelpers.exchanges.acr import AcrExchange
 
     answer = leases.ask(session, secret_path)
     with leases.in_use(session, answer):
@@ -111,7 +110,7 @@ def _azure(session: "Session", secret_path: "SecretPath", registry: "Registry", 
         environ = {**session.environ, b"AZURE_CLIENT_SECRET": secret.encode()}
         environ.pop(b"AZURE_TOKEN_CREDENTIALS", None)  # it narrows what is found otherwise, and nothing is looked for
         made = _until_known(
-            lambda left: AcrExchange(server, cloud, settings, environ, (), left).credential(),
+            lambda left: AcrExchange(server, cloud, settings, environ, left).credential(),
             session,
             answer,
             (
@@ -135,7 +134,7 @@ def _until_known(
     while True:
         try:
             return work(until - monotonic())
-        except propagation.Unknown:
+        except Unknown:
             if answer.lease is None or monotonic() + pause + _LAST > until:
                 raise Unavailable(*because) from None
         sleep(pause * (0.75 + urandom(1)[0] / 510))

@@ -12,8 +12,8 @@ from time import monotonic, sleep
 from urllib.parse import quote, urlencode, urljoin
 
 from credhelpers.errors import Unavailable
-from credhelpers.hosts import is_loopback
 from credhelpers.net.wire import Answer, Peer, Wire
+from credhelpers.servers import is_loopback
 from credhelpers.vault.vault_errors import Final, Refusal
 
 TYPE_CHECKING = False

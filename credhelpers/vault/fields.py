@@ -4,7 +4,7 @@ from time import time
 
 from credhelpers import lifetimes, notes
 from credhelpers.errors import NotFound, Unavailable, Unsupported
-from credhelpers.hosts import Authority
+from credhelpers.servers import Authority
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,9 +10,11 @@ from contextlib import ExitStack
 from threading import local
 from time import monotonic
 
-from credhelpers import hosts, notes, plan
+from credhelpers import notes, plan
 from credhelpers.config.lines import owners
 from credhelpers.errors import NotFound, NotMine, Unavailable
+from credhelpers.servers import Authority
+from credhelpers.servers import registry as hosted
 from credhelpers.vault import fields, kv, secret_paths
 from credhelpers.vault.login import Identity
 from credhelpers.vault.memo import Memo
@@ -80,7 +82,7 @@ class _Walk:
         found: dict[str, Registry] = {}
         for server in self._candidates():
             try:
-                route = plan.route(hosts.registry(server), self._environ, "vault")
+                route = plan.route(hosted(server), self._environ, "vault")
                 registry = secret_paths.registry_of(self._environ, self._settings, route)
             except NotMine:
                 continue  # a name below the path that is no registry's
@@ -152,7 +154,7 @@ class _Walk:
         if end < 0:
             secret = kv.fetch(session, secret_path)
             names = fields.auths_servers(secret.data or {}, settings["auths_field"])
-            yield from (name for name in names if hosts.Authority(name).is_whole)
+            yield from (name for name in names if Authority(name).is_whole)
             return
         rest = template[len(prefix) + 1 :].split("/")
         base = secret_path.path.removesuffix("x").rstrip("/")

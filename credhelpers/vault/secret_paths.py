@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from credhelpers.errors import NotFound, NotMine, Unavailable
-from credhelpers.hosts import DOCKER_HUB, HUB
+from credhelpers.servers import DOCKER_HUB, HUB
 from credhelpers.vault import login
 from credhelpers.vault.memo import Lease, Memo
 from credhelpers.vault.vault_errors import Denied, Final, Refusal, unavailable
@@ -64,7 +64,7 @@ class SecretPath(NamedTuple):
 
 
 class Registry:
-    """A registry and what is said of its credential: `host` and `port` as in `hosts.Authority`, the settings.
+    """A registry and what is said of its credential: `host` and `port` as in `servers.Authority`, the settings.
 
     path:                 where in Vault, the template of the settings filled in; which part is the mount is left open
     is_shared_with_jsok:  whether the older helper of that name may read there what this one writes
@@ -99,9 +99,9 @@ class Registry:
         """
         if "{host}" in self.settings["path"]:
             return ""
-        from credhelpers.exchanges.azure import azure
+        from credhelpers.exchanges.acr_hosts import azure
         from credhelpers.exchanges.ecr_hosts import ecr
-        from credhelpers.exchanges.google import google
+        from credhelpers.exchanges.google_hosts import google
 
         with suppress(NotMine):
             host = ecr(self.host)
@@ -232,7 +232,7 @@ def _filled(settings: "Mapping[str, Any]", host: str, port: str) -> str:
 def _of_cloud(settings: "Mapping[str, Any]", host: str) -> dict[str, str]:
     """Account and region of the registry, else of the one that it stands for; "" for what neither has."""
     from credhelpers.exchanges.ecr_hosts import ecr
-    from credhelpers.exchanges.google import google_location
+    from credhelpers.exchanges.google_hosts import google_location
 
     try:
         found = ecr(host)

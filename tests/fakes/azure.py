@@ -46,8 +46,8 @@ class FakeAzure(Cloud):
 
     `life` is the life of a registry's token in seconds, `expiries` tells when each expires, `mints` counts them. What
     is in `answers` under host and path is answered in the place of the true answer. `identities` are the client ids
-    that the metadata service knows, the first of them by default where there is one only. `ahead` is by how many
-    seconds Azure's clock is ahead of the true one.
+    that the metadata service knows, the first of them by default where there is one only, and `clients` those of the
+    applications. `ahead` is by how many seconds Azure's clock is ahead of the true one.
     """
 
     def __init__(self, authority: CertificateAuthority, context: ssl.SSLContext | None = None) -> None:
@@ -57,6 +57,7 @@ class FakeAzure(Cloud):
         self.expiries: dict[str, float] = {}
         self.takes_arm = False
         self.identities = [CLIENT]
+        self.clients = {CLIENT}
         self.answers: dict[tuple[str, str], Response | Callable[[Request], Response]] = {}
         self.tokens: dict[str, str] = {}  # of Entra, with their audiences
         self.metadata = Site(self._respond)
@@ -124,7 +125,7 @@ class FakeAzure(Cloud):
         form = dict(parse_qsl(request.body.decode()))
         if tenant not in (TENANT, "adfs"):
             return entra_error(90002)
-        if form.get("client_id") != CLIENT:
+        if form.get("client_id") not in self.clients:
             return entra_error(700016)
         is_known = (
             form.get("client_secret") == SECRET

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 from credhelpers.credential import Credential
 from credhelpers.errors import NotFound, NotMine
-from credhelpers.hosts import cloud_host
 from credhelpers.identity import fingerprint
 from credhelpers.plan import Route
+from credhelpers.servers import cloud_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from credhelpers.hosts import Authority
     from credhelpers.recorder import Recorder
+    from credhelpers.servers import Authority
 
 
 def owned(authority: Authority, _environ: object, source: str) -> Route:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from credhelpers.cached_token import host_key
 from credhelpers.credential import Credential
 from credhelpers.errors import NotFound, NotMine, Unavailable
-from credhelpers.hosts import Authority, cloud_host
 from credhelpers.identity import fingerprint
 from credhelpers.plan import Route
 from credhelpers.recorder import Recorder
+from credhelpers.servers import Authority, cloud_host
 from credhelpers.stores.note import path_of
 
 if TYPE_CHECKING:

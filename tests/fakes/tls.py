@@ -136,21 +136,23 @@ class Site:
 class Proxy:
     """A CONNECT proxy: `routes` maps a host name (or `*.suffix`) to a port on loopback; others are refused.
 
-    Every name asked for is in `asked`, and the refused ones are in `refused` too: the strangers.
+    Every name asked for is in `asked`, and the refused ones are in `refused` too: the strangers. With `keeps` all that
+    clients send, to the proxy or through it, is in `heard`.
     """
 
-    def __init__(self, routes: dict[str, int]) -> None:
+    def __init__(self, routes: dict[str, int], *, keeps: bool = False) -> None:
         self.routes = routes
         self.asked: list[str] = []
         self.refused: list[str] = []
+        self.heard = bytearray() if keeps else None
         proxy = self
 
         class Handler(socketserver.StreamRequestHandler):
             timeout = 20
 
             def handle(self) -> None:
-                words = self.rfile.readline(4096).split()
-                while self.rfile.readline(4096).strip():
+                words = self._line().split()
+                while self._line().strip():
                     pass
                 target = words[1].decode() if len(words) == 3 else ""
                 proxy.asked.append(target)
@@ -161,7 +163,13 @@ class Proxy:
                     return
                 with socket.create_connection(("127.0.0.1", port), timeout=20) as onward:
                     self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
-                    _pump(self.connection, onward)
+                    _pump(self.connection, onward, proxy.heard)
+
+            def _line(self) -> bytes:
+                line = self.rfile.readline(4096)
+                if proxy.heard is not None:
+                    proxy.heard += line
+                return line
 
         class Server(socketserver.ThreadingTCPServer):
             daemon_threads = True
@@ -223,8 +231,8 @@ class Cloud(abc.ABC):
         """What the cloud answers."""
 
 
-def _pump(one: socket.socket, other: socket.socket) -> None:
-    """Carry bytes both ways until one side closes."""
+def _pump(one: socket.socket, other: socket.socket, heard: bytearray | None = None) -> None:
+    """Carry bytes both ways until one side closes; keep those of the first one in `heard`."""
     pair = {one: other, other: one}
     while True:
         ready_ones = select.select(list(pair), [], [], 60)[0]
@@ -237,4 +245,6 @@ def _pump(one: socket.socket, other: socket.socket) -> None:
                 return
             if not content:
                 return
+            if ready is one and heard is not None:
+                heard += content
             pair[ready].sendall(content)

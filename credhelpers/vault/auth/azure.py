@@ -12,12 +12,6 @@ if TYPE_CHECKING:
     from credhelpers.vault.login import Request, Settings
 
 _RESOURCE = "https://management.azure.com/"
-# What says in the environment that there is an application, see `clouds.azure.Mint`.
-_APPLICATIONS = (
-    ("client-secret", (b"AZURE_CLIENT_SECRET",)),
-    ("certificate", (b"AZURE_CLIENT_CERTIFICATE_PATH",)),
-    ("workload-identity", (b"AZURE_FEDERATED_TOKEN", b"AZURE_FEDERATED_TOKEN_FILE")),
-)
 
 
 class Azure(Method):
@@ -72,17 +66,19 @@ class Azure(Method):
         ),
     )
 
-    def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":  # noqa: ARG002 - a method's signature
+    def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":
         """See `Method`."""
-        from credhelpers.clouds.azure import AcrExchange, cloud_of
+        from credhelpers.identities.entra import EntraIdentity, cloud_of
+        from credhelpers.identities.entra_environment import OF_APPLICATIONS, said
+        from credhelpers.identities.entra_machine import ManagedIdentity
 
         resource = settings.get("resource", _RESOURCE)
-        is_application = "client_id" not in settings and any(
-            environ.get(name) for _, names in _APPLICATIONS for name in names
-        )
-        own = {"credential": "environment" if is_application else "managed-identity", "resource": resource}
+        is_application = "client_id" not in settings and bool(set(said(environ)) & set(OF_APPLICATIONS))
+        own = {"credential": "environment" if is_application else "managed-identity"}
         if "client_id" in settings:
             own["client_id"] = settings["client_id"]
-        mint = AcrExchange("", cloud_of(resource), own, environ, _APPLICATIONS)
-        body = {"role": settings["role"], "jwt": mint.entra_token()}
-        return "login", body if is_application else body | mint.machine()
+        token, _ = EntraIdentity(cloud_of(resource), own, environ, connection.until).token(resource)
+        body = {"role": settings["role"], "jwt": token}
+        if not is_application:
+            body |= ManagedIdentity(own, environ, connection.until, is_said=True).machine()
+        return "login", body

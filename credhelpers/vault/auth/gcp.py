@@ -56,10 +56,8 @@ class Gcp(Method):
         named = settings.get("credentials_file", "").encode() or environ.get(b"GOOGLE_APPLICATION_CREDENTIALS", b"")
         return [named] if named else []
 
-    def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":  # noqa: ARG002 - a method's signature
+    def request(self, environ: "Environment", settings: "Settings", connection: "Connection") -> "Request":
         """See `Method`."""
-        from credhelpers.clouds import google
-
         role = settings["role"]
         named = environ.get(b"GOOGLE_APPLICATION_CREDENTIALS")
         if "credentials_file" in settings:
@@ -67,7 +65,12 @@ class Gcp(Method):
         else:
             path, what = named, "the file of GOOGLE_APPLICATION_CREDENTIALS"
         if path:
-            token = google.signed_assertion(path, what, f"vault/{role}", _LIFE)
+            from credhelpers.identities.google_file import signed_assertion
+
+            token = signed_assertion(path, what, f"vault/{role}", _LIFE)
         else:
-            token = google.identity_token(environ, f"vault/{role}")
+            from credhelpers.identities.google_metadata import MachineAccount
+            from credhelpers.identities.google_services import UNIVERSE
+
+            token = MachineAccount(environ, UNIVERSE, connection.until).identity_token(f"vault/{role}")
         return "login", {"role": role, "jwt": token}

@@ -1,1 +1,0 @@
-"""What sources need of a cloud's SDK, and a cache hit does not: loaded by `mint` alone."""
