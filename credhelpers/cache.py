@@ -95,15 +95,26 @@ class TokenCache:
         except (OSError, ValueError) as error:
             _note("not written", error)
 
-    def share(self, key: str, host: str, copy: str, receipt: str = "") -> None:
-        """Let the cached token for `key`, if there is one, answer for `host` too, by a copy under `copy`."""
+    def share(
+        self,
+        key: str,
+        host: str,
+        copy: str,
+        receipt: str = "",
+        answered: "Callable[[CachedToken], Credential] | None" = None,
+    ) -> None:
+        """Let the cached token for `key`, if there is one, answer for `host` too, by a copy under `copy`.
+
+        `answered` gives what the host is answered with, which may be due at other moments.
+        """
         began = time()
         try:
             with self._open() as folder:
                 name, copy_name = self._name(key), self._slot(folder, copy, receipt)
                 if (old := cached_token.read_token(folder, name)) and not self._is_newer_format(folder, copy_name):
                     self._keep(folder, name, CachedToken(old.credential, (*old.hosts, host), old.issued), began)
-                    self._keep(folder, copy_name, CachedToken(old.credential, (host,), old.issued, receipt), began)
+                    shared = answered(old) if answered else old.credential
+                    self._keep(folder, copy_name, CachedToken(shared, (host,), old.issued, receipt), began)
                     private.unlink(folder, copy_name + b".failed")
                     self._prune(folder)
         except (OSError, ValueError) as error:
@@ -267,7 +278,9 @@ class TokenCache:
 
     def _keep(self, folder: int, name: bytes, cached: CachedToken, began: float) -> None:
         credential = cached.credential
-        moments = (cached.issued, credential.soft, credential.hard, credential.expires)
+        moments = [cached.issued, credential.soft, credential.hard, credential.expires]
+        if credential.low:
+            moments.append(credential.low)
         before = "-"
         if old := cached_token.read_token(folder, name):
             before = old.before if old.credential.tail() == credential.tail() else cached_token.digest(old.credential)

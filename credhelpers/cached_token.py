@@ -128,6 +128,8 @@ def load(path: bytes | None, names: "Iterable[bytes]", environ: "Environment") -
                 for name in names:
                     found = read_one(folder, name)
                     if found and holds(found, environ):
+                        if isinstance(found, CachedToken) and 0 < found.credential.low <= time():
+                            _spare(folder, name, found.credential, environ)
                         return found
         finally:
             posix.close(folder)
@@ -145,6 +147,15 @@ def ready(path: bytes | None, names: "Iterable[bytes]", environ: "Environment") 
     return None
 
 
+def _spare(folder: int, name: bytes, credential: Credential, environ: "Environment") -> None:
+    """Have nobody wait for what takes the token's place in the pause after its renewal has failed."""
+    from credhelpers import lifetimes  # what a hit does not need, but in a token's last minutes
+
+    failed = read_failure(folder, name)
+    if failed and time() < failed.at + lifetimes.RENEWAL_PAUSE and holds(failed, environ):
+        credential.low = credential.expires
+
+
 def holds(found: CachedToken | Failure, environ: "Environment") -> bool:
     """Whether all that decided who mints is as it was."""
     if not found.receipt:
@@ -158,10 +169,11 @@ def read_token(folder: int, name: bytes) -> CachedToken | None:
     try:
         times, hosts, memo, said, tail = read_body(folder, name).split(b"\n", 4)
         *moments, before = times.decode("ascii").split()
-        issued, soft, hard, expires = map(int, moments)
+        issued, soft, hard, expires, *more = map(int, moments)
         if not issued - CLOCK_SLACK <= time() < expires:
             return None
         credential = Credential.sealed(tail, soft=soft, hard=hard, expires=expires, memo=memo.decode("ascii"))
+        credential.low = more[0] if more else 0
         return CachedToken(credential, tuple(hosts.decode("ascii").split()), issued, said.decode("ascii"), before)
     except (OSError, ValueError):
         return None

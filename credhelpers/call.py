@@ -4,9 +4,10 @@ The one place that knows arguments, standard streams and exit codes. A protocol 
 answer out of a `Call`; see `protocols`.
 
 What goes where: standard output carries one answer, or on failure one line that says why. Standard error is empty on
-success; on failure it carries one line with name, cause, hint and code, which of the two is what docker
-shows on `pull` and `push`. On not-found it is empty but where somebody would wonder (`NotFound.cause`). Nothing of the
-input and nothing of a secret is in either. Exit code 0 is success, 1 everything else.
+success, but for what was deleted at somebody else's (`Call.told`); on failure it carries one line with name, cause,
+hint and code, which of the two is what docker shows on `pull` and `push`. On not-found it is empty but where somebody
+would wonder (`NotFound.cause`). Nothing of the input and nothing of a secret is in either. Exit code 0 is success, 1
+everything else.
 
 This module is on the way of a cache hit. What is slow is imported where it is needed.
 """
@@ -86,6 +87,7 @@ class Call:
     arguments: those of the command line behind it
     last_resort: the answer if nothing better comes in time, for lack of something or by a defect; b"" for none
     renewal: what is done behind a successful answer, in a process of its own; None for nothing
+    told: lines for a person who wants to know what was done, for standard error on success
     """
 
     def __init__(self, name: str, arguments: list[str], until: float) -> None:
@@ -93,6 +95,7 @@ class Call:
         self.arguments = arguments
         self.last_resort = b""
         self.renewal: Callable[[], None] | None = None
+        self.told: list[str] = []
         self.is_short = False  # of memory, processes or the like
         self._until = until
         self._output = 1
@@ -104,13 +107,17 @@ class Call:
         """The exit code, once everything is written."""
         code = self._speak(answer)
         if self.renewal:
-            try:
-                from credhelpers import guard
-
-                guard.detach(self.renewal, _RENEWAL)
-            except Exception:  # noqa: BLE001 - no process to be had, say; the answer is out, and a later call renews
-                return code
+            self.detach(self.renewal)
         return code
+
+    def detach(self, work: "Callable[[], None]") -> None:
+        """Do it in a process of its own that nobody waits for, if there is one to be had: else a later call does it."""
+        try:
+            from credhelpers import guard
+
+            guard.detach(work, _RENEWAL)
+        except Exception:  # noqa: BLE001 - a process that cannot be had is no reason to lose the answer
+            return
 
     def read(self, piped: str, closed: str, *, is_needed: bool = True) -> bytes:
         """Standard input to its end, at most a megabyte: some clients take a broken pipe for a failure.
@@ -169,6 +176,8 @@ class Call:
     def _succeed(self, answer: bytes) -> int:
         self._take_the_word()
         self._tell_notes()
+        for line in self.told:
+            _write(self._error, _line(f"{self.name[:_NAME_BYTES]}: {line}", _TOLD_BYTES))
         return 0 if _write(self._output, answer) else 1
 
     def _fail(self, error: HelperError) -> int:

@@ -13,11 +13,13 @@ class Credential:
     expires: from here on it is refused by the registry, or too close to that to hand out.
     hard:    from here on a new one must be tried first; this one answers only if that fails.
     soft:    from here on it is renewed in the background.
+    low:     from here on so little is left of it that the new one is awaited for a moment; 0 where nobody has said so,
+             and `expires` where it need never be.
 
     memo is what its source must know to renew or end it: words in ASCII on one line, none of them secret.
     """
 
-    __slots__ = ("_tail", "expires", "hard", "memo", "soft")
+    __slots__ = ("_tail", "expires", "hard", "low", "memo", "soft")
 
     def __init__(  # noqa: PLR0913 - one argument a fact
         self,
@@ -27,6 +29,7 @@ class Credential:
         soft: float = INFINITY,
         hard: float = INFINITY,
         expires: float = INFINITY,
+        low: float = 0.0,
         memo: str = "",
     ) -> None:
         from _json import encode_basestring_ascii as quoted  # `json` costs as much as the whole interpreter
@@ -35,16 +38,18 @@ class Credential:
         self.soft = soft
         self.hard = hard
         self.expires = expires
+        self.low = low
         self.memo = memo
 
     @classmethod
-    def sealed(
+    def sealed(  # noqa: PLR0913 - as above
         cls,
         tail: bytes,
         *,
         soft: float = INFINITY,
         hard: float = INFINITY,
         expires: float = INFINITY,
+        low: float = 0.0,
         memo: str = "",
     ) -> "Credential":
         """A credential from bytes that `tail` gave earlier. Raises ValueError if they cannot be such."""
@@ -58,6 +63,7 @@ class Credential:
         self.soft = soft
         self.hard = hard
         self.expires = expires
+        self.low = low
         self.memo = memo
         return self
 

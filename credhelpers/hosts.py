@@ -70,6 +70,33 @@ def label_fits(pattern: str, label: str) -> bool:
     return True
 
 
+def may_meet(pattern: str, rule: str) -> bool:
+    """Whether a host may fit both a pattern with `*`, as in `fits`, and one with placeholders, as in `fields`.
+
+    False only where none does; what a `*` within a placeholder could stand for is looked at roughly.
+    """
+    labels, wanted = pattern.split("."), rule.split(".")
+    return len(labels) == len(wanted) and all(map(_labels_may_meet, labels, wanted))
+
+
+def _labels_may_meet(label: str, want: str) -> bool:
+    start, mark, rest = want.partition("<")
+    words, _, end = rest.partition(">")
+    if not mark:
+        return label_fits(label, want)
+    kind = words.partition(":")[2]
+    if "*" not in label:
+        middle = label[len(start) : len(label) - len(end)]
+        return start + middle + end == label and _fits(middle, kind)
+    first, *_, last = label.split("*")
+    ends = zip((first, last[::-1]), (start, end[::-1]), strict=True)
+    if not all(have.startswith(must) or must.startswith(have) for have, must in ends):
+        return False
+    digits = kind.removesuffix("digits")
+    fixed = label.replace("*", "")
+    return digits == kind or (DIGITS.issuperset(fixed) and len(fixed) <= int(digits))
+
+
 def endpoint(url: str) -> tuple[str, str, int, str]:
     """Scheme, host, port and target (path and query) of a URL that a credential file names.
 

@@ -6,7 +6,7 @@ moments that lie in the cache.
 
 import posix
 
-from credhelpers.credential import INFINITY
+from credhelpers.credential import INFINITY, Credential
 
 # All of it in seconds.
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
@@ -47,6 +47,9 @@ class Left:
         return max(self.least, min(self.share * life, self.most))
 
 
+# A long push must not start on a token's last minutes (docker/buildx#3977); gcloud's own helper never gives one that
+# has less than 55 minutes. An entry may say another one, `min_life`.
+LITTLE = Left(least=10 * _MINUTE)
 _NOTHING = Left()
 _ALL = Left(1.0)  # so in the middle of its use, before which nothing is renewed
 
@@ -139,6 +142,22 @@ def window(start: float, end: float, lifetime: Lifetime, keep: float = INFINITY)
     soft = max(min(lifetime.soft.of(life), (life + hard) / 2), hard)
     final = max(final, hard - lifetime.last_resort)
     return end - soft, end - hard, end - final
+
+
+def answered(credential: Credential, issued: float, min_life: float = 0.0) -> Credential:
+    """The same with the moments of one that a host is answered with, from when on less than `min_life` is left of it.
+
+    Where nobody has said that, 0, it is `LITTLE`, of which nothing is looked at before the soft expiry. What somebody
+    has said moves that, but not before the middle between `issued` and the hard expiry. Both are left as they are of
+    what need never be awaited: an answer from KV ends when it is to be read again, and not by itself.
+    """
+    soft, low, expires = credential.soft, credential.low, credential.expires
+    if low < expires:
+        low = max(expires - min_life, (issued + credential.hard) / 2) if min_life else expires - LITTLE.least
+        soft, low = (min(soft, low), low) if min_life else (soft, max(soft, low))
+    return Credential.sealed(
+        credential.tail(), soft=soft, hard=credential.hard, expires=expires, low=low, memo=credential.memo
+    )
 
 
 def spread(soft: float, start: float) -> float:

@@ -273,6 +273,7 @@ class Minted:
             self._key(authority),
             (recorder.text(), recorder.text(is_of_failure=True)),
             lambda: holds(lines, recorder.word, self._environ),
+            min_life=route.min_life,
         )
 
     def _giver(self, route: "Route", recorder: "Recorder") -> "Giver | None":

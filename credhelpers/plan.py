@@ -49,6 +49,7 @@ _LONG_HEAD_BYTES = 1 << 20  # of a few paths, each of at most four kilobytes
 # In the order in which they count; the last one never does, but says what the host of an entry is.
 _ENTRY, _RULE, _ANY, _LAST, _TRUSTED, _NAMED = "0", "1", "2", "3", "4", "5"
 _OF_HOSTS = (_RULE, _TRUSTED, _NAMED)
+_MIN_LIFE = "min_life"  # the key of an entry that is none of its source's settings
 _SOURCE = 3  # which of the words of an owner it is
 _SLOT_BYTES = 37  # a place of ten digits, a length of eight, a checksum of 16, two blanks, a line end
 _LEAST = 64  # groups
@@ -61,21 +62,14 @@ class Route:
     settings:  those of the entry that matched, none where a rule did
     fields:    what the source's own rule says of the host, none where the host is an alias
     identity, path: those of the entry
+    min_life:  seconds for which an answer must live, as the entry says, 0 if it does not
     line:      the line of the configuration in which the entry begins, 0 for a rule
     is_any:    whether a rule for any registry has it, and nothing that is for this one
     word, receipt: what the decision was read from, see `receipt`
     """
 
     __slots__ = (
-        "authority",
-        "fields",
-        "file",
-        "identity",
-        "is_any",
-        "line",
-        "path",
-        "receipt",
-        "settings",
+        *("authority", "fields", "file", "identity", "is_any", "line", "min_life", "path", "receipt", "settings"),
         "source",
         "word",
     )
@@ -89,6 +83,7 @@ class Route:
         self.path = ""
         self.line = 0
         self.is_any = False
+        self.min_life = 0.0
         self.file = b""
         self.word = ""
         self.receipt: list[str] = []
@@ -264,6 +259,7 @@ class _Plan:
         result.file = self._file
         result.word, result.receipt = self.word, self._receipt
         result.settings = best.settings() if best.kind in (_ENTRY, _LAST) else {}
+        result.min_life = float(result.settings.pop(_MIN_LIFE, 0))
         result.identity, result.path, result.line = best.identity, best.path, best.line
         result.is_any = best.kind == _ANY
         rules = (owner for owner in found if owner.kind in _OF_HOSTS and owner.source == best.source)
@@ -273,7 +269,7 @@ class _Plan:
 
     def _fitting(self, authority: Authority, environ: "Environment", source: str) -> "Iterator[_Owner]":
         """The owners whose pattern, path and variable fit, in no order."""
-        for key in (*_keys(authority.host), *([f"!{source}"] if source else [])):
+        for key in (*_keys(authority), *([f"!{source}"] if source else [])):
             for line in self._group(key):
                 words = line.split("\t")
                 if source in ("", words[_SOURCE]):
@@ -328,7 +324,9 @@ class _Owner:
             return True
         if self.kind in _OF_HOSTS:
             return not authority.port and fields(self.pattern, authority.host) is not None
-        is_it = fits(self.pattern, authority.name) if "*" in self.pattern else self.pattern == authority.name
+        is_it = any(
+            fits(self.pattern, name) if "*" in self.pattern else self.pattern == name for name in authority.names
+        )
         return is_it and (not self.path or _is_below(authority, self.path))
 
 
@@ -343,9 +341,11 @@ def _is_below(authority: Authority, path: str) -> bool:
     return is_clean and segments[: len(wanted)] == wanted
 
 
-def _keys(host: str) -> tuple[str, ...]:
-    """The keys of the groups in which an owner of the host may stand."""
-    return (f"={host}", "." + ".".join(host.split(".")[-2:]), "*")
+def _keys(authority: Authority) -> tuple[str, ...]:
+    """The keys of the groups in which an owner of the registry may stand. An entry has but one name of Docker Hub."""
+    names = authority.names if len(authority.names) > 1 else (authority.host,)
+    ends = dict.fromkeys("." + ".".join(name.split(".")[-2:]) for name in names)
+    return (f"={authority.host}", *ends, "*")
 
 
 def _number(key: str, count: int) -> int:

@@ -52,6 +52,11 @@ class Authority:
         return f"{self.host}:{self.port}" if self.port else self.host
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """All names that the registry has, `name` the first: Docker Hub has four."""
+        return HUB_HOSTS if self.name == HUB else (self.name,)
+
+    @property
     def registry(self) -> "Authority":
         """All of the registry that this is a part of, as its name alone would be read."""
         found = object.__new__(Authority)

@@ -56,18 +56,21 @@ class Wanted:
     host_key:   under which the host's copy is cached; the token itself is under `token_key`
     receipts:   that by which the copy is known to be of the identity that all this was read for, and that of a failure,
                 which ends with what caused it
+    min_life:   seconds for which an answer must live at the host, 0 for the usual
     is_still:   whether all of that is as it was: else nobody knows whose the token is
     """
 
-    __slots__ = ("host", "host_key", "is_still", "minter", "of_failure", "receipt", "token_key")
+    __slots__ = ("host", "host_key", "is_still", "min_life", "minter", "of_failure", "receipt", "token_key")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a fact
         self,
         minter: "Minter",
         host: str = "",
         host_key: str = "",
         receipts: tuple[str, str] = ("", ""),
         is_still: "Callable[[], bool]" = _always,
+        *,
+        min_life: float = 0.0,
     ) -> None:
         self.minter = minter
         self.token_key = minter.token_key
@@ -75,6 +78,11 @@ class Wanted:
         self.host_key = host_key
         self.receipt, self.of_failure = receipts
         self.is_still = is_still
+        self.min_life = min_life
+
+    def answered(self, cached: CachedToken) -> Credential:
+        """What the host is answered with by this token."""
+        return lifetimes.answered(cached.credential, cached.issued, self.min_life)
 
 
 class Tokens:
@@ -119,7 +127,7 @@ class Tokens:
                 "the token cannot be kept, since there is no place for a cache",
                 "`export HOME=DIRECTORY`, or an absolute CREDHELPERS_CACHE_DIR",
             )
-        credential.soft = credential.hard = credential.expires = end  # nothing renews it
+        credential.soft = credential.hard = credential.low = credential.expires = end  # nothing renews it
         credential.memo = cached_token.TYPED
         sleep(_AFTER_ERASE)
         if receipt:
@@ -163,7 +171,7 @@ class Tokens:
                 if found and time() < found.credential.hard:
                     if lock:
                         _share(cache, wanted)
-                    return found.credential
+                    return wanted.answered(found)
                 _pass_on(cache, wanted)
                 if lock or second or waited > _WAIT_OF_OTHERS:
                     return self._mint(cache, wanted, found, refused)
@@ -183,7 +191,7 @@ class Tokens:
         try:
             found = _other_than(None, cache.load(wanted.token_key))
             failure = cache.failure(wanted.token_key)
-            if found and time() < found.credential.soft:
+            if found and time() < wanted.answered(found).soft:
                 _share(cache, wanted)
             elif not failure or time() >= failure.at + lifetimes.RENEWAL_PAUSE:
                 self._mint(cache, wanted, found)
@@ -219,11 +227,13 @@ class Tokens:
                     cache.save_failure(wanted.host_key, failure, is_copy=True)
             raise
         credential.soft = lifetimes.spread(credential.soft, started)
+        answered = lifetimes.answered(credential, started, wanted.min_life)
         if wanted.is_still():
             cache.save(wanted.token_key, wanted.host, credential, started)
             if wanted.receipt:
-                cache.save(wanted.host_key, wanted.host, credential, started, wanted.receipt)
-        return credential
+                cache.save(wanted.host_key, wanted.host, answered, started, wanted.receipt)
+        answered.low = answered.expires  # another one would be no newer
+        return answered
 
 
 def _other_than(refused: Credential | None, found: CachedToken | Failure | None) -> CachedToken | None:
@@ -241,7 +251,7 @@ def _newer_than(old: CachedToken | None, found: CachedToken | None) -> CachedTok
 def _share(cache: TokenCache, wanted: Wanted) -> None:
     """Let the minter's token answer for this host too."""
     if wanted.receipt and wanted.is_still():
-        cache.share(wanted.token_key, wanted.host, wanted.host_key, wanted.receipt)
+        cache.share(wanted.token_key, wanted.host, wanted.host_key, wanted.receipt, wanted.answered)
 
 
 def _pass_on(cache: TokenCache, wanted: Wanted) -> None:

@@ -69,9 +69,15 @@ class Writable(Minted):
                 f"add a `[[registry]]` for it to config.toml, see `docs/{self._writable.kind}.md`",
             ) from None
         key = minter.token_key
+        is_known = self._tokens.cache.knows(credential)
         self._forget(authority, key)  # before, too: this process may be killed as soon as it is written
         try:
             minter.store(credential)
+        except Unsupported:
+            if (
+                not is_known
+            ):  # else a login without a password: docker asks for it, and brings back what it was answered
+                raise
         finally:  # a write whose answer was lost may have been done
             self._forget(authority, key)
 

@@ -343,7 +343,7 @@ storage "raft" {{
         """Write a policy of rules such as `kv/data/* read,list`."""
         text = "".join(
             f'path "{path}" {{ capabilities = {json.dumps(words.split(","))} }}\n'
-            for path, words in map(str.split, rules)
+            for path, words in (rule.rsplit(maxsplit=1) for rule in rules)
         )
         self.call("PUT", f"sys/policies/acl/{name}", {"policy": text})
 

@@ -108,7 +108,7 @@ def user(
     request: pytest.FixtureRequest, engine: Engine, registry: Registry, login: dict[str, str], home: Path
 ) -> Iterator[User]:
     """Somebody whose docker asks Vault, named in either way."""
-    configure(home)
+    configure(home, 'write = "all"')
     user = client_of(home, engine, login, request.param)
     yield user
     user.run("rmi", "--force", IMAGE)

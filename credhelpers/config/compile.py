@@ -29,26 +29,29 @@ or whose `match` or `source` cannot be read fails every host: a mistake must not
 identity than the one that was meant.
 """
 
+import re
 from itertools import islice
 
 from credhelpers import realms
+from credhelpers.config import duration
 from credhelpers.config.file import SEE, File, trusted
-from credhelpers.config.schema import Entry, Owners, announced
+from credhelpers.config.schema import Entry, Owners, announced, fits
 from credhelpers.errors import NotMine, Unavailable
-from credhelpers.hosts import label_fits
+from credhelpers.hosts import label_fits, may_meet
 from credhelpers.installed import KEYRING, announcements
 from credhelpers.servers import HUB, HUB_HOSTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
-    from credhelpers.config.schema import Announced
+    from credhelpers.config.schema import Announced, Rule
     from credhelpers.recorder import Recorder
 
-_COMMON = ("match", "source", "identity", "realm")
+_COMMON = ("match", "source", "identity", "realm", "min_life")
 _FROM = "from"
+_MIN_LIFE = "min_life"  # as in `plan`
 _LABEL = "[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?"
 _HOST = rf"(?=[^:]{{1,253}}(:|$)){_LABEL}(\.{_LABEL})*(:([1-9][0-9]{{0,4}}|\*))?"
 _SEGMENT = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
@@ -76,6 +79,7 @@ def compiled(name: bytes, recorder: "Recorder", *, is_named: bool) -> Owners:
 
                 sources |= told(installed, asked, trust)
             found.entries = entries(file, tables, sources, words)
+            found.missed = list(_missed(file, found.entries, sources))
     except Unavailable as error:
         found.broken = error
     found.sources = list(sources.values())
@@ -83,6 +87,34 @@ def compiled(name: bytes, recorder: "Recorder", *, is_named: bool) -> Owners:
         found.rules += [(source, rule) for rule in source.rules]
         found.entries += source.others(recorder)
     return found
+
+
+def _missed(
+    file: File, found: "list[Entry]", sources: "Mapping[str, Announced]"
+) -> "Iterator[tuple[Entry, Unavailable, Announced, Rule]]":
+    """Entries in a domain of their source's own hosts that fit none of these and say of no alias what it stands for.
+
+    Nobody would ever ask for what they do fit, and another identity would mint for what was meant. So the hosts of that
+    domain that no entry has hear of it.
+    """
+    for number, entry in enumerate(found, 1):
+        source = sources[entry.source]
+        name = entry.pattern.partition(":")[0]
+        domain = "." + ".".join(name.split(".")[-2:])
+        near = [rule for rule in source.rules if f".{rule[0]}".endswith(domain)]
+        is_alias = bool(source.alias) and entry.settings.keys() >= set(source.alias)
+        if not near or is_alias or any(may_meet(name, pattern) for pattern, _, _ in near):
+            continue
+        form = re.sub("<[^>]*>", "*", near[0][0])
+        mistake = file.fault(
+            "config-match",
+            f"line {file.line(number, 'match')}: `match` fits no registry of `{entry.source}`",
+            f"`*` stands for any part of one label, as in `{form}`",
+        )
+        if "*" in name and not entry.mistake:
+            entry.mistake = mistake
+        for rule in near:
+            yield entry, mistake, source, rule
 
 
 def read(name: bytes, recorder: "Recorder", *, is_named: bool) -> File | None:
@@ -191,7 +223,6 @@ def _settings(table: "Mapping[str, Any]") -> "dict[str, Any]":
 
 def _common(file: File, table: "dict[str, Any]", number: int, words: tuple[str, ...]) -> tuple[str, str]:
     """Host with port, and path, of an entry whose `match` and `source` can be read. Raises Unavailable."""
-    import re
     from difflib import get_close_matches
 
     for key in _COMMON[:2]:
@@ -208,7 +239,9 @@ def _common(file: File, table: "dict[str, Any]", number: int, words: tuple[str, 
         raise file.fault(
             "config-match",
             f"line {file.line(number, 'match')}: `match` is not a host in lower case",
-            "`*` stands for any part of one label, but not in the last two; no scheme",
+            "an address of IPv6 is not known here: give the registry a name"
+            if pattern.startswith("[")
+            else "`*` stands for any part of one label, but not in the last two; no scheme",
         )
     if slash and not re.fullmatch(_PATH, path):
         raise file.fault(
@@ -223,8 +256,6 @@ def _common(file: File, table: "dict[str, Any]", number: int, words: tuple[str, 
 
 def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, sources: "Mapping[str, Announced]") -> None:
     """Read the other keys. Raises Unavailable."""
-    import re
-
     source = sources[entry.source]
     identity = table.get("identity", "")
     if "identity" in table and not (isinstance(identity, str) and re.fullmatch(IDENTITY, identity)):
@@ -235,20 +266,33 @@ def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source
         )
     entry.identity = identity
     entry.realm = _realm(file, table, number)
+    min_life = table.get("min_life")
+    if min_life is not None and not fits(min_life, duration.SETTING[1]):
+        raise file.fault(
+            "config-value",
+            f"line {file.line(number, 'min_life')}: `min_life` is not a duration",
+            "such as `15m` or `1h`",
+        )
     if source.broken:
         line, error = file.line(number, "source"), source.broken
         raise file.fault(error.code, f"line {line}: {error.message}", error.hint)
     file.only(table, (*_COMMON, *((_FROM,) if source.takes_from else ()), *source.settings), number)
-    if ":" in entry.pattern and not source.has_ports:
+    settings = _settings(table)
+    is_alias = bool(source.alias) and settings.keys() >= set(source.alias)
+    if ":" in entry.pattern and not (source.has_ports or is_alias):
+        alias = " and ".join(f"`{key}`" for key in source.alias)
         raise file.fault(
             "config-match",
             f"line {file.line(number, 'match')}: `match` has a port, and no registry of this source has one",
-            "take the port out",
+            "take the port out" + (f", or say by {alias} for which an alias stands" if alias else ""),
         )
-    settings = _settings(table)
     if wrong := source.wrong(settings):
         key, message = wrong
-        code, line = ("config-value", file.line(number, key)) if key else ("config-contradiction", entry.line)
+        code = "config-value" if key else "config-contradiction"
+        if not key:  # of what goes wrong together; unless the sentence is of one of them
+            named = set(re.findall("`([a-z0-9_]+)", message)) & source.settings.keys()
+            key = named.pop() if len(named) == 1 and named <= settings.keys() else ""
+        line = file.line(number, key) if key else entry.line
         raise file.fault(code, f"line {line}: {message}", SEE)
     if _FROM in table:
         # Who is asked must not ask on, so that nobody ever asks in a circle.
@@ -260,6 +304,8 @@ def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source
                 "it may be " + ", ".join(f"`{word}`" for word in givers),
             )
         settings[_FROM] = table[_FROM]
+    if min_life:
+        settings[_MIN_LIFE] = str(duration.seconds(min_life))
     entry.settings = settings
 
 

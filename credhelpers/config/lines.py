@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Line = tuple[str, str]  # with the key of its group before it
 
 _ENTRY, _RULE, _ANY, _LAST, _TRUSTED, _NAMED = "0", "1", "2", "3", "4", "5"  # as in `plan`
+_BEFORE = 1 << 40  # more than there are entries: what counts before a rule, and behind all entries
 _PLAIN = frozenset(range(0x20, 0x7F)) - {0x25}  # printable ASCII but `%`
 
 
@@ -55,6 +56,11 @@ def _lines(found: "Owners") -> "Iterator[Line]":
         if source.package:
             kind = _TRUSTED if source.is_trusted else _NAMED
         words = [key, kind, str(order), source.word, pattern, "", "", "0", variable, "", "", "", source.package]
+        yield key, "\t".join(words + [f"{name}={_shown(value)}" for name, value in sorted(static.items())])
+    for entry, mistake, source, (pattern, static, variable) in found.missed:
+        key, kind = _key_of(pattern), (_TRUSTED if source.is_trusted else _NAMED) if source.package else _RULE
+        words = [key, kind, str(entry.order - _BEFORE), source.word, pattern, "", entry.identity, "0", variable]
+        words += [*_said(mistake), source.package]
         yield key, "\t".join(words + [f"{name}={_shown(value)}" for name, value in sorted(static.items())])
     for source in found.sources:
         if not source.broken:

@@ -48,14 +48,16 @@ class Owners:
     """All owners of hosts: entries, rules with their source, all sources; `broken` is why every host fails.
 
     keyring: what the table of the keyring says, an entry for any host; None if there is none
+    missed:  entries that were meant for hosts of these rules and fit none of them, each with what is wrong
     """
 
-    __slots__ = ("broken", "entries", "keyring", "rules", "sources")
+    __slots__ = ("broken", "entries", "keyring", "missed", "rules", "sources")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.keyring: Entry | None = None
         self.rules: list[tuple[Announced, Rule]] = []
+        self.missed: list[tuple[Entry, Unavailable, Announced, Rule]] = []
         self.broken: Unavailable | None = None
         self.sources: list[Announced] = []
 
@@ -67,6 +69,7 @@ class Announced:
     settings:   `SETTINGS`, the keys that its entries may have
     rules:      `RULES`, its own hosts
     has_ports:  `HAS_PORTS`, whether its registries may have a port: else no host matches a pattern that has one
+    alias:      `ALIAS`, the keys by which an entry says for what an alias stands, none if nothing need be said
     takes_from: `TAKES_FROM`, whether its entries may name by `from` the helper whose credential it mints with
     others:     `others(recorder)`, entries from a file of another program
     wrong:      what is wrong with the settings of an entry, with the key in which it is, "" for all together; or None.
@@ -77,7 +80,7 @@ class Announced:
     """
 
     __slots__ = (
-        *("broken", "has_ports", "is_trusted", "others", "package", "rules", "settings", "takes_from"),
+        *("alias", "broken", "has_ports", "is_trusted", "others", "package", "rules", "settings", "takes_from"),
         *("word", "wrong"),
     )
 
@@ -87,6 +90,7 @@ class Announced:
         self.wrong = wrong
         self.rules: tuple[Rule, ...] = ()
         self.has_ports = self.takes_from = False
+        self.alias: tuple[str, ...] = ()
         self.others: Callable[[Recorder], list[Entry]] = lambda _: []
         self.package = ""
         self.broken: Unavailable | None = None
@@ -125,6 +129,7 @@ def of_module(word: str, found: object) -> Announced:
     source = Announced(word, settings, wrong)
     source.rules = tuple(getattr(found, "RULES", ()))
     source.has_ports = getattr(found, "HAS_PORTS", False)
+    source.alias = tuple(getattr(found, "ALIAS", ()))
     source.takes_from = getattr(found, "TAKES_FROM", False)
     source.others = getattr(found, "others", source.others)
     return source

@@ -6,7 +6,7 @@ What clients rely on, and which of them, is in `docs/protocol.md`; the reference
 This module is on the way of a cache hit. What is slow is imported where it is needed.
 """
 
-from time import time
+from time import monotonic, sleep, time
 
 from credhelpers import call as calls
 from credhelpers import servers
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 
 _WORD = 20  # letters
+_AWAITED = 1.0  # seconds for what takes the place of a token that is nearly over, before that one is answered
+_POLL = 0.02  # seconds
 
 
 def serve(helper: "Helper") -> "NoReturn":
@@ -94,11 +96,34 @@ def _get(call: "Call", helper: "Helper", content: bytes) -> bytes:
         found = _fitting(ready.answer(authority.sent))
         if now >= ready.soft:
             call.renewal = lambda: helper.refresh(authority)
+            if 0 < ready.low <= now:
+                return _renewed(call, helper, authority, ready)
         return found
     if ready:
         call.last_resort = _fitting(ready.answer(authority.sent))
     call.slow_down()
-    return _fitting(helper.get(authority).answer(authority.sent))
+    got = helper.get(authority)
+    if 0 < got.low <= time() < got.hard:
+        return _renewed(call, helper, authority, got)
+    return _fitting(got.answer(authority.sent))
+
+
+def _renewed(call: "Call", helper: "Helper", authority: "Authority", old: "Credential") -> bytes:
+    """The answer by what takes the place of a token that is nearly over, if that comes in a moment, else by that.
+
+    It is renewed behind the answer as ever, but the answer waits for a while. That a renewal fails, now or a moment
+    ago, is seen by what `ready` gives then: `old`, which need not be awaited.
+    """
+    answer = call.last_resort = _fitting(old.answer(authority.sent))
+    call.renewal = None
+    call.detach(lambda: helper.refresh(authority))
+    until = monotonic() + _AWAITED
+    while monotonic() < until:
+        sleep(_POLL)
+        found = helper.ready(authority)
+        if found and not found.low <= time() < found.expires:
+            return _fitting(found.answer(authority.sent))
+    return answer
 
 
 def _store(call: "Call", helper: "Helper", content: bytes) -> bytes:
@@ -109,7 +134,7 @@ def _store(call: "Call", helper: "Helper", content: bytes) -> bytes:
         raise Refused("credential-too-long", f"the credential does not fit into an answer of {ANSWER_BYTES} bytes")
     call.slow_down()
     if credential.is_empty():  # no client could use it: who asks for it later must hear that there is none
-        helper.erase(authority)
+        _forget(call, helper, authority)
     else:
         helper.store(authority, credential)
     return b""
@@ -119,8 +144,15 @@ def _erase(call: "Call", helper: "Helper", content: bytes) -> bytes:
     authority = servers.read(content)
     if not authority.is_dubious:
         call.slow_down()
-        helper.erase(authority)
+        _forget(call, helper, authority)
     return b""
+
+
+def _forget(call: "Call", helper: "Helper", authority: "Authority") -> None:
+    from credhelpers import notes  # what a hit does not need
+
+    helper.erase(authority)
+    call.told = notes.told()
 
 
 def _list(call: "Call", helper: "Helper", _content: bytes) -> bytes:
@@ -154,7 +186,7 @@ def _fitting(answer: bytes) -> bytes:
         raise Unavailable(
             "credential-too-long",
             f"the answer is longer than {ANSWER_BYTES} bytes",
-            "`docker logout` forgets it where it is kept here, and `docker login` keeps another",
+            "`docker login` with a shorter one writes that in its place, where passwords are kept",
         )
     return answer
 

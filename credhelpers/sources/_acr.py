@@ -38,6 +38,8 @@ _OF_KIND: "dict[str, tuple[str, ...]]" = {
     "azd": (),
 }
 
+ALIAS = ("registry",)
+
 MANUAL = """\
 Answers for Azure Container Registry with tokens that it mints and renews. In docker's config.json:
 
@@ -63,7 +65,7 @@ erase forgets cached tokens, too. list names the hosts that are answered so.
   CREDHELPERS_CONFIG     the configuration file, else ~/.config/credhelpers/config.toml
   CREDHELPERS_CACHE_DIR  where tokens are cached, empty for nowhere
 """
-__all__ = ["MANUAL", "RULES", "SETTINGS", "contradiction"]
+__all__ = ["ALIAS", "MANUAL", "RULES", "SETTINGS", "contradiction"]
 
 
 def contradiction(settings: "Mapping[str, Any]") -> str:

@@ -48,6 +48,8 @@ SETTINGS: "Settings" = {
     ),
 }
 
+ALIAS = ("account", "region")
+
 MANUAL = """\
 docker-credential-ecr hands out tokens for Amazon ECR, made with the AWS
 credentials of this machine, so that nobody types `docker login`.
@@ -136,7 +138,7 @@ ERRORS
 SEE ALSO
   docs/ecr.md, docs/configuration.md, `aws sts get-caller-identity`
 """
-__all__ = ["MANUAL", "RULES", "SETTINGS", "contradiction"]
+__all__ = ["ALIAS", "MANUAL", "RULES", "SETTINGS", "contradiction"]
 
 
 def contradiction(settings: "Mapping[str, Any]") -> str:

@@ -45,6 +45,8 @@ SETTINGS: "Settings" = {
     ),
 }
 
+ALIAS = ("universe",)
+
 MANUAL = """\
 docker-credential-gcr answers with OAuth tokens for Google Artifact Registry and gcr.io:
 LOCATION-docker.pkg.dev, docker.LOCATION.rep.pkg.dev, gcr.io, *.gcr.io. One token serves all of
@@ -70,7 +72,7 @@ HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE and SSL_CERT_FILE are honoured. CREDHE
 moves the cache, XDG_RUNTIME_DIR and XDG_CACHE_HOME are its usual places; CREDHELPERS_DEBUG=1
 says on standard error what it did. More in docs/gcr.md.
 """
-__all__ = ["MANUAL", "RULES", "SETTINGS", "contradiction"]
+__all__ = ["ALIAS", "MANUAL", "RULES", "SETTINGS", "contradiction"]
 
 
 def contradiction(settings: "Mapping[str, Any]") -> str:

@@ -1,5 +1,6 @@
 """Vault, announced: its hosts, the settings of an entry, and what `--help` prints. No hit loads it."""
 
+from credhelpers.config import duration
 from credhelpers.recorder import is_absent
 
 TYPE_CHECKING = False
@@ -15,16 +16,19 @@ AUTH = ("token", "agent", "approle", "kubernetes", "jwt", "aws", "gcp", "azure",
 ENGINES = ("kv-v1", "kv-v2", "leased", "aws", "gcp", "azure")
 
 _FILE = ("an absolute path", "/[^\0]+")
-_MOUNT = ("a path without `/` at its ends", r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+# A part of a path is whatever people call it, since it is escaped on the way to Vault; `..` would lead elsewhere,
+# and who writes it as `%2e%2e` means that.
+_PART = r"[^\x00-\x1f\x7f/]+"
+_PATH = rf"(?!(.*/)?[.][.]?(/|\Z)){_PART}(/{_PART})*"
+_MOUNT = ("a path without `/` at its ends", _PATH)
 _NAME = ("a name", r"[^\x00-\x1f\x7f/]{1,256}")
 _FIELD = ("the name of a field", r"[^\x00-\x1f\x7f]{1,256}")
-_DURATION = ("a duration such as `90s`, `5m` or `12h`", "([1-9][0-9]{0,6}[smh]){1,3}")
 
 # By key as `config.Settings` has them. Names as in Vault's own documentation of the auth methods, where it has one.
 SETTINGS: "Settings" = {
     "path": (
-        "a path in Vault, whose parts may hold {host}, {port}, {account} and {region}",
-        r"[A-Za-z0-9_.{}-][A-Za-z0-9_.{}:@+-]*(/[A-Za-z0-9_.{}:@+-]+)+",
+        "a path in Vault without `/` at its ends, whose parts may hold {host}, {port}, {account} and {region}",
+        rf"(?!(.*/)?[.]?(%2[eE]){{1,2}}[.]?(/|\Z)){_PART}(/{_PART})+",
         "where the credential is: mount and path as for `vault kv get` or `vault read`",
     ),
     "engine": (
@@ -42,21 +46,30 @@ SETTINGS: "Settings" = {
         "the user name itself, where the secret has none; with userpass and ldap see `login_name`",
     ),
     "auths_field": (*_FIELD, "the field that holds docker's `auths` as JSON, the registry's entry of which counts"),
-    "keep": (*_DURATION, "how long an answer from KV is kept at most; else as its `ttl` says, else 5m"),
-    "read_only": ("true or false", bool, "whether `docker login` and `docker logout` leave Vault as it is"),
+    "keep": (*duration.SETTING, "how long an answer from KV is kept at most; else as its `ttl` says, else 5m"),
+    "write": (
+        "one of login, all, never",
+        "login|all|never",
+        "what is done to Vault: `docker login` writes, which is usual; `docker logout` deletes, too; neither",
+    ),
+    "read_only": ("true or false", bool, "older: whether `docker login` and `docker logout` leave Vault as it is"),
     "on_write": (
         "`accept` or `refuse`",
         "accept|refuse",
-        "with `read_only`: whether they succeed and keep nothing, which is usual, or fail",
+        "older, with `read_only`: whether they succeed and keep nothing, which is usual, or fail",
     ),
-    "on_erase": ("`delete` or `destroy`", "delete|destroy", "KV v2: whether `docker logout` can be taken back"),
+    "on_erase": (
+        "`delete` or `destroy`",
+        "delete|destroy",
+        "older, KV v2: that `docker logout` deletes, and whether that can be taken back",
+    ),
     "address": (
         "a URL that begins with `https://`, `http://` or `unix:///`",
         r"(https?://(\[[0-9a-f:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(/[A-Za-z0-9_./-]*)?|unix:///[^\0]+)",
         "where Vault is; else what the environment says",
     ),
     "plain_http": ("`allowed`", "allowed", "with `address`: that secrets may go there unencrypted"),
-    "namespace": ("the path of a namespace", r"[A-Za-z0-9_][A-Za-z0-9_./-]*", "the namespace; else VAULT_NAMESPACE"),
+    "namespace": ("the path of a namespace", r"[!-~]{1,512}", "the namespace; else VAULT_NAMESPACE"),
     "ca_file": (*_FILE, "the certificates that may vouch for Vault, PEM; else VAULT_CACERT"),
     "auth": ("one of " + ", ".join(AUTH), "|".join(AUTH), "how to log in; else a token that is there already"),
     "auth_mount": (*_MOUNT, "where the auth method is mounted; else by its name"),
@@ -66,7 +79,7 @@ SETTINGS: "Settings" = {
     "secret_id_file": (*_FILE, "approle: the file that holds nothing but the secret id; else VAULT_SECRET_ID"),
     "secret_id_path": (
         "the path of an endpoint",
-        r"[A-Za-z0-9_][A-Za-z0-9_./-]*",
+        _PATH,
         "approle: that the secret id is response-wrapped, and which path must have made it",
     ),
     "remove_secret_id_file": ("true or false", bool, "approle: whether to remove the file after a login"),
@@ -94,7 +107,7 @@ SETTINGS: "Settings" = {
 MANUAL = """\
 docker-credential-vault answers with what a team keeps for its registries in
 HashiCorp Vault or OpenBao, and with what Vault makes for them. `docker login`
-writes there, `docker logout` takes back.
+writes there, if it may; `docker logout` deletes nothing unless that is said.
 
 CONFIGURATION
   In ~/.docker/config.json, one line for each registry, or for all:
@@ -122,8 +135,8 @@ SETTINGS
                     what in the secret counts; else username and password
   keep              for how long an answer is kept; else 5m
   version           KV v2: this version
-  read_only, on_write, on_erase
-                    what `docker login` and `docker logout` do to Vault
+  write             what may be written: "login", which is usual, "all" with
+                    deletions by `docker logout`, or "never"
   address, namespace, ca_file, plain_http
                     the server, where the environment does not say it
   auth, auth_mount, role and more
@@ -142,8 +155,8 @@ LOGIN
 
 POLICY
   path "kv/data/registries/*"     { capabilities = ["read"] }
-  with "create", "update" and "delete" for docker login and logout, and
-  path "kv/metadata/registries/*" { capabilities = ["list"] } for `list`.
+  with "create" and "update" for docker login, "delete" for `write = "all"`,
+  and path "kv/metadata/registries/*" { capabilities = ["list"] } for `list`.
 
 ENVIRONMENT
   VAULT_ADDR, VAULT_AGENT_ADDR, VAULT_NAMESPACE, VAULT_CACERT, VAULT_CAPATH,
@@ -165,7 +178,7 @@ CACHE
   ends with it, or with the Vault token that made it. All is kept in
   $XDG_RUNTIME_DIR/credhelpers, else $XDG_CACHE_HOME/credhelpers, else
   ~/.cache/credhelpers, in files that only their owner can read. `docker
-  logout` forgets it, and removes the secret from KV or revokes the lease.
+  logout` forgets it, and revokes the lease.
 
 ERRORS
   A line on standard output says what is wrong, one on standard error says it

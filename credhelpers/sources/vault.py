@@ -75,22 +75,20 @@ class Vault:
 
     def minter(self, route: "Route") -> "VaultMinter":
         """The credential for the registry."""
-        from credhelpers.sources._vault import SETTINGS
         from credhelpers.vault.minter import VaultMinter
         from credhelpers.vault.secret_paths import registry_of
 
-        registry = registry_of(self._environ, SETTINGS, route)
+        registry = registry_of(self._environ, route)
         prefixes, files = _of_engine(self._environ, route)
         names = sorted(name for name in self._environ if prefixes and name.startswith(prefixes))
         which = fingerprint(" ".join(map(repr, names)), self._environ, names, files) if prefixes else ""
-        return VaultMinter(self._environ, self._tokens(), registry, which, is_whole=route.authority.is_whole)
+        return VaultMinter(self._environ, self._tokens(), registry, which)
 
     def list(self) -> dict[str, str]:
         """Server to user name of all that lies where the configuration says and the token may read."""
-        from credhelpers.sources._vault import SETTINGS
         from credhelpers.vault.listing import servers
 
-        return servers(self._environ, SETTINGS, self._tokens())
+        return servers(self._environ, self._tokens())
 
     def _tokens(self) -> "Tokens":
         """Vault's own tokens, with which it is read."""

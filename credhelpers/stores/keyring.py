@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from credhelpers.credential import Credential
     from credhelpers.identity import Environment
-    from credhelpers.servers import Authority
 
     class Store(Protocol):
         """Keeps credentials under exact keys. Every method raises Unavailable."""

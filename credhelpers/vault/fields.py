@@ -3,12 +3,11 @@
 from time import time
 
 from credhelpers import lifetimes, notes
-from credhelpers.errors import NotFound, Unavailable, Unsupported
-from credhelpers.servers import Authority
+from credhelpers.errors import Unavailable, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
     from credhelpers.vault.secret_paths import Registry
@@ -18,7 +17,6 @@ _USERNAMES = ("username", "Username", "robot_account_name", "user")
 _PASSWORDS = ("password", "Secret", "robot_account_secret", "access_token", "token")
 _ROUNDED = 1 << 53  # from here on Vault, and whoever else keeps numbers as RFC 8259 section 6 allows, rounds them
 _OF_JSOK = ("ServerURL", "Username", "Secret")
-_TOKEN_USER = "<token>"  # noqa: S105 - the user name that stands for an identity token, docs of docker's credential helpers
 
 
 def pair(data: "Mapping[str, Any]", registry: "Registry", writer: str) -> tuple[str, str]:
@@ -30,14 +28,9 @@ def pair(data: "Mapping[str, Any]", registry: "Registry", writer: str) -> tuple[
     """
     settings = registry.settings
     if registry.auths_field:
-        auths = _auths(data.get(registry.auths_field))
-        if auths is None:
-            raise Unavailable(
-                "vault-fields",
-                "the secret in Vault lacks the field that `auths_field` names",
-                f"`{writer} FIELD=@config.json` writes one",
-            )
-        return _pair_in_auths(_entries(auths), registry)
+        from credhelpers.vault import auths  # which few secrets have
+
+        return auths.pair(data, registry, writer)
     username = settings.get("username") or _text(data, _usernames(settings), writer)
     return username, _text(data, _passwords(settings), writer)
 
@@ -50,7 +43,9 @@ def merged(data: "Mapping[str, Any]", registry: "Registry", username: str, secre
     """
     settings = registry.settings
     if registry.auths_field:
-        return _merged_auths(data, registry, username, secret)
+        from credhelpers.vault import auths
+
+        return auths.merged(data, registry, username, secret)
     if registry.is_shared_with_jsok and not data:
         return dict(zip(_OF_JSOK, (registry.server, username, secret), strict=True))
     new = dict(data)
@@ -67,23 +62,6 @@ def merged(data: "Mapping[str, Any]", registry: "Registry", username: str, secre
     if new != data or 0 < _moment(data.get("expires_at")) <= time():
         new.pop("expires_at", None)
     return new
-
-
-def without(data: "Mapping[str, Any]", registry: "Registry") -> "dict[str, Any]":
-    """What a secret with an `auths_field` is to hold once this registry's entries are out of it."""
-    field = registry.auths_field
-    found = data.get(field)
-    auths = _auths(found)
-    if auths is None:
-        return dict(data)
-    servers = set(Authority(registry.server).spellings())
-    kept = {server: value for server, value in _entries(auths).items() if server not in servers}
-    return {**data, field: _shaped(found, auths, kept)}
-
-
-def auths_servers(data: "Mapping[str, Any]", field: str) -> list[str]:
-    """The registries in docker's `auths`, as docker names them."""
-    return [str(server) for server in _entries(_auths(data.get(field)) or {})]
 
 
 # --- for how long -----------------------------------------------------------------------------------------------------
@@ -128,7 +106,7 @@ def _seconds(value: object) -> float:
     """Seconds of `300`, `"300"`, `"90s"`; 0 for what is no duration."""
     if value is None or isinstance(value, bool):
         return 0.0
-    from credhelpers.vault import duration  # which few secrets have
+    from credhelpers.config import duration  # which few secrets have
 
     found = duration.seconds(str(value).strip())
     if found is None:
@@ -195,99 +173,3 @@ def _text(data: "Mapping[str, Any]", names: tuple[str, ...], writer: str) -> str
     if value.endswith("\n"):  # `echo … | vault kv put` leaves it
         notes.take("the user name or the password in Vault ends in a line break")
     return value
-
-
-# --- docker's `auths`, as in its config.json and in Kubernetes' `.dockerconfigjson` -----------------------------------
-
-
-def _auths(value: object) -> "dict[str, Any] | None":
-    """The object that holds the entries or is them, whether it was kept as one or as JSON; None if there is none."""
-    if value in ("", None):
-        return None
-    if isinstance(value, str):
-        import json
-
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            value = False
-    if not isinstance(value, dict) or not isinstance(value.get("auths", {}), dict):
-        raise Unavailable(
-            "vault-auths-malformed",
-            "the field that `auths_field` names is not docker's `auths`",
-            'it holds {"auths": {"REGISTRY": {"auth": "BASE64"}}}, as ~/.docker/config.json does',
-        )
-    return value
-
-
-def _entries(auths: "dict[str, Any]") -> "dict[str, Any]":
-    entries: dict[str, Any] = auths.get("auths", auths)
-    return entries
-
-
-def _shaped(found: object, auths: "dict[str, Any]", entries: "dict[str, Any]") -> object:
-    """The entries in the form in which the field had them."""
-    whole = {**auths, "auths": entries} if "auths" in auths or not auths else entries
-    if isinstance(found, dict):
-        return whole
-    import json
-
-    return json.dumps(whole)
-
-
-def _server_in(entries: "Iterable[str]", registry: "Registry") -> str | None:
-    return next((server for server in Authority(registry.server).spellings() if server in entries), None)
-
-
-def _pair_in_auths(entries: "dict[str, Any]", registry: "Registry") -> tuple[str, str]:
-    server = _server_in(entries, registry)
-    if server is None:
-        raise NotFound("vault-nothing-there", "docker's `auths` in Vault has no entry for this registry")
-    entry = entries[server] if isinstance(entries[server], dict) else {}
-    username, secret = entry.get("username"), entry.get("password")
-    if entry.get("identitytoken"):
-        username, secret = _TOKEN_USER, entry["identitytoken"]
-    elif entry.get("auth"):  # it wins over the other two, as in docker's own reading of its file
-        username, secret = _decoded(entry["auth"])
-    if not isinstance(username, str) or not isinstance(secret, str) or not username or not secret:
-        raise Unavailable(
-            "vault-auths-malformed",
-            "the entry of docker's `auths` in Vault for this registry lacks a user name or a password",
-            "`docker login` writes it anew",
-        )
-    return username, secret
-
-
-def _decoded(auth: object) -> tuple[str, str]:
-    """The two halves of `user:password` in Base64 (RFC 7617); empty if it is not that."""
-    from base64 import b64decode
-
-    try:
-        username, _, secret = b64decode(str(auth), validate=True).decode().partition(":")
-    except ValueError:
-        return "", ""
-    return username, secret
-
-
-def _merged_auths(data: "Mapping[str, Any]", registry: "Registry", username: str, secret: str) -> "dict[str, Any]":
-    from base64 import b64encode
-
-    if ":" in username:  # RFC 7617, 2
-        raise Unsupported(
-            "vault-auths-colon", "docker's `auths` cannot hold a user name with a colon", "keep it in fields of its own"
-        )
-    field = registry.auths_field
-    found = data.get(field)
-    auths = _auths(found) or {}
-    entries = dict(_entries(auths))
-    server = _server_in(entries, registry) or registry.server
-    old = entries[server] if isinstance(entries.get(server), dict) else {}
-    entry = {name: value for name, value in old.items() if name not in ("auth", "identitytoken")}
-    if username == _TOKEN_USER:
-        entry = {name: value for name, value in entry.items() if name not in ("username", "password")}
-        entry["identitytoken"] = secret
-    else:
-        entry["auth"] = b64encode(f"{username}:{secret}".encode()).decode()
-        entry |= {name: value for name, value in (("username", username), ("password", secret)) if name in entry}
-    entries[server] = entry
-    return {**data, field: _shaped(found, auths, entries)}

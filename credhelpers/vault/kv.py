@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     Data = dict[str, Any]
 
+UNKNOWN = "N"
+"""In the place of a version that the token may not see."""
 _TRIES = 3
 _PAUSE = 0.4  # seconds at most between two of them, growing
 _BAD_REQUEST, _MISSING = 400, 404  # RFC 9110
@@ -93,8 +95,10 @@ def fetch(session: "Session", secret_path: "SecretPath") -> Secret:
 
 def change(
     session: "Session", secret_path: "SecretPath", new_of: "Callable[[Data], Data]", *, is_new_wanted: bool = True
-) -> None:
+) -> int | None:
     """Write what `new_of` makes of what the secret holds; it is asked again if somebody else has written meanwhile.
+
+    Returns the version on top of which it was written, 0 where nobody knows one, and None if there was nothing to do.
 
     On KV v2 nothing is lost that somebody else writes at the same moment: a write counts only on top of the version
     that was read. A token that may not read what is there can create a secret, but not replace one: nobody would know
@@ -110,13 +114,15 @@ def change(
             if secret_path.engine == "kv-v1" or not is_new_wanted:
                 raise
             _create(session, secret_path, new_of({}))
-            return
+            return 0
         if secret.data is None and not is_new_wanted:
-            return
+            return None
         old = secret.data or {}
         new = new_of(old)
-        if (secret.data is not None and new == old) or _put(session, secret_path, new, secret.version):
-            return
+        if secret.data is not None and new == old:
+            return None
+        if _put(session, secret_path, new, secret.version):
+            return secret.version
     raise Unavailable(
         "vault-write-conflict",
         "somebody else wrote the secret in Vault at the same time, more than once",
@@ -124,13 +130,22 @@ def change(
     )
 
 
-def erase(session: "Session", secret_path: "SecretPath", *, is_for_good: bool = False) -> None:
+def erase(session: "Session", secret_path: "SecretPath", *, is_for_good: bool = False) -> str:
     """Remove the secret. Nothing to remove is success.
+
+    Returns the version that was removed (of KV v1 too it is not ""), `UNKNOWN` where this token may not see it, and ""
+    if there was nothing.
 
     On KV v2 the newest version is deleted so that it can be taken back, or with `is_for_good` the whole secret with all
     its versions and metadata. Raises Unavailable, and Unsupported for a pinned version.
     """
     _refuse_pinned(secret_path)
+    try:
+        secret = fetch(session, secret_path)
+    except Denied:
+        secret = Secret({})
+    if secret.data is None and not (is_for_good and secret.metadata):
+        return ""
     path = _path(secret_path)
     where = {"path": secret_path.path, "mount_point": secret_path.mount}
     try:
@@ -144,6 +159,7 @@ def erase(session: "Session", secret_path: "SecretPath", *, is_for_good: bool = 
     except Refusal as refusal:
         if refusal.status != _MISSING:
             raise unavailable(refusal, path, "delete") from None
+    return str(secret.version or UNKNOWN)
 
 
 def _put(session: "Session", secret_path: "SecretPath", data: "Data", version: int) -> bool:
@@ -185,7 +201,7 @@ def _create(session: "Session", secret_path: "SecretPath", data: "Data") -> None
 
 def _not_there(secret: Secret, secret_path: "SecretPath") -> NotFound | _Gone:
     """Why there is no data."""
-    history = f"`vault kv metadata get {secret_path}` shows the versions"
+    history = f"`vault kv metadata get {secret_path.shown}` shows the versions"
     if secret.metadata.get("destroyed") is True:
         return _Gone(
             "vault-secret-gone",
@@ -197,7 +213,7 @@ def _not_there(secret: Secret, secret_path: "SecretPath") -> NotFound | _Gone:
             return _Gone(
                 "vault-secret-gone",
                 "the configured version of the secret in Vault was deleted",
-                f"`vault kv undelete -versions={secret_path.version} {secret_path}` takes it back; {history}",
+                f"`vault kv undelete -versions={secret_path.version} {secret_path.shown}` takes it back; {history}",
             )
         return _Gone("vault-secret-gone", "the configured version of the secret is not in Vault", history)
     is_deleted = bool(secret.metadata)
@@ -210,7 +226,7 @@ def _refuse_pinned(secret_path: "SecretPath") -> None:
         raise Unsupported(
             "vault-version-pinned",
             "the configuration pins a version of the secret in Vault, so nothing is written there",
-            "remove `version` in config.toml, or set `read_only`",
+            "remove `version` in config.toml, or leave out `docker login`",
         )
 
 

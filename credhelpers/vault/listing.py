@@ -15,7 +15,7 @@ from credhelpers.config.lines import owners
 from credhelpers.errors import NotFound, NotMine, Unavailable
 from credhelpers.servers import Authority
 from credhelpers.servers import registry as hosted
-from credhelpers.vault import fields, kv, secret_paths
+from credhelpers.vault import auths, fields, kv, secret_paths
 from credhelpers.vault.login import Identity
 from credhelpers.vault.memo import Memo
 from credhelpers.vault.secret_paths import Registry, SecretPath
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-    from credhelpers.config.schema import Entry, Settings
+    from credhelpers.config.schema import Entry
     from credhelpers.identity import Environment
     from credhelpers.tokens import Tokens
 
@@ -44,20 +44,19 @@ _HOST, _PORT = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", r"[1-9][0-9]{0,4}"
 _VALUES = {"host": _HOST, "port": _PORT, "account": "[0-9]{12}", "region": "[a-z0-9-]+"}
 
 
-def servers(environ: "Environment", settings: "Settings", tokens: "Tokens") -> dict[str, str]:
+def servers(environ: "Environment", tokens: "Tokens") -> dict[str, str]:
     """Server to user name. What is broken, may not be read or would be refused by `get` is left out.
 
     Raises Unavailable if the configuration fails every host.
     """
-    return _Walk(environ, settings, tokens).found()
+    return _Walk(environ, tokens).found()
 
 
 class _Walk:
     """One listing."""
 
-    def __init__(self, environ: "Environment", settings: "Settings", tokens: "Tokens") -> None:
+    def __init__(self, environ: "Environment", tokens: "Tokens") -> None:
         self._environ = environ
-        self._settings = settings
         self._tokens = tokens
         self._until = monotonic() + _BUDGET
         self._folders = _FOLDERS_AT_MOST
@@ -83,7 +82,7 @@ class _Walk:
         for server in self._candidates():
             try:
                 route = plan.route(hosted(server), self._environ, "vault")
-                registry = secret_paths.registry_of(self._environ, self._settings, route)
+                registry = secret_paths.registry_of(self._environ, route)
             except NotMine:
                 continue  # a name below the path that is no registry's
             except Unavailable as error:  # its name does not fit the path, say
@@ -105,7 +104,7 @@ class _Walk:
                 named.append(entry.pattern)
             elif entry.settings.get("engine", "kv").startswith("kv"):
                 paths.append(entry.settings)
-        template = secret_paths.of_environment(self._environ, self._settings)
+        template = secret_paths.of_environment(self._environ)
         if template:
             paths += [{"path": form} for form in (template, f"{template}:{{port}}")]
         yield from named
@@ -146,14 +145,14 @@ class _Walk:
         end = template.find("{")
         prefix = template if end < 0 else template[:end].rpartition("/")[0]
         # Any name below the literal part leads to the mount as well as another.
-        sample = Registry("registry.invalid", "", {**settings, "path": template if end < 0 else f"{prefix}/x"})
+        sample = Registry(Authority("registry.invalid"), {**settings, "path": template if end < 0 else f"{prefix}/x"})
         secret_path = secret_paths.find(session, sample, Memo())
         self._memos[_scope(settings)] = Memo(engine=secret_path.engine, mount=secret_path.mount)
         if not secret_path.is_kv:
             return
         if end < 0:
             secret = kv.fetch(session, secret_path)
-            names = fields.auths_servers(secret.data or {}, settings["auths_field"])
+            names = auths.servers(secret.data or {}, settings["auths_field"])
             yield from (name for name in names if Authority(name).is_whole)
             return
         rest = template[len(prefix) + 1 :].split("/")

@@ -6,8 +6,8 @@ As in github.com/hashicorp/vault, api/client.go.
 import json
 import re
 
+from credhelpers.config import duration
 from credhelpers.errors import Unavailable
-from credhelpers.vault import duration
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # a `token` of RFC 9110, 5.6.2
 _HEADER_VALUE = re.compile(r"[ -~\t]*")

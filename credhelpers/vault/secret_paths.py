@@ -5,6 +5,7 @@ which an older helper kept a secret for each host; the configuration file of `do
 """
 
 from contextlib import suppress
+from shlex import quote
 from typing import NamedTuple
 
 from credhelpers.errors import NotFound, NotMine, Unavailable
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, TypeVar
 
-    from credhelpers.config.schema import Settings
     from credhelpers.identity import Environment
     from credhelpers.plan import Route
+    from credhelpers.servers import Authority
     from credhelpers.vault.session import Session
 
     Result = TypeVar("Result")
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 _KV = ("kv", "generic")  # the second is what the first was called before Vault 0.8
 _CLOUDS = ("aws", "gcp", "azure")
 _MARKS = frozenset(("host", "port", "account", "region"))
+_AS_OLDER_HELPERS = r"[A-Za-z0-9_.-][A-Za-z0-9_.:@+-]*(/[A-Za-z0-9_.:@+-]+)+"  # what jsok's does not escape
+OLDER_WRITES = ("on_erase", "on_write", "read_only")
+"""The keys in whose place `write` stands, see `writing`."""
 _OF_ENVIRONMENT = b"DOCKER_CREDENTIAL_VAULT_KV_PATH"
 
 
@@ -49,6 +53,11 @@ class SecretPath(NamedTuple):
         return f"{self.mount}/{self.path}"
 
     @property
+    def shown(self) -> str:
+        """The same as a word of a shell's command."""
+        return quote(str(self))
+
+    @property
     def is_kv(self) -> bool:
         """Whether a person may write there."""
         return self.engine.startswith("kv")
@@ -56,7 +65,7 @@ class SecretPath(NamedTuple):
     @property
     def writer(self) -> str:
         """The command of `vault` that writes fields of the secret: some of them, or on KV v1 all at once."""
-        return f"vault kv {'put' if self.engine == 'kv-v1' else 'patch'} {self}"
+        return f"vault kv {'put' if self.engine == 'kv-v1' else 'patch'} {self.shown}"
 
     def memo(self, lease: Lease | None = None) -> str:
         """The words by which `find` knows the mount again without a request, with the lease that was made there."""
@@ -64,20 +73,22 @@ class SecretPath(NamedTuple):
 
 
 class Registry:
-    """A registry and what is said of its credential: `host` and `port` as in `servers.Authority`, the settings.
+    """A registry and what is said of its credential: `asked` is what a client sent, and then the settings.
 
+    host, port:           as in `servers.Authority`
     path:                 where in Vault, the template of the settings filled in; which part is the mount is left open
     is_shared_with_jsok:  whether the older helper of that name may read there what this one writes
     """
 
-    __slots__ = ("host", "is_shared_with_jsok", "path", "port", "settings")
+    __slots__ = ("asked", "host", "is_shared_with_jsok", "path", "port", "settings")
 
-    def __init__(self, host: str, port: str, settings: "dict[str, Any]", *, is_shared_with_jsok: bool = False) -> None:
+    def __init__(self, asked: "Authority", settings: "dict[str, Any]", *, is_shared_with_jsok: bool = False) -> None:
         self.is_shared_with_jsok = is_shared_with_jsok
-        self.host = host
-        self.port = port
+        self.asked = asked
+        self.host = asked.host
+        self.port = asked.port
         self.settings = settings
-        self.path = _filled(settings, host, port)
+        self.path = _filled(settings, self.host, self.port)
 
     @property
     def server(self) -> str:
@@ -125,16 +136,17 @@ class Registry:
         return SecretPath(mount, path, engine, self.settings.get("version", ""), is_asked=is_asked)
 
 
-def registry_of(environ: "Environment", settings: "Settings", route: "Route") -> Registry:
+def registry_of(environ: "Environment", route: "Route") -> Registry:
     """The registry with what is said of it. Raises Unavailable if that is broken."""
-    host, port = route.authority.host, route.authority.port
+    asked = route.authority
     if route.settings:
-        return Registry(host, port, route.settings)
-    template = of_environment(environ, settings)
-    return Registry(host, port, {"path": f"{template}:{{port}}" if port else template}, is_shared_with_jsok=True)
+        return Registry(asked, route.settings)
+    template = of_environment(environ)
+    said = {"path": f"{template}:{{port}}" if asked.port else template}
+    return Registry(asked, said, is_shared_with_jsok=True)
 
 
-def of_environment(environ: "Environment", settings: "Settings") -> str:
+def of_environment(environ: "Environment") -> str:
     """The template of what lies below the path in the environment, "" if there is none.
 
     jsok's helper keeps a secret for each host there, whatever the port; a registry on another port has its own here.
@@ -144,7 +156,7 @@ def of_environment(environ: "Environment", settings: "Settings") -> str:
     import re
 
     prefix = environ[_OF_ENVIRONMENT].decode("ascii", "replace").strip("/")
-    if not re.fullmatch(str(settings["path"][1]), prefix + "/x") or "{" in prefix or "}" in prefix:
+    if not re.fullmatch(_AS_OLDER_HELPERS, prefix + "/x"):
         raise Unavailable(
             "vault-variable-malformed",
             "DOCKER_CREDENTIAL_VAULT_KV_PATH is not a path in Vault",
@@ -179,6 +191,10 @@ def _rules(have: "Mapping[str, Any]") -> "tuple[tuple[bool, str], ...]":
         ("auths_field" in have and is_no_kv, "`auths_field` is for KV"),
         ("on_write" in have and not have.get("read_only"), "`on_write` is for `read_only = true`"),
         ("on_erase" in have and bool(have.get("read_only")), "`on_erase` with `read_only = true`"),
+        (
+            "write" in have and bool(have.keys() & set(OLDER_WRITES)),
+            "`write` is in place of `read_only`, `on_write` and `on_erase`",
+        ),
         ("plain_http" in have and "address" not in have, "`plain_http` is for an `address` that is said"),
         ("tenant_id" in have and engine not in ("", "azure"), "`tenant_id` is for the engine azure"),
         ("registry" in have and engine not in ("", "azure", "gcp"), "`registry` is for the engines azure and gcp"),
@@ -197,6 +213,8 @@ def _wrong_in_path(template: str, mount: str | None) -> str:
         return "`path` may hold {host}, {port}, {account} and {region}, and no other brace"
     if "{" in parts[0]:
         return "the first part of `path` is a mount, and no registry's name chooses that"
+    if not template.isprintable():
+        return "`path` has a letter that cannot be seen"
     if "." in parts or ".." in parts:
         return "`path` has a part that is `.` or `..`"
     if mount and not template.startswith(mount + "/"):
@@ -317,7 +335,7 @@ def _looked_up(session: "Session", registry: Registry) -> SecretPath:
     """As `vault kv get` finds out. No policy is needed but one for anything below the mount."""
     where = f"sys/internal/ui/mounts/{registry.path}"
     try:
-        answer = session.do(lambda client: client.adapter.request("get", f"/v1/{where}"), where, "read")
+        answer = session.do(lambda _: session.connection.request("GET", where), where, "read")
     except Denied:
         raise Denied(
             "vault-engine-hidden",
@@ -327,7 +345,7 @@ def _looked_up(session: "Session", registry: Registry) -> SecretPath:
         ) from None
     except Refusal as refusal:
         raise unavailable(refusal, where, "read") from None
-    data = answer.get("data") if isinstance(answer, dict) else None
+    data = answer.get("data")
     if not isinstance(data, dict) or not isinstance(data.get("path"), str) or not isinstance(data.get("type"), str):
         raise Unavailable(
             "vault-no-vault", "what answers at the address of Vault does not answer as Vault does", "try `vault status`"

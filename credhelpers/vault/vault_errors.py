@@ -1,5 +1,7 @@
 """What Vault says no with, and the sentence that a person gets for it."""
 
+from shlex import quote
+
 from credhelpers.errors import Unavailable
 
 _STATUS = "`vault status` shows how it is"
@@ -67,7 +69,7 @@ def denied(path: str, capability: str) -> Denied:
         "vault-denied",
         "vault denied permission to what is configured for this registry",
         f'a policy of this token or role must grant "{capability}" on {path}; '
-        f"`vault token capabilities {path}` shows what your shell's token may do",
+        f"`vault token capabilities {quote(path)}` shows what your shell's token may do",
     )
 
 

@@ -1,9 +1,13 @@
-"""Lengths of time as people write them for Vault."""
+"""Lengths of time as people write them, in the configuration and for Vault."""
 
 import re
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+
+
+SETTING = ("a duration such as `90s`, `5m`, `12h` or `1d`", "([1-9][0-9]{0,6}[smhd]){1,4}")
+"""Of a setting: what it is, in words, and the regular expression for it, see `config.schema.Settings`."""
 
 
 def seconds(text: str) -> float | None:
