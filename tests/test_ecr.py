@@ -1195,6 +1195,14 @@ def test_keys_that_do_not_fit(aws: FakeAws, env: dict[str, str], change: dict[st
     assert aws.mints == 0
 
 
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\nx"])
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN"])
+def test_a_key_with_a_line_break(aws: FakeAws, env: dict[str, str], name: str, end: str) -> None:
+    """1.A6: as from a file or a secret of CI. No network is to blame, and none is asked."""
+    failure(get(env | {name: f"made-up{end}"}), "holds a line break", "export AWS_ACCESS_KEY_ID")
+    assert aws.proxy.asked == []
+
+
 def test_a_wrong_clock(env: dict[str, str]) -> None:
     """A machine twenty minutes behind is told that its clock is wrong, by the date of the refusal."""
     done = subprocess.run(

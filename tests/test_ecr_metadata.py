@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -177,7 +178,7 @@ def test_a_slow_machine(
     for server in (PRIVATE, PUBLIC):
         [(took, answer)] = island.call(server, delay=delay, **options)  # type: ignore[arg-type] # names of both
         assert said in answer
-        assert seconds - 0.2 < took < seconds + patience(1)
+        assert seconds - 0.2 < took < seconds + patience(2)
 
 
 @pytest.mark.slow
@@ -202,7 +203,7 @@ def test_a_machine_without_a_role(
             assert said in answer
         else:
             assert answer.startswith("credentials not found in native keychain\n")
-        assert seconds - 0.2 < took < seconds + patience(1)
+        assert seconds - 0.2 < took < seconds + patience(2)
 
 
 @pytest.mark.slow
@@ -221,7 +222,7 @@ def test_a_service_that_comes_up_late(more: dict[str, str], up: float, island: I
     [(took, answer)] = island.call(PRIVATE, up=up, refuses=refuses, **options)  # type: ignore[arg-type] # as above
 
     assert TOKEN in answer
-    assert up - 0.2 < took < up + 1.2 + patience(1)
+    assert up - 0.2 < took < up + 1.2 + patience(2)
 
 
 @pytest.mark.slow
@@ -233,8 +234,10 @@ def test_a_slow_pod(delay: float, said: str, seconds: float, island: Island) -> 
     """The agent of EKS is there wherever its variable is set."""
     for server in (PRIVATE, PUBLIC):
         [(took, answer)] = island.call(server, delay=delay, address=EKS, **POD)  # type: ignore[arg-type] # as above
-        assert said in answer
-        assert seconds - 0.2 < took < seconds + patience(1)
+        if delay == 7 and patience(1) > 1.5:  # a busy machine has less than that left when it asks
+            said = f"{TOKEN}|{LATE_EKS}"
+        assert re.search(said, answer)
+        assert seconds - 0.2 < took < seconds + patience(2)
 
 
 @pytest.mark.slow
@@ -246,7 +249,7 @@ def test_the_keys_of_a_profile(lines: str, home: Path, island: Island) -> None:
 
     [(took, answer)] = island.call(PRIVATE, delay=1.2)
     assert TOKEN in answer
-    assert took < 3.6 + patience(1)
+    assert took < 3.6 + patience(2)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from hashlib import sha1
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -18,10 +19,10 @@ from tests.harness import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.fakes.tls import CertificateAuthority
 
+ROOT = str(Path(__file__).parent.parent)
 PRIVATE = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 PORTAL = "portal.sso.eu-west-1.amazonaws.com"
 ROLE = "arn:aws:iam::111122223333:role/{}"
@@ -46,7 +47,31 @@ class Naming(FakeAws):
         return answer
 
 
-# In a process of its own, which has loaded what there is to load, each with its settings: twice one after another, then
+# What the minting process has in its own environment: each of these would lead astray whoever looked at it.
+TRAPS = {
+    "AWS_ACCESS_KEY_ID": "AKIDTRAP",
+    "AWS_SECRET_ACCESS_KEY": "made-up-trap",
+    "AWS_SESSION_TOKEN": "made-up-trap",
+    "AWS_PROFILE": "trap",
+    "AWS_CONFIG_FILE": "/trap",
+    "AWS_SHARED_CREDENTIALS_FILE": "/trap",
+    "AWS_CREDENTIAL_FILE": "/trap",
+    "BOTO_CONFIG": "/trap",
+    "AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/trap",
+    "AWS_WEB_IDENTITY_TOKEN_FILE": "/trap",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/trap",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_ENDPOINT_URL": "https://trap.example",
+    "AWS_ENDPOINT_URL_STS": "https://trap.example",
+    "AWS_USE_FIPS_ENDPOINT": "true",
+    "AWS_USE_DUALSTACK_ENDPOINT": "true",
+    "AWS_CA_BUNDLE": "/trap",
+    "AWS_DEFAULTS_MODE": "auto",
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "BOTOCORE_EXPERIMENTAL__PLUGINS": "trap=trap",
+}
+
+# In a process of its own, which has loaded what there is to load, each by its variables: twice one after another, then
 # twice at once. It prints who came of them, and what has changed.
 MINTS = """
 import contextlib, gc, json, os, posix, pkgutil, socket, sys, threading, time, types, warnings
@@ -56,9 +81,12 @@ for package in (boto3, botocore, botocore.retries, urllib3, urllib3.util):
     for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         with contextlib.suppress(ImportError):  # what needs an addition
             __import__(found.name)
-from credhelpers.exchanges.ecr import authorization_token, authorization_token_by
+from credhelpers.exchanges.ecr import authorization_token_by
 from credhelpers.exchanges.ecr_hosts import ecr
 from credhelpers.identities.aws import caller_identity
+from credhelpers.sources.ecr import Ecr
+sys.path.insert(0, sys.argv[3])
+from tests.routes import minter_of
 
 def globals_of_sdk():
     found = {}
@@ -95,12 +123,14 @@ def settled():
 host = ecr(sys.argv[1])
 identities = json.loads(sys.argv[2])
 def mint(identity):
-    if "keys" in identity:
-        return authorization_token_by(*identity["keys"], "", host, 9.0).expose()[1]
-    if "signs" in identity:
-        signed = caller_identity("eu-west-1", identity["signs"], {}, 9.0)
+    variables, more = identity
+    environ = {name.encode(): value.encode() for name, value in variables.items()}
+    if "keys" in more:
+        return authorization_token_by((*more["keys"], ""), host, 9.0, environ).expose()[1]
+    if "signs" in more:
+        signed = caller_identity("eu-west-1", more["signs"], {}, 9.0, environ)
         return "made-up-of-" + signed.headers["Authorization"].partition("Credential=")[2].partition("/")[0]
-    return authorization_token(host, identity).expose()[1]
+    return minter_of(Ecr(environ), sys.argv[1]).mint().expose()[1]
 
 urllib3.util.wait.wait_for_socket(socket.socketpair()[0], write=True)  # which replaces itself, the first time
 objects, before, (_, descriptors) = globals_of_sdk(), state(), settled()
@@ -137,9 +167,9 @@ def test_many_identities_of_one_process(
 ) -> None:
     """Each gets the token of its own, and the process is afterwards as it was."""
     expiration = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
-    for name in ("ONE", "TWO", "VAULT"):
+    for name in ("ONE", "TWO", "FIRST", "OTHER", "VAULT"):
         aws.keys[f"AKID{name}"] = Key(f"made-up-{name}")
-    for name in ("PROGRAM", "MACHINE", "POD", "SSO"):
+    for name in ("PROGRAM", "MACHINE", "POD", "SIDECAR", "SSO"):
         aws.keys[f"AKID{name}"] = Key(f"made-up-{name}", f"made-up-token-{name}")
 
     def machine(request: Request) -> Response:
@@ -179,40 +209,54 @@ def test_many_identities_of_one_process(
         "[profile sso]\nsso_session = acme\nsso_account_id = 111122223333\nsso_role_name = puller\n"
         "[sso-session acme]\nsso_start_url = https://acme.awsapps.example/start\nsso_region = eu-west-1\n"
     )
-    rows: list[tuple[dict[str, object], str]] = [
-        ({"profile": "ONE"}, "AKIDONE"),
-        ({"profile": "TWO"}, "AKIDTWO"),
-        ({"profile": "web"}, "WEB"),
-        ({"profile": "role"}, "FIRST"),
-        ({"profile": "chain"}, "SECOND"),
-        ({"profile": "program"}, "AKIDPROGRAM"),
-        ({"profile": "over-program"}, "OVER"),
-        ({"profile": "machine"}, "ON-EC2"),
-        ({"profile": "pod"}, "IN-POD"),
-        ({"profile": "sso"}, "AKIDSSO"),
-        ({"profile": "TWO", "role_arn": ROLE.format("ENTRY"), "external_id": "acme:7"}, "ENTRY"),
-        ({}, "AKIDPOD"),
-        ({"keys": ["AKIDVAULT", "made-up-VAULT"]}, "AKIDVAULT"),
-        ({"signs": "TWO"}, "AKIDTWO"),
-    ]
     with (
         Site(machine) as ec2,
         Site(lambda _: Response(200, json.dumps(_keys("POD", expiration)).encode())) as pod,
+        Site(lambda _: Response(200, json.dumps(_keys("SIDECAR", expiration)).encode())) as sidecar,
         Site(portal, authority.context(PORTAL)) as sso,
     ):
         aws.routes[PORTAL] = sso.port
-        env = environment(
-            home,
-            **aws.environment(
-                AWS_EC2_METADATA_SERVICE_ENDPOINT=f"http://127.0.0.1:{ec2.port}",
-                AWS_CONTAINER_CREDENTIALS_FULL_URI=f"http://127.0.0.1:{pod.port}/role",
-                BOTOCORE_EXPERIMENTAL__PLUGINS="planted=planted",
-            ),
+        base = environment(home, **aws.environment())
+        del base["AWS_ACCESS_KEY_ID"], base["AWS_SECRET_ACCESS_KEY"]
+        (home / "entry.toml").write_text(
+            f"[[registry]]\nmatch = '{PRIVATE}'\nsource = 'ecr'\nprofile = 'TWO'\nrole_arn = '{ROLE.format('ENTRY')}'\n"
         )
-        del env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"]
+        (home / "other").mkdir()
+        (home / "other/config").write_text(
+            "[default]\naws_access_key_id = AKIDOTHER\naws_secret_access_key = made-up-OTHER\n"
+        )
+        on_ec2 = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{ec2.port}"}
+        in_pod = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{pod.port}/role"}
+        beside = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{sidecar.port}/role"}
+        token = {"AWS_WEB_IDENTITY_TOKEN_FILE": str(home / "token")}
+        rows: list[tuple[dict[str, str], dict[str, object], str]] = [
+            ({"AWS_ACCESS_KEY_ID": "AKIDFIRST", "AWS_SECRET_ACCESS_KEY": "made-up-FIRST"}, {}, "AKIDFIRST"),
+            ({"AWS_ACCESS_KEY_ID": "AKIDVAULT", "AWS_SECRET_ACCESS_KEY": "made-up-VAULT"}, {}, "AKIDVAULT"),
+            ({"AWS_PROFILE": "ONE"}, {}, "AKIDONE"),
+            ({"AWS_PROFILE": "TWO"}, {}, "AKIDTWO"),
+            ({"AWS_CONFIG_FILE": "~/other/config"}, {}, "AKIDOTHER"),
+            ({"AWS_SHARED_CREDENTIALS_FILE": "$PLACE/config", "PLACE": str(home / "other")}, {}, "AKIDOTHER"),
+            ({"AWS_PROFILE": "web"}, {}, "WEB"),
+            (token | {"AWS_ROLE_ARN": ROLE.format("ONE-POD")}, {}, "ONE-POD"),
+            (token | {"AWS_ROLE_ARN": ROLE.format("TWO-POD")}, {}, "TWO-POD"),
+            ({"AWS_PROFILE": "role"}, {}, "FIRST"),
+            ({"AWS_PROFILE": "chain"}, {}, "SECOND"),
+            ({"AWS_PROFILE": "program"}, {}, "AKIDPROGRAM"),
+            ({"AWS_PROFILE": "over-program"}, {}, "OVER"),
+            (on_ec2 | {"AWS_PROFILE": "machine"}, {}, "ON-EC2"),
+            (on_ec2, {}, "AKIDMACHINE"),
+            (in_pod | {"AWS_PROFILE": "pod"}, {}, "IN-POD"),
+            (in_pod, {}, "AKIDPOD"),
+            (beside, {}, "AKIDSIDECAR"),
+            ({"AWS_PROFILE": "sso"}, {}, "AKIDSSO"),
+            ({"CREDHELPERS_CONFIG": str(home / "entry.toml")}, {}, "ENTRY"),
+            ({"AWS_PROFILE": "ONE"}, {"keys": ["AKIDVAULT", "made-up-VAULT"]}, "AKIDVAULT"),
+            ({"AWS_PROFILE": "ONE"}, {"signs": "TWO"}, "AKIDTWO"),
+        ]
+        identities = [(base | variables, more) for variables, more, _ in rows]
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", MINTS, PRIVATE, json.dumps([settings for settings, _ in rows])],
-            env=env,
+            [sys.executable, "-W", "error", "-c", MINTS, PRIVATE, json.dumps(identities), ROOT],
+            env=environment(tmp_path / "nobody", **TRAPS),
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -222,7 +266,7 @@ def test_many_identities_of_one_process(
         )
     assert done.returncode == 0, done.stderr
     answers, at_once, changed, tasks, descriptors = json.loads(done.stdout)
-    right = [f"made-up-of-{name}" for _, name in rows for _ in range(2)]
+    right = [f"made-up-of-{name}" for *_, name in rows for _ in range(2)]
     assert answers == right
     assert at_once == right
     assert changed == []

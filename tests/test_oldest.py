@@ -21,11 +21,12 @@ CORE = {
     "google-auth": (("test_gcr.py",), "every_kind or order_of or federation or impersonat or refusal"),
     "azure-identity": (("test_acr.py",), "identit or refus"),
     "hvac": (("test_vault_errors.py",), ""),
+    "keyring": (("test_library_store.py",), "TestPlaintext"),
 }
 _OF_ALL = {"certifi", "urllib3"}  # what every extra has for `net`
 # What a requirement of an SDK leaves open: the oldest release of that line, too.
 _BEHIND = {"boto3": ("botocore",)}
-_NEEDED = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "trustme")
+_NEEDED = ("hypothesis", "keyring-pass", "keyrings.alt", "pytest", "pytest-timeout", "pytest-xdist", "trustme")
 
 
 def lowest() -> dict[str, str]:

@@ -3,6 +3,7 @@
 docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetAuthorizationToken.html, and that of ECR Public.
 """
 
+import posix
 import time
 
 from credhelpers import lifetimes
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from credhelpers.exchanges.ecr_hosts import EcrHost
     from credhelpers.identities.aws import Caller
+    from credhelpers.identity import Environment
 
 # Where the APIs of a partition are: `dnsSuffix` and `dualStackDnsSuffix` of botocore's partitions.json.
 _DOMAINS = {
@@ -31,8 +33,10 @@ _DOMAINS = {
 }
 
 
-def authorization_token(host: "EcrHost", settings: "Mapping[str, str]") -> Credential:
-    """A token for the registries of `host`'s region, with its times, by the identity that `settings` choose.
+def authorization_token(
+    host: "EcrHost", settings: "Mapping[str, str]", environ: "Environment" = posix.environ
+) -> Credential:
+    """A token for the registries of `host`'s region, with its times, by whom settings and variables choose.
 
     Raises NoIdentity if `host` is the public registry, which serves anybody, and there are no credentials at all and
     none are configured; else Unavailable.
@@ -45,25 +49,27 @@ def authorization_token(host: "EcrHost", settings: "Mapping[str, str]") -> Crede
         return _token(caller, host, endpoint)
 
     try:
-        return aws.answered(sign_in_and_ask, host.region, settings, aws.BUDGET)
+        return aws.answered(sign_in_and_ask, host.region, settings, aws.BUDGET, environ)
     except Unavailable as error:
         if error.code not in aws_errors.NOBODY or not host.public or settings.keys() & {"profile", "role_arn"}:
             raise
     raise NoIdentity("ecr-no-identity", "no AWS credentials in variables, files, container and metadata service")
 
 
-def authorization_token_by(access: str, secret: str, session: str, host: "EcrHost", seconds: float) -> Credential:
-    """The same within the seconds, by keys that somebody else has found; `session` is "" for those of a user.
+def authorization_token_by(
+    keys: tuple[str, str, str], host: "EcrHost", seconds: float, environ: "Environment" = posix.environ
+) -> Credential:
+    """The same within the seconds, by keys that somebody else has found: access key, secret, and a session or "".
 
     Nothing is looked for then. Raises Unknown if AWS does not know them or denies them the token, else Unavailable.
     """
 
     def ask(caller: "Caller") -> Credential:
-        caller.sign_in_by(access, secret, session)
+        caller.sign_in_by(*keys)
         return _token(caller, host, _endpoint(caller, host, None))
 
     try:
-        return aws.answered(ask, host.region, {}, seconds)
+        return aws.answered(ask, host.region, {}, seconds, environ)
     except Unavailable as error:
         if error.code not in aws_errors.UNKNOWN:
             raise
@@ -104,7 +110,6 @@ def _token(caller: "Caller", host: "EcrHost", endpoint: str | None) -> Credentia
             # None: what AWS_USE_FIPS_ENDPOINT says; but there are none of ECR Public.
             use_fips_endpoint=False if host.public else host.fips or None,
             use_dualstack_endpoint=host.dual_stack or None,  # None: what AWS_USE_DUALSTACK_ENDPOINT says
-            ignore_configured_endpoint_urls=True,  # `endpoint` has what is configured
         ),
     )
     data = client.get_authorization_token().get("authorizationData")

@@ -7,6 +7,7 @@ each failure has a sentence of its own. All of that is the session's own: other 
 No SDK is loaded with this module, so that its absence is an answer, too.
 """
 
+import posix
 import time
 from functools import partial
 from typing import TypeVar
@@ -20,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
+
+    from credhelpers.identity import Environment
 
 Result = TypeVar("Result")
 
@@ -39,15 +42,17 @@ class Caller:
     is_dual_stack: whether STS must have an address of IPv6, too
     """
 
-    def __init__(self, region: str, settings: "Mapping[str, str]", until: float) -> None:
+    def __init__(
+        self, region: str, settings: "Mapping[str, str]", until: float, environ: "Environment" = posix.environ
+    ) -> None:
         import boto3
 
-        from credhelpers.identities import aws_session
         from credhelpers.identities.aws_gate import Gate
         from credhelpers.identities.aws_reasons import Reasons
+        from credhelpers.identities.aws_session import Session
 
         self.region = region
-        self.session = aws_session.make(settings.get("profile"))
+        self.session = Session(settings.get("profile"), environ)
         self.boto3 = boto3.Session(botocore_session=self.session)
         self.reasons = Reasons(self.session, is_profile_chosen="profile" in settings)
         self.gate = Gate(self.session, region, self.reasons, until)
@@ -68,9 +73,7 @@ class Caller:
 
     def sign_in_by(self, access: str, secret: str, session: str) -> None:
         """Be whose keys these are; `session` is "" for a user's. No profile that a variable names has a say."""
-        from credhelpers.identities import aws_session
-
-        aws_session.forget_profile(self.session)
+        self.session.choose_profile(None)
         self.session.set_credentials(access, secret, session or None)
 
     def credentials(self) -> "Any":
@@ -89,9 +92,9 @@ class Caller:
         return found
 
     def _clients(self) -> "Callable[..., Any]":
-        from credhelpers.identities import aws_session
+        from credhelpers.identities import aws_chain
 
-        return aws_session.clients(self.session, self.region, is_dual_stack=self.is_dual_stack)
+        return aws_chain.clients(self.session, self.region, is_dual_stack=self.is_dual_stack)
 
     def _assume(self, base: "Any") -> None:
         """Let the session have the role of the settings, assumed by `base`, from the AWS CLI's cache if it is there.
@@ -108,7 +111,7 @@ class Caller:
             source_credentials=base,
             role_arn=self._settings["role_arn"],
             extra_args={name: self._settings[key] for key, name in arguments.items() if key in self._settings},
-            cache=Roles.of_cli(),
+            cache=Roles.of_cli(self.session.environ),
         )
         role = fetcher.fetch_credentials()
         self.reasons.method = "assume-role"
@@ -116,11 +119,15 @@ class Caller:
 
 
 def answered(
-    work: "Callable[[Caller], Result]", region: str, settings: "Mapping[str, str]", seconds: float
+    work: "Callable[[Caller], Result]",
+    region: str,
+    settings: "Mapping[str, str]",
+    seconds: float,
+    environ: "Environment",
 ) -> "Result":
     """What `work` makes with a caller, whom `profile`, `role_arn`, `external_id` and `session_name` choose, in seconds.
 
-    Raises HelperError only.
+    Where these choose nobody the variables do. Raises HelperError only.
     """
     until = time.monotonic() + seconds
     try:
@@ -131,7 +138,7 @@ def answered(
         raise Unavailable(
             "ecr-sdk-missing", "boto3, which talks to AWS, is not installed", f"run `{install('boto3')}`"
         ) from None
-    caller = Caller(region, settings, until)
+    caller = Caller(region, settings, until, environ)
     try:
         return within(until - time.monotonic(), lambda: _explained(caller, work))
     except Late:
@@ -146,12 +153,10 @@ def _explained(caller: Caller, work: "Callable[[Caller], Result]") -> "Result":
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
-    from credhelpers.identities import aws_session
-
     try:
         # Each may name a command, and nobody's command is to run because of where docker was called.
         for name in ("config_file", "credentials_file"):
-            if (path := aws_session.file(caller.session, name)) and not path.startswith("/"):
+            if (path := caller.session.get_config_variable(name)) and not path.startswith("/"):
                 raise caller.reasons.unavailable(aws_errors.RELATIVE_FILE)
         return work(caller)
     except (
@@ -175,19 +180,24 @@ class SignedRequest:
         self.body = body
 
 
-def caller_identity(region: str, profile: str | None, headers: "Mapping[str, str]", seconds: float) -> SignedRequest:
+def caller_identity(
+    region: str,
+    profile: str | None,
+    headers: "Mapping[str, str]",
+    seconds: float,
+    environ: "Environment" = posix.environ,
+) -> SignedRequest:
     """`GetCallerIdentity` for the STS of `region`, for somebody else to send; `headers` are signed with it.
 
     The endpoint is the region's own, that of AWS_ENDPOINT_URL_STS if it is set, and for us-east-1 the global one, as
     those who verify such requests have it. Of STS itself nothing is asked but what the credentials need. Raises
     Unavailable, within the seconds.
     """
-    return answered(partial(_signed, headers), region, {"profile": profile} if profile else {}, seconds)
+    return answered(partial(_signed, headers), region, {"profile": profile} if profile else {}, seconds, environ)
 
 
 def _signed(headers: "Mapping[str, str]", caller: Caller) -> SignedRequest:
     from botocore import auth, awsrequest
-    from botocore.config import Config
     from botocore.exceptions import UnknownRegionError
 
     session, region = caller.session, caller.region
@@ -203,8 +213,7 @@ def _signed(headers: "Mapping[str, str]", caller: Caller) -> SignedRequest:
         raise caller.reasons.too_old() from None
     where = "legacy" if region == "us-east-1" else "regional"  # botocore's words for global or not
     session.set_config_variable("sts_regional_endpoints", where)
-    config = Config(ignore_configured_endpoint_urls=True)  # `endpoint` has what is configured
-    client = caller.boto3.client("sts", region_name=region, endpoint_url=endpoint, config=config)
+    client = caller.boto3.client("sts", region_name=region, endpoint_url=endpoint)
     url = client.meta.endpoint_url.removesuffix("/") + "/"
     content_type = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
     request = awsrequest.AWSRequest("POST", url, {**content_type, **headers}, _IDENTITY)

@@ -1,24 +1,26 @@
 """The AWS CLI's cache of assumed roles, so that a role is assumed once for both."""
 
 import os
-from pathlib import Path
 
 from botocore.utils import JSONFileCache
 
 from credhelpers import mkdir
+from credhelpers.identities.aws_selectors import expanded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
+
+    from credhelpers.identity import Environment
 
 
 class Roles(JSONFileCache):  # type: ignore[misc] # botocore has no types
     """What botocore's chain takes for a cache; its default is a dictionary."""
 
     @classmethod
-    def of_cli(cls) -> "Self":
+    def of_cli(cls, environ: "Environment") -> "Self":
         """Where the AWS CLI keeps them."""
-        return cls(str(Path("~/.aws/cli/cache").expanduser()))
+        return cls(os.fsdecode(expanded(b"~/.aws/cli/cache", environ)))
 
     def __setitem__(self, key: str, value: object) -> None:
         try:

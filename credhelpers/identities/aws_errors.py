@@ -120,6 +120,11 @@ FOREIGN_REGION = (
     "the registry's region does not belong to the registry's domain",
     "check the registry's name: `aws ecr describe-repositories` shows it as repositoryUri",
 )
+BROKEN_LINE = (
+    "ecr-key-line-break",
+    "an AWS key or session token holds a line break, so no request can be made with it",
+    "set it anew, as by `export AWS_ACCESS_KEY_ID=$(cat FILE)`, which drops a last line break",
+)
 FOREIGN_ROLE = (
     "ecr-role-foreign",
     "the AWS role is of another partition than the registry, so it is not asked for there",

@@ -1,11 +1,11 @@
 """Where requests to AWS may go, and how: with the house's one client of HTTP."""
 
 import os
-import posix
 
 from urllib3.util import parse_url
 
-from credhelpers.identities import aws_errors, aws_session
+from credhelpers.identities import aws_errors
+from credhelpers.identities.aws_selectors import expanded
 from credhelpers.net import trust
 from credhelpers.net.aws import Session
 from credhelpers.net.failures import NoAnswer
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from credhelpers.identities.aws_reasons import Reasons
+    from credhelpers.identities.aws_session import Session as AwsSession
     from credhelpers.net.wire import Answer
 
 _CONNECT, _READ = 2.0, 4.0  # seconds for a connection, and in all for each of the attempts
@@ -33,11 +34,11 @@ class Gate:
     region: the one whose STS is asked for roles
     """
 
-    def __init__(self, session: "Any", region: str, reasons: "Reasons", until: float) -> None:
+    def __init__(self, session: "AwsSession", region: str, reasons: "Reasons", until: float) -> None:
         self._session = session
         self._region = region
         self._reasons = reasons
-        self._wire = Wire(posix.environ, until, self._trust)
+        self._wire = Wire(session.environ, until, self._trust)
         self._http = Session(self._ask)
         self._destinations: dict[str, Callable[[str], bool]] = {}
         session.register("before-send", self._pass)
@@ -52,7 +53,7 @@ class Gate:
 
         Raises Unavailable for one to which nothing may go.
         """
-        url = chosen or aws_session.endpoint(self._session, service)
+        url = chosen or self._session.endpoint(service)
         if url and not _is_safe(url):
             raise self._reasons.unavailable(aws_errors.UNSAFE_ENDPOINT)
         return url
@@ -72,6 +73,8 @@ class Gate:
         self._reasons.asked = _NAMES.get(service, service.upper())
         if not _is_safe(request.url):
             raise self._reasons.unavailable(aws_errors.UNSAFE_ENDPOINT)
+        if any(b"\n" in value or b"\r" in value for value in request.headers.values() if isinstance(value, bytes)):
+            raise self._reasons.unavailable(aws_errors.BROKEN_LINE)  # else `http.client` would, in the middle of it
         is_destination = self._destinations.get(service)
         if is_destination and not is_destination(parse_url(request.url).host or ""):
             raise self._reasons.unavailable(aws_errors.FOREIGN_ENDPOINT)
@@ -93,10 +96,10 @@ class Gate:
         """Trust in what AWS_CA_BUNDLE or `ca_bundle` of the profile names, else as in all of this house."""
         path = self._session.get_config_variable("ca_bundle")
         if not path:
-            return trust.context(posix.environ)
+            return trust.context(self._session.environ)
         found = trust.bare()
         try:
-            trust.add(found, os.fsencode(os.path.expanduser(path)))  # noqa: PTH111 - as urllib3 does it for botocore
+            trust.add(found, expanded(os.fsencode(path), self._session.environ))
         except (OSError, ValueError):
             raise self._reasons.unavailable(aws_errors.UNREADABLE_CERTIFICATES) from None
         return found

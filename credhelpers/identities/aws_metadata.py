@@ -3,8 +3,6 @@
 "Use IMDS" of EC2's user guide; docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
 """
 
-import os
-import posix
 from time import monotonic, sleep
 
 from botocore.credentials import ContainerProvider, InstanceMetadataProvider
@@ -23,6 +21,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from credhelpers.identities.aws_reasons import Reasons
+    from credhelpers.identities.aws_session import Session as AwsSession
+    from credhelpers.identity import Environment
     from credhelpers.net.wire import Answer
 
 _EC2 = "169.254.169.254"
@@ -30,7 +30,7 @@ _PEER = Peer("the service for credentials")
 _USUAL = 1  # second, and attempt: botocore's own defaults, which nobody has said
 _HASTE = 1.0  # second that a token always has, see `_Service.ask`
 _WORTH = 0.3  # seconds: with less it is not asked again
-_LAST = 0.5  # seconds in which it is said who was late
+_LAST = 0.3  # seconds in which it is said who was late
 
 
 class Instance(InstanceMetadataProvider):  # type: ignore[misc] # botocore has no types
@@ -39,10 +39,11 @@ class Instance(InstanceMetadataProvider):  # type: ignore[misc] # botocore has n
     is_named: whether a setting says that there is such a service
     """
 
-    def __init__(self, session: "Any", reasons: "Reasons", until: float, *, is_named: bool) -> None:
+    def __init__(self, session: "AwsSession", reasons: "Reasons", until: float, *, is_named: bool) -> None:
         said = session.get_config_variable("metadata_service_timeout")
         said *= session.get_config_variable("metadata_service_num_attempts")
-        self._service = _Service(until, is_named=is_named, said=float(said) if said != _USUAL else 0.0)
+        said = float(said) if said != _USUAL else 0.0
+        self._service = _Service(session.environ, until, is_named=is_named, said=said)
         self._reasons = reasons
         super().__init__(_Fetcher(session, self._service))
 
@@ -65,11 +66,12 @@ class Instance(InstanceMetadataProvider):  # type: ignore[misc] # botocore has n
 class _Fetcher(InstanceMetadataFetcher):  # type: ignore[misc] # botocore has no types
     """botocore's, by the settings of the session, as its own chain makes it."""
 
-    def __init__(self, session: "Any", service: "_Service") -> None:
+    def __init__(self, session: "AwsSession", service: "_Service") -> None:
         settings = ("ec2_metadata_service_endpoint", "ec2_metadata_v1_disabled")
         super().__init__(
             timeout=session.get_config_variable("metadata_service_timeout"),
             num_attempts=session.get_config_variable("metadata_service_num_attempts"),
+            env=session.variables,
             user_agent=session.user_agent(),
             config={name: session.get_config_variable(name) for name in settings}
             | {"ec2_metadata_service_endpoint_mode": resolve_imds_endpoint_mode(session)},
@@ -80,10 +82,10 @@ class _Fetcher(InstanceMetadataFetcher):  # type: ignore[misc] # botocore has no
 class Container(ContainerProvider):  # type: ignore[misc] # botocore has no types
     """botocore's provider for ECS and EKS, whose service is there wherever its variable is set."""
 
-    def __init__(self, reasons: "Reasons", until: float) -> None:
+    def __init__(self, session: "AwsSession", reasons: "Reasons", until: float) -> None:
         self._reasons = reasons
-        self._service = _Service(until, is_named=True)
-        super().__init__(os.environ, ContainerMetadataFetcher(Session(self._ask), self._service.sleep))
+        self._service = _Service(session.environ, until, is_named=True)
+        super().__init__(session.variables, ContainerMetadataFetcher(Session(self._ask), self._service.sleep))
 
     def load(self) -> "Any":
         """The credentials, or None where no variable names it. Raises CredentialRetrievalError, Unavailable."""
@@ -104,11 +106,11 @@ class Container(ContainerProvider):  # type: ignore[misc] # botocore has no type
 class _Service:
     """The requests to one service, none through a proxy."""
 
-    def __init__(self, until: float, *, is_named: bool, said: float = 0.0) -> None:
+    def __init__(self, environ: "Environment", until: float, *, is_named: bool, said: float = 0.0) -> None:
         self._until = until - _LAST
         self._is_named = is_named
         self._said = said
-        self._wire = Wire(posix.environ, self._until, is_proxied=False)
+        self._wire = Wire(environ, self._until, is_proxied=False)
         self._patience: Patience | None = None
         self._error: NoAnswer | None = None
         self.address = ""

@@ -4,7 +4,6 @@ docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html
 """
 
 import os
-import posix
 import subprocess
 from configparser import Error, RawConfigParser
 from contextlib import suppress
@@ -17,7 +16,8 @@ from botocore.credentials import ProcessProvider
 from botocore.exceptions import ConfigNotFound, CredentialRetrievalError
 
 from credhelpers import files
-from credhelpers.identities import aws_errors, aws_session
+from credhelpers.identities import aws_errors
+from credhelpers.identities.aws_selectors import expanded
 from credhelpers.net import child
 
 TYPE_CHECKING = False
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from credhelpers.identities.aws_reasons import Reasons
+    from credhelpers.identities.aws_session import Session
 
 _FILE_BYTES = 1 << 20
 _LAST = 0.3  # seconds in which a late child is ended
@@ -48,25 +49,24 @@ class Process(ProcessProvider):  # type: ignore[misc] # botocore has no types
 class Runner:
     """Runs the commands of the session's files, if nobody else may write them, until `until` (monotonic clock)."""
 
-    def __init__(self, session: "Any", reasons: "Reasons", until: float) -> None:
+    def __init__(self, session: "Session", reasons: "Reasons", until: float) -> None:
         self._session = session
         self._reasons = reasons
         self._until = until
 
     def run(self, profile: str, command: list[str]) -> tuple[int, bytes, bytes]:
         """Status, output and errors. Raises Unavailable if others could have written it, or if it is late."""
-        path = aws_session.file(self._session, "credentials_file")  # what it says counts before the other one
+        path = self._session.get_config_variable("credentials_file")  # what it says counts before the other one
         try:
             is_there = "credential_process" in raw_config_parse(path).get(profile, {})
         except ConfigNotFound:
             is_there = False
         if not is_there:
-            path = aws_session.file(self._session, "config_file")
+            path = self._session.get_config_variable("config_file")
         self._check(path, command)
         try:
-            return child.run_command(
-                [_at_home(word) for word in command], posix.environ, {}, self._until - _LAST - monotonic()
-            )
+            words = [self._at_home(word) for word in command]
+            return child.run_command(words, self._session.environ, {}, self._until - _LAST - monotonic())
         except subprocess.TimeoutExpired:
             raise self._reasons.unavailable(aws_errors.LATE_PROCESS) from None
 
@@ -87,13 +87,12 @@ class Runner:
                     return
         raise self._reasons.unavailable(aws_errors.CHANGED_FILE)
 
-
-def _at_home(word: str) -> str:
-    """The word with the home where a shell would have it, which Amazon's Go tools start and its Python does not."""
-    for sign in ("~/", "$HOME/", "${HOME}/"):
-        if word.startswith(sign):
-            return os.path.expanduser(f"~/{word.removeprefix(sign)}")  # noqa: PTH111 - as botocore finds its files
-    return word
+    def _at_home(self, word: str) -> str:
+        """The word with the home where a shell would have it, which Amazon's Go tools start and its Python does not."""
+        for sign in ("~/", "$HOME/", "${HOME}/"):
+            if word.startswith(sign):
+                return os.fsdecode(expanded(os.fsencode(f"~/{word.removeprefix(sign)}"), self._session.environ))
+        return word
 
 
 class _Started:

@@ -89,22 +89,42 @@ def files(environ: "Environment") -> list[bytes]:
     """The files in which botocore looks for credentials: the AWS CLI's, those of EC2's first tools, boto 2's."""
     base = home(environ)
     files = [
-        _expanded(environ.get(b"AWS_CONFIG_FILE", base + b"/.aws/config")),
-        _expanded(environ.get(b"AWS_SHARED_CREDENTIALS_FILE", base + b"/.aws/credentials")),
+        expanded(environ.get(b"AWS_CONFIG_FILE", base + b"/.aws/config"), environ),
+        expanded(environ.get(b"AWS_SHARED_CREDENTIALS_FILE", base + b"/.aws/credentials"), environ),
     ]
     if b"AWS_CREDENTIAL_FILE" in environ:
-        files.append(_expanded(environ[b"AWS_CREDENTIAL_FILE"]))
+        files.append(expanded(environ[b"AWS_CREDENTIAL_FILE"], environ))
     if b"BOTO_CONFIG" in environ:
-        files.append(_expanded(environ[b"BOTO_CONFIG"]))
+        files.append(expanded(environ[b"BOTO_CONFIG"], environ))
     else:
         files += [b"/etc/boto.cfg", base + b"/.boto"]
     return files
 
 
-def _expanded(path: bytes) -> bytes:
-    """The path with `~` and `$NAME` replaced, as botocore does it."""
-    if not path.startswith(b"~") and b"$" not in path:
-        return path
-    from os.path import expanduser, expandvars  # the price of a hit, for those who have such a path
+def expanded(path: bytes, environ: "Environment") -> bytes:
+    """The path with `~` and `$NAME` replaced, as botocore does it, by variables that may be another process's."""
+    if b"$" in path:
+        from os import fsdecode, fsencode
+        from string import Template
 
-    return expanduser(expandvars(path))  # noqa: PTH111 - `pathlib` would cost more still
+        path = fsencode(Template(fsdecode(path)).safe_substitute(_Named(environ)))
+    if path == b"~" or path.startswith(b"~/"):
+        return (home(environ) or b"~") + path[1:]
+    if path.startswith(b"~"):
+        from os.path import expanduser
+
+        return expanduser(path)  # noqa: PTH111 - of bytes, as botocore does it
+    return path
+
+
+class _Named(dict[str, str]):
+    """Variables as text, for a template; one that is in none of them is perhaps this process's."""
+
+    def __init__(self, environ: "Environment") -> None:
+        self._environ = environ
+
+    def __missing__(self, name: str) -> str:
+        from os import environ, fsdecode, fsencode
+
+        value = self._environ.get(fsencode(name))
+        return environ[name] if value is None else fsdecode(value)

@@ -53,18 +53,19 @@ class Ecr:
         scope = (ecr_host.partition, ecr_host.region, ecr_host.public, ecr_host.fips, ecr_host.dual_stack)
         identity = sorted((name, value) for name, value in settings.items() if name not in ("account", "region"))
         key = fingerprint(f"ecr token {scope} {identity}", self._environ, VARIABLES, files(self._environ))
-        return EcrMinter(key, ecr_host, settings)
+        return EcrMinter(key, ecr_host, settings, self._environ)
 
 
 class EcrMinter:
     """One token: it opens every registry of its region that the identity may read."""
 
-    __slots__ = ("_host", "_settings", "token_key")
+    __slots__ = ("_environ", "_host", "_settings", "token_key")
 
-    def __init__(self, key: str, ecr_host: "EcrHost", settings: "dict[str, str]") -> None:
+    def __init__(self, key: str, ecr_host: "EcrHost", settings: "dict[str, str]", environ: "Environment") -> None:
         self.token_key = key
         self._host = ecr_host
         self._settings = settings
+        self._environ = environ
 
     def mint(self, old: "Credential | None" = None) -> "Credential":
         """A new token from AWS, good for hours. Takes a fifth of a second before the network does.
@@ -76,7 +77,7 @@ class EcrMinter:
         from credhelpers.identities.aws_errors import NO_IDENTITY_ANY_MORE
 
         try:
-            return authorization_token(self._host, self._settings)
+            return authorization_token(self._host, self._settings, self._environ)
         except NotFound:
             if old is None:
                 raise

@@ -52,7 +52,7 @@ def _aws(session: "Session", secret_path: "SecretPath", registry: "Registry", ol
     with leases.in_use(session, answer):
         access, secret = _text_of(answer, "access_key"), _text_of(answer, "secret_key")
         made = _until_known(
-            lambda left: authorization_token_by(access, secret, token, host, left),
+            lambda left: authorization_token_by((access, secret, token), host, left, session.environ),
             session,
             answer,
             (

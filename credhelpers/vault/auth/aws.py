@@ -66,7 +66,8 @@ class Aws(Method):
 
         region = settings.get("sts_region") or _region(environ)
         own = {_SERVER_ID: settings["server_id"]} if "server_id" in settings else {}
-        signed = aws.caller_identity(region, settings.get("profile"), own, connection.until - monotonic())
+        left = connection.until - monotonic()
+        signed = aws.caller_identity(region, settings.get("profile"), own, left, environ)
         headers = {name: [value] for name, value in signed.headers.items()}
         body = {
             "iam_http_request_method": "POST",
