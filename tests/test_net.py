@@ -20,9 +20,11 @@ from credhelpers.clouds import aws, azure, google
 from credhelpers.errors import Shortage, Unavailable
 from credhelpers.exchanges.ecr import ecr
 from credhelpers.exchanges.google import UNIVERSE
+from credhelpers.hosts import Authority
 from credhelpers.net import proxies, trust
 from credhelpers.net.failures import NoAnswer, code_of
 from credhelpers.net.wire import Peer, Wire
+from credhelpers.registry import Registry
 from credhelpers.vault import connection as vault
 from tests.fakes.tls import CertificateAuthority, Proxy, Response, Site
 from tests.harness import lacking, patience
@@ -44,6 +46,7 @@ WIRES: dict[str, Callable[[dict[bytes, bytes]], Wire]] = {
     "Google": lambda environ: google._Network(environ, UNIVERSE, _until())._wire,
     "Azure": lambda environ: azure._Way(PEER, "https://", environ, _until())._wire,
     "Vault": lambda environ: vault._wire(vault.Server(environ, {}), _until()),
+    "a registry": lambda environ: Registry(Authority(HOST), environ, _until())._wire,
 }
 
 
@@ -71,7 +74,7 @@ def rows(heading: str) -> list[tuple[str, list[str], dict[str, bool]]]:
     """The rows of a table of the page: the text, the variables, and by client whether they count there."""
     lines = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0].splitlines()
     table = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
-    assert table[0][1:4] == list(WIRES)
+    assert table[0][1:5] == list(WIRES)
     counts = {"yes": True, "no": False}
     return [
         (
