@@ -117,7 +117,7 @@ class Verdict:
         return None
 
 
-class Proof:
+class Trial:
     """What shows that a credential opens a repository, which a login alone does not.
 
     login:    the verdict for the credential without a repository: some realms give anybody a token for one
@@ -187,7 +187,7 @@ class Registry:
         scope = f"repository:{repository}:pull"
         return self._try("HEAD", f"/v2/{repository}/manifests/{reference}", scope, credential)
 
-    def prove(self, credential: Credential, repository: str, reference: str = "latest") -> Proof:
+    def prove(self, credential: Credential, repository: str, reference: str = "latest") -> Trial:
         """Whether it is this credential that opens the repository.
 
         What must be refused is asked first: registries that count failures forget them after a success.
@@ -196,7 +196,7 @@ class Registry:
 
         control = self.pull(Credential(credential.username, token_urlsafe()), repository, reference)
         nobody = self.pull(None, repository, reference)
-        return Proof(control, nobody, self.login(credential), self.pull(credential, repository, reference))
+        return Trial(control, nobody, self.login(credential), self.pull(credential, repository, reference))
 
     def _try(self, method: str, target: str, scope: str, credential: Credential | None) -> Verdict:
         answer = self._asked(method, target)

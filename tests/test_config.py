@@ -905,6 +905,86 @@ def test_a_port_changes_nothing_but_where_there_are_ports(file: File) -> None:
     assert [hosts.fits(entry.pattern, "a.example.com:5000") for entry in entries] == [False, True, True]
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["https://auth.acme.example", "https://auth.acme.example:8443/token", "http://127.0.0.1:5001", "http://localhost"],
+)
+def test_a_realm_is_kept_for_who_asks(value: str, file: File) -> None:
+    """It is the entry's, and no setting of its source."""
+    (entry,) = file.load(ENTRY + f'realm = "{value}"\nprofile = "prod"\n')
+    assert (entry.realm, entry.settings) == (value, {"profile": "prod"})
+    (entry,) = file.load(ENTRY)
+    assert entry.realm == ""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '"auth.acme.example"',
+        '"http://auth.acme.example"',
+        '"http://169.254.169.254/"',
+        '"https://auth.acme.example/?x"',
+        '"https://u@auth.acme.example"',
+        '""',
+        "false",
+        "[]",
+    ],
+)
+def test_a_realm_that_is_none(value: str, file: File) -> None:
+    error = file.fail(ENTRY + f"realm = {value}\n")
+    assert error.code == "config-value"
+    assert "line 4: `realm` is not a URL that begins with https://" in error.message
+
+
+def keyring_of(file: File, content: str) -> Entry | None:
+    """What the configuration says of the keyring."""
+    file.write(content)
+    found = config.compiled(os.fsencode(file.path), Recorder(file.environ), is_named=True)
+    assert found.broken is None
+    return found.keyring
+
+
+@pytest.mark.parametrize(
+    "backend", ["library", "a.B", "keyrings.alt.file.EncryptedKeyring", "_a1._B", "a." + "b" * 198]
+)
+def test_a_backend_of_the_keyring(backend: str, file: File) -> None:
+    """For any host, wherever in the file it stands, and it is no entry."""
+    found = keyring_of(file, f'{ENTRY}[keyring]\nbackend = "{backend}"\n')
+    assert found
+    assert (found.settings, found.mistake, found.pattern, found.source) == ({"backend": backend}, None, "*", "keyring")
+    assert (found.line, found.path, found.identity) == (4, "", "")
+    assert keyring_of(file, ENTRY) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('[keyring]\nbackend = "pass"\n', "line 1: `backend` in `keyring` is not"),
+        ('[keyring]\nbackend = ""\n', "line 1: `backend` in `keyring` is not"),
+        ('[keyring]\nbackend = "a..B"\n', "line 1: `backend` in `keyring` is not"),
+        ('[keyring]\nbackend = "a.B "\n', "line 1: `backend` in `keyring` is not"),
+        ('[keyring]\nbackend = "a.B\\n"\n', "line 1: `backend` in `keyring` is not"),
+        ('[keyring]\nbackend = "1a.B"\n', "line 1: `backend` in `keyring` is not"),
+        ('[keyring]\nbackend = "ä.B"\n', "line 1: `backend` in `keyring` is not"),
+        ('[keyring]\nbackend = "a.' + "b" * 199 + '"\n', "line 1: `backend` in `keyring` is not"),
+        ('[keyring]\nbackend = "libraryx"\n', "line 1: `backend` in `keyring` is not"),
+        ("[keyring]\nbackend = true\n", "line 1: `backend` in `keyring` is not"),
+        ('[keyring]\nbackend = ["library"]\n', "line 1: `backend` in `keyring` is not"),
+        ("[keyring]\n", "line 1: `backend` in `keyring` is not"),
+        ('\nkeyring = "library"\n', "line 2: `backend` in `keyring` is not"),
+        ('[keyring]\nbackend = "library"\npath = "/x"\n', "line 1: unknown key `path`"),
+        ('[keyring]\nbackends = "library"\n', "line 1: unknown key `backends`"),
+    ],
+)
+def test_a_table_of_the_keyring_that_is_wrong(content: str, words: str, file: File) -> None:
+    """It is a mistake of its own, and the entries of the file count as ever."""
+    found = keyring_of(file, content)
+    assert found
+    assert found.mistake
+    assert words in found.mistake.message
+    assert found.settings == {}
+
+
 def test_an_error_holds_no_value(file: File) -> None:
     """A secret that somebody put into the file by mistake is not carried to docker's output."""
     secret = "hunter2.made-up+secret/0123456789"

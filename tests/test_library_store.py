@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posix
 import secrets
 import shutil
 import subprocess
@@ -11,12 +12,17 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from credhelpers.errors import Unavailable
+from credhelpers.stores.folder import Folder
+from credhelpers.stores.index import Index
+from credhelpers.stores.library import Library
 from tests import contract
-from tests.harness import NOT_FOUND, Result, call, document, environment, need, patience
+from tests.harness import BIN, NOT_FOUND, Result, call, document, environment, execute, need, patience
 from tests.services import PATH, Session
 
 if TYPE_CHECKING:
@@ -208,6 +214,22 @@ def test_the_library_s_own_file_chooses_no_program(home: Path, store: dict[str, 
     assert not (home / "ran").exists()
 
 
+def test_what_lies_where_docker_is_called_does_not_run(home: Path, store: dict[str, str], tmp_path: Path) -> None:
+    """Neither a program, by a PATH with a dot in it, nor a module for Pythons that are started."""
+    choose(home, PASS)
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for name in ("pass", "gpg"):
+        (folder / name).write_text(f"#!/bin/sh\ntouch {home}/ran\n")
+        (folder / name).chmod(0o755)
+    (folder / "sitecustomize.py").write_text(f"open({str(home / 'ran')!r}, 'w')\n")
+    env = environment(home, **store)
+    env |= {"PATH": f".::{env['PATH']}", "PYTHONPATH": str(folder)}
+    server = document("elsewhere.example", "alice", SECRET)
+    assert execute(BIN / "docker-credential-keyring", "store", stdin=server, env=env, cwd=folder).code == 0
+    assert not (home / "ran").exists()
+
+
 def test_a_secret_service_by_the_library(home: Path) -> None:
     """`library` is the one that it prefers, which here is the session's; its items are not those of docker."""
     choose(home, "library")
@@ -354,35 +376,54 @@ def test_what_is_typed_for_a_cloud_lies_there_too(home: Path, user: dict[str, st
 # --- hostile backends: of a package that is installed beside ours -----------------------------------------------------
 
 
-@contextmanager
-def planted(body: str) -> Iterator[str]:
-    """The name of a class of a package that is installed, for a while, where the helpers are."""
-    packages = next(path for path in map(Path, sys.path) if (path / "keyring").is_dir())
-    name = f"planted_{secrets.token_hex(8)}"  # a new one, lest Python runs what it compiled of the one before
-    module, info = packages / f"{name}.py", packages / f"{name}-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(f"[keyring.backends]\nplanted = {name}\n")
-    module.write_text(
-        "import os, subprocess, sys, time\nfrom keyring.backend import KeyringBackend\n"
-        "from keyring.backends.chainer import ChainerBackend\nfrom keyring.errors import *\n"
-        "class Base(KeyringBackend):\n    priority = 9\n"
-        "    def get_password(self, service, username): return None\n"
-        "    def set_password(self, service, username, password): pass\n"
-        "    def delete_password(self, service, username): pass\n" + body
-    )
-    try:
-        yield f"{name}.Planted"
-    finally:
-        module.unlink()
-        shutil.rmtree(info)
+class Installation:
+    """A copy of what is installed here, into which others can put a package: nobody else's tests see that."""
+
+    def __init__(self, folder: Path) -> None:
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+        self.bin = folder / "bin"
+        (theirs,), (self.packages,) = (place.glob("lib/python3*/site-packages") for place in (BIN.parent, folder))
+        for path in theirs.iterdir():
+            if path.name.startswith("credhelpers"):
+                shutil.copytree(path, self.packages / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+            elif path.name != "__pycache__":
+                (self.packages / path.name).symlink_to(path)
+        for path in BIN.glob("docker-credential-*"):
+            shutil.copy2(path, self.bin)
+
+    @contextmanager
+    def planted(self, body: str) -> Iterator[str]:
+        """The name of a class of a package that is there for a while."""
+        name = f"planted_{secrets.token_hex(8)}"  # a new one, lest Python runs what it compiled of the one before
+        module, info = self.packages / f"{name}.py", self.packages / f"{name}-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (info / "entry_points.txt").write_text(f"[keyring.backends]\nplanted = {name}\n")
+        module.write_text(
+            "import os, subprocess, sys, time\nfrom keyring.backend import KeyringBackend\n"
+            "from keyring.backends.chainer import ChainerBackend\nfrom keyring.errors import *\n"
+            "class Base(KeyringBackend):\n    priority = 9\n"
+            "    def get_password(self, service, username): return None\n"
+            "    def set_password(self, service, username, password): pass\n"
+            "    def delete_password(self, service, username): pass\n" + body
+        )
+        try:
+            yield f"{name}.Planted"
+        finally:
+            module.unlink()
+            shutil.rmtree(info)
+
+    def call(self, verb: str, stdin: str, env: dict[str, str]) -> Result:
+        """What its keyring helper answers."""
+        return execute(self.bin / "docker-credential-keyring", verb, stdin=stdin, env=env)
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    return Installation(tmp_path_factory.mktemp("apart") / "env")
 
 
 GET = "class Planted(Base):\n    def get_password(self, service, username):\n        "
-SLEEPS = (
-    "subprocess.Popen(['sh', '-c', 'trap \"\" HUP TERM; sleep 60'], stdout=open(os.environ['HOME'] + '/number', 'w'))"
-)
-TALKER = f"[{sys.executable!r}, '-c', 'print(1)']"
 # By name: the code of the class; what the line on stderr has.
 HOSTILE = {
     "hangs": (GET + "time.sleep(60)", "keyring-slow"),
@@ -401,6 +442,10 @@ HOSTILE = {
     "answers another's": (GET + 'return \'{"ServerURL":"other","Username":"u"}\'', "keyring-damaged"),
     "answers too much": (GET + "return 'x' * (2 << 20)", "keyring-failed"),
     "crashes": (GET + "import ctypes; ctypes.string_at(0)", "keyring-failed"),
+    "answers in our place": (GET + "os.write(3, b'{}\\n'); time.sleep(60)", "failed: Exception"),
+    "answers a number in our place": (GET + "os.write(3, b'[1]\\n'); time.sleep(60)", "keyring-damaged"),
+    "answers garbage in our place": (GET + "os.write(3, b'x\\n')", "keyring-failed"),
+    "raises by an odd name": (GET + "raise type('a b\\x1b[31m', (Exception,), {})", "failed: Exception"),
     "is recursive": (GET + "return self.get_password(service, username)", "failed: RecursionError"),
     "reads standard input": (GET + "return input()", "failed: "),
     "asks at a terminal": (GET + "open('/dev/tty').read()", "failed: OSError"),
@@ -409,13 +454,13 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_backend_cannot_hurt_a_call(home: Path, name: str) -> None:
+def test_a_backend_cannot_hurt_a_call(installation: Installation, home: Path, name: str) -> None:
     """Within five seconds there is a line, and never "not found"."""
     body, expected = HOSTILE[name]
-    with planted(body) as backend:
+    with installation.planted(body) as backend:
         choose(home, backend)
         started = time.monotonic()
-        result = call("keyring", "get", HOST, environment(home))
+        result = installation.call("get", HOST, environment(home))
         assert time.monotonic() - started < 5 + patience(0.5)
     assert result.code == 1
     assert result.out != NOT_FOUND
@@ -423,22 +468,22 @@ def test_a_backend_cannot_hurt_a_call(home: Path, name: str) -> None:
     assert SECRET not in (result.out + result.err).decode()
 
 
-def test_what_a_backend_prints_is_heard_by_nobody(home: Path) -> None:
+def test_what_a_backend_prints_is_heard_by_nobody(installation: Installation, home: Path) -> None:
     """Nor does it read what was sent to us; and what it is told is neither in its arguments nor in its environment."""
     noise = "print('noise'); print('noise', file=sys.stderr); os.write(1, b'noise'); os.write(2, b'noise'); "
-    with planted(GET + noise + "return None") as backend:
+    with installation.planted(GET + noise + "return None") as backend:
         choose(home, backend)
-        result = call("keyring", "get", HOST, environment(home))
+        result = installation.call("get", HOST, environment(home))
     assert (result.out, result.err) == (NOT_FOUND, b"")
 
 
-def test_a_backend_that_hangs_is_ended_with_what_it_has_started(home: Path) -> None:
+def test_a_backend_that_hangs_is_ended_with_what_it_has_started(installation: Installation, home: Path) -> None:
     """And one that answers leaves nobody either."""
     started = "p = subprocess.Popen(['sleep', '61']); open(os.environ['HOME'] + '/n', 'w').write(str(p.pid)); "
     for end in ("time.sleep(60)", "return None"):
-        with planted(GET + started + end) as backend:
+        with installation.planted(GET + started + end) as backend:
             choose(home, backend)
-            call("keyring", "get", HOST, environment(home))
+            installation.call("get", HOST, environment(home))
         number = int((home / "n").read_text())
         until = time.monotonic() + 5
         while Path(f"/proc/{number}").exists() and "Z" not in Path(f"/proc/{number}/stat").read_text().split()[2]:
@@ -447,28 +492,44 @@ def test_a_backend_that_hangs_is_ended_with_what_it_has_started(home: Path) -> N
 
 
 @pytest.mark.parametrize("verb", ["get", "store", "erase", "list"])
-def test_a_backend_that_asks_docker_s_helpers_is_told_so(home: Path, verb: str) -> None:
+def test_a_backend_that_asks_docker_s_helpers_is_told_so(installation: Installation, home: Path, verb: str) -> None:
     """A circle ends at once, whichever helper of ours is in it."""
-    helper = Path(sys.executable).parent / "docker-credential-keyring"
+    helper = installation.bin / "docker-credential-keyring"
     body = (
         "class Planted(Base):\n    def get_password(self, service, username):\n"
         f"        done = subprocess.run([{str(helper)!r}, {verb!r}], input=b'{HOST}', capture_output=True)\n"
         f"        open(os.environ['HOME'] + '/said', 'wb').write(done.stderr + done.stdout)\n"
         "        return None\n"
     )
-    with planted(body) as backend:
+    with installation.planted(body) as backend:
         choose(home, backend)
         started = time.monotonic()
-        call("keyring", "get", HOST, environment(home))
+        installation.call("get", HOST, environment(home))
         assert time.monotonic() - started < 5
     said = (home / "said").read_bytes()
     assert b"keyring-circle" in said if verb in ("get", "erase") else SECRET.encode() not in said
 
 
-def test_a_call_that_is_killed_ends_the_backend(home: Path) -> None:
+def test_without_a_process_to_be_had(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is a line, and nobody is killed in the place of the one that was not begun."""
+
+    def fork() -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr("credhelpers.stores.library.posix", SimpleNamespace(**vars(posix) | {"fork": fork}))
+    folder = Folder(bytes(home / "store"))
+    library = Library(PLAINTEXT, Index(folder, b".library"), folder)
+    with pytest.raises(Unavailable, match="gives no process"):
+        library.read(HOST)
+    library.close()
+
+
+def test_a_call_that_is_killed_ends_the_backend(installation: Installation, home: Path) -> None:
     """Its own process, at once."""
-    helper = Path(sys.executable).parent / "docker-credential-keyring"
-    with planted(GET + "open(os.environ['HOME'] + '/n', 'w').write(str(os.getpid())); time.sleep(60)") as backend:
+    helper = installation.bin / "docker-credential-keyring"
+    with installation.planted(
+        GET + "open(os.environ['HOME'] + '/n', 'w').write(str(os.getpid())); time.sleep(60)"
+    ) as backend:
         choose(home, backend)
         asked = subprocess.Popen([str(helper), "get"], env=environment(home), stdin=subprocess.PIPE)
         assert asked.stdin

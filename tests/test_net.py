@@ -22,6 +22,8 @@ from credhelpers.identities.google_services import UNIVERSE
 from credhelpers.net import azure, proxies, trust
 from credhelpers.net.failures import NoAnswer, code_of
 from credhelpers.net.wire import Peer, Wire
+from credhelpers.registry import Registry
+from credhelpers.servers import Authority
 from credhelpers.vault import connection as vault
 from tests.fakes.tls import CertificateAuthority, Proxy, Response, Site
 from tests.harness import lacking, patience
@@ -49,6 +51,7 @@ WIRES: dict[str, Callable[[dict[bytes, bytes]], Wire]] = {
     "Google": lambda environ: google_network.Network(environ, UNIVERSE, _until())._wire,
     "Azure": lambda environ: azure.Way(PEER, "https://", environ, _until())._wire,
     "Vault": lambda environ: vault._wire(vault.Server(environ, {}), _until()),
+    "a registry": lambda environ: Registry(Authority(HOST), environ, _until())._wire,
     "Amazon": _amazon,
 }
 

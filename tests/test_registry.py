@@ -200,18 +200,18 @@ def test_which_of_the_two_does_not_answer(fake: FakeRegistry) -> None:
         ask(fake).login(ALICE)
 
 
-# --- a proof ----------------------------------------------------------------------------------------------------------
+# --- a trial ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scheme", ["basic", "bearer"])
-def test_a_proof(fake: FakeRegistry, scheme: str) -> None:
+def test_a_trial(fake: FakeRegistry, scheme: str) -> None:
     """The right one is proven, and the last thing that the registry hears is a login that it takes."""
     fake.scheme = scheme
-    proof = ask(fake).prove(ALICE, REPOSITORY)
+    trial = ask(fake).prove(ALICE, REPOSITORY)
 
-    words = (proof.control.word, proof.nobody.word, proof.login.word, proof.pull.word)
+    words = (trial.control.word, trial.nobody.word, trial.login.word, trial.pull.word)
     assert words == (Word.REFUSED, Word.REFUSED, Word.ACCEPTED, Word.ACCEPTED)
-    assert proof.trouble is None
+    assert trial.trouble is None
     failures = [number for number, one in enumerate(fake.requests) if "made-up" not in fake.heard(one.host)]
     assert not failures
 
@@ -246,7 +246,7 @@ def test_a_login_that_may_not_pull_is_not_proven(fake: FakeRegistry) -> None:
     assert trouble.code == "registry-forbidden"
 
 
-def test_a_proof_under_a_limit_is_none(fake: FakeRegistry) -> None:
+def test_a_trial_under_a_limit_shows_nothing(fake: FakeRegistry) -> None:
     """Whether a wrong secret is refused is not known then."""
     count = iter(range(100))
     manifest = f"/v2/{REPOSITORY}/manifests/latest"

@@ -36,6 +36,7 @@ _TOGETHER = 8.0  # seconds for all that one call asks, so that it can still say 
 _TURN = 3.0  # seconds to wait for another writer: some backends have one file for all
 _LOCK = b"library-lock"
 _SERVICE = "docker-credential-keyring"
+_WORD_LETTERS = 40  # of an exception's name
 _SOON = 0.001  # seconds; none at all would mean something else to a socket
 _ANSWER_BYTES = 1 << 20
 _SOCKET, _ALL_DESCRIPTORS = 3, 1 << 20
@@ -44,7 +45,7 @@ _GROUP = "keyring.backends"  # of entry points, which is also the package with t
 _WHICH = "`keyring --list-backends` shows which there are, see `docs/keyring.md`"
 _WHY = "try it with `keyring --keyring-backend CLASS get a b`, or `export CREDHELPERS_KEYRING=embedded` to do without"
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
-_VARIABLES = ("PYTHON_KEYRING_", "KEYRING_PROPERTY_")
+_VARIABLES = ("PYTHON", "KEYRING_PROPERTY_")  # what chooses and sets backends, and runs code in Pythons that they start
 # By the word that the process answers with: code, cause and hint.
 _TROUBLES = {
     "missing": (
@@ -88,7 +89,7 @@ class Library:
             return None
         start = f'{{"ServerURL":"{server}"'
         try:
-            if not kept.startswith(start):
+            if not isinstance(kept, str) or not kept.startswith(start):
                 raise ValueError
             return Credential.sealed(kept[len(start) :].encode() + b"\n")
         except ValueError:
@@ -153,11 +154,12 @@ class Library:
         except (OSError, ValueError, RecursionError):
             self.close()
             raise Unavailable("keyring-failed", "the keyring failed: its backend ended", _WHY) from None
-        if isinstance(answer, list):
+        if isinstance(answer, list) and len(answer) == 1:
             return answer[0]
-        if answer in _TROUBLES:
-            raise Unavailable(*_TROUBLES[answer])
-        raise Unavailable("keyring-failed", f"the keyring failed: {answer}", _WHY)
+        word = answer if isinstance(answer, str) and answer.isascii() and answer.isidentifier() else "Exception"
+        if word in _TROUBLES:
+            raise Unavailable(*_TROUBLES[word])
+        raise Unavailable("keyring-failed", f"the keyring failed: {word[:_WORD_LETTERS]}", _WHY)
 
     def _exchanged(self, question: bytes) -> "Any":
         """Send the line and hear one. Raises TimeoutError, OSError or ValueError."""
@@ -176,13 +178,24 @@ class Library:
         return json.loads(heard)
 
     def _begin(self) -> None:
-        self._socket, other = socket.socketpair()
-        self._child = posix.fork()
-        if self._child:
+        near, other = socket.socketpair()
+        try:
+            child = posix.fork()
+        except OSError:
+            near.close()
+            other.close()
+            raise Unavailable(
+                "keyring-failed",
+                "the keyring failed: this system gives no process for its backend",
+                "`ulimit -u` or a container's pids limit (`cat /sys/fs/cgroup/pids.max`): raise it, or end others",
+            ) from None
+        if child:
+            self._child, self._socket = child, near
             other.close()
             return
         try:
             posix.setsid()
+            posix.chdir("/")  # a relative path in PATH must not mean where docker was called
             _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
             _signal.setitimer(_signal.ITIMER_REAL, 2 * _TOGETHER)  # should nobody be left to end it
             if prctl := guard.prctl():
@@ -214,7 +227,7 @@ def _serve(line: socket.socket, name: str) -> None:
                 answer = str(trouble)
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is the backend's
                 kind = type(error).__name__
-                answer = "locked" if kind == "KeyringLocked" else kind if kind.isidentifier() else "Exception"
+                answer = "locked" if kind == "KeyringLocked" else kind
             asked.write(json.dumps(answer).encode() + b"\n")
             asked.flush()
 
