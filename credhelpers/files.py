@@ -78,15 +78,15 @@ def mending(path: bytes, status: "posix.stat_result") -> str:
     """
     if is_trusted(status):
         return ""
-    shown = _shown(path)
+    word = shown(path)
     if status.st_uid in (0, posix.geteuid()):
-        return f"chmod go-w {shown}"
+        return f"chmod go-w {word}"
     # Whether a group is its owner's own is another thing when it has another owner.
-    more = f" && chmod go-w {shown}" if status.st_mode & (_GROUP_MAY_WRITE | _ALL_MAY_WRITE) else ""
-    return f"sudo chown {posix.geteuid()} {shown}{more}"
+    more = f" && chmod go-w {word}" if status.st_mode & (_GROUP_MAY_WRITE | _ALL_MAY_WRITE) else ""
+    return f"sudo chown {posix.geteuid()} {word}{more}"
 
 
-def _shown(path: bytes) -> str:
+def shown(path: bytes) -> str:
     """The path as a word for a shell, as far as a line has room for it."""
     from shlex import quote
 

@@ -10,7 +10,8 @@ import posix
 import sys
 
 from credhelpers import notes
-from credhelpers.errors import NotFound, Refused, Unavailable
+from credhelpers.errors import NotFound, Refused, Unavailable, Withheld, shortage, withheld
+from credhelpers.servers import folded, is_other_version
 from credhelpers.stores import secretservice
 from credhelpers.stores.age import Age
 from credhelpers.stores.folder import Folder, directory
@@ -18,14 +19,21 @@ from credhelpers.stores.index import Index
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from collections.abc import Callable, Iterator
+    from typing import Protocol, TypeVar
 
     from credhelpers.credential import Credential
     from credhelpers.identity import Environment
     from credhelpers.servers import Authority
 
+    Found = TypeVar("Found")
+
     class Store(Protocol):
-        """Keeps credentials under exact keys. Every method raises Unavailable."""
+        """Keeps credentials under exact keys.
+
+        Every method raises Unavailable: Withheld where there is such an item for sure, which is what makes a failure
+        one of that registry and of no other.
+        """
 
         def read(self, server: str) -> Credential | None:
             """The credential under exactly this key, or None."""
@@ -37,7 +45,10 @@ if TYPE_CHECKING:
             """Whether there was an item under exactly this key."""
 
         def servers(self) -> dict[str, str]:
-            """Server to user name of every item that `read` would answer."""
+            """Server to user name of every item that `read` would answer, and nobody is asked for anything."""
+
+        def shown(self) -> dict[str, str]:
+            """The same of every item that is known to be there, open or not; "" for a name that cannot be told."""
 
 
 _EMBEDDED = "embedded"
@@ -73,21 +84,27 @@ class Keyring:
     def get(self, authority: "Authority", *, exactly: bool = False) -> "Credential":
         """The credential under the nearest spelling of the authority, from the keyring or the embedded store.
 
-        With `exactly` under none but that which was sent.
+        With `exactly` under none but that which was sent, and which is known to have been kept. A store that fails is
+        an error only for what it shows or a note tells to be there: no other registry is to fail for it.
         """
         choice = self._choice()
-        if choice == _EMBEDDED:
-            self._folder.require()
         native = None if choice == _EMBEDDED else self._native(choice)
-        for key in (authority.sent,) if exactly else authority.spellings():
-            credential = native.read(key) if native else None
+        troubles = _Troubles()
+
+        def read(key: str) -> "Credential | None":
+            credential = troubles.unless(None, native.read, key) if native else None
             if credential is None and (native is None or not choice):
-                credential = self._embedded.read(key)
+                credential = troubles.unless(None, self._embedded.read, key)
             if native is None and credential is None and self._index.has(key):
                 raise _elsewhere()
+            return credential
+
+        for key in (authority.sent,) if exactly else self._keys(authority, native, choice):
+            credential = read(key)
             if credential and not credential.is_empty():
                 return credential
-        raise (native.trouble if native else None) or NotFound()
+        troubles.are_none(is_known=exactly)
+        raise NotFound
 
     def store(self, authority: "Authority", credential: "Credential") -> None:
         """Keep the credential under exactly what was sent: in the keyring, or where there is none, embedded."""
@@ -103,18 +120,31 @@ class Keyring:
     def erase(self, authority: "Authority", *, exactly: bool = False) -> None:
         """Forget what `get` would answer, in both stores; of a whole registry, all that it could answer.
 
-        Raises Unavailable if the keyring may still hold some of it.
+        What another user has there under another spelling stays, and so does that of the API's other version. Raises
+        Withheld if a store still holds some of it.
         """
         choice = self._choice()
         native = None if choice == _EMBEDDED else self._native(choice)
+        troubles = _Troubles()
         all_of_it = authority.is_whole  # a logout names a registry once, and no other name of it may answer then
-        for key in (authority.sent,) if exactly else authority.spellings():
-            found = self._embedded.remove(key)
-            found |= native.remove(key) if native else self._index.forget(key)
+        users = {} if exactly else self._shown(native, choice)
+        user = ""
+        kept: Withheld | None = None
+        for key in (authority.sent,) if exactly else self._keys(authority, native, choice):
+            if is_other_version(key, authority.sent) or user not in ("", users.get(key) or user):
+                continue
+            found = False
+            for remove in (self._embedded.remove, native.remove if native else self._index.forget):
+                try:
+                    found |= troubles.unless(False, remove, key)  # noqa: FBT003 - what there is to say otherwise
+                except Withheld as trouble:
+                    kept, found = kept or trouble, True
             if found and not all_of_it:
                 break
-        if native and native.trouble:
-            raise native.trouble
+            user = user or (users.get(key, "") if found else "")
+        if kept:
+            raise kept
+        troubles.are_none(is_known=exactly)
 
     def list(self) -> dict[str, str]:
         """What `get` answers now. What lies in a keyring out of reach is not in it."""
@@ -128,6 +158,35 @@ class Keyring:
             except Unavailable as trouble:  # the other one answers all the same
                 notes.take(f"left out of the list: {trouble.message}")
         return found
+
+    def _keys(self, authority: "Authority", native: "_Native | None", choice: str) -> "Iterator[str]":
+        """The keys under which it may be kept: its spellings, then those that differ in the case of the host.
+
+        Which of the latter there are is looked up only for who wants more than the former.
+        """
+        spellings = authority.spellings()
+        yield from spellings
+        if authority.is_dubious:
+            return
+        alike = [folded(key) for key in spellings]
+        others = {key: folded(key) for key in self._shown(native, choice) if key not in spellings}
+        fitting = [key for key in others if others[key] in alike]
+        yield from sorted(fitting, key=lambda key: (alike.index(others[key]), key))
+
+    def _shown(self, native: "_Native | None", choice: str) -> dict[str, str]:
+        """Server to user name of all that is known to be kept, the keyring's user name where both stores have one."""
+        found: dict[str, str] = {}
+        looks = [self._embedded.servers] if native is None or not choice else []
+        looks.append(native.shown if native else self._noted)
+        for look in looks:
+            try:
+                found |= look()
+            except Unavailable:
+                continue  # no evidence of anything
+        return found
+
+    def _noted(self) -> dict[str, str]:
+        return dict.fromkeys(self._index.servers(), "")
 
     def _choice(self) -> str:
         """What `CREDHELPERS_KEYRING` says, "" if nothing."""
@@ -149,14 +208,12 @@ class Keyring:
             if choice:
                 raise
             return _Native(None, self._index, trouble)
-        if store is None:
-            if choice:
-                raise Unavailable(
-                    "keyring-absent",
-                    "there is no Secret Service in this session",
-                    "start one, as with `gnome-keyring-daemon --unlock`, or `unset CREDHELPERS_KEYRING`",
-                )
-            self._folder.require()
+        if store is None and choice:
+            raise Unavailable(
+                "keyring-absent",
+                "there is no Secret Service in this session",
+                "start one, as with `gnome-keyring-daemon --unlock`, or `unset CREDHELPERS_KEYRING`",
+            )
         return _Native(store, self._index)
 
     def _find(self) -> "Store | None":
@@ -164,13 +221,42 @@ class Keyring:
             from credhelpers.stores import system
 
             return system.System(system.backend(), self._index)
-        return secretservice.find(self._environ, self._folder)
+        return secretservice.find(self._environ, self._folder, self._index)
+
+
+class _Troubles:
+    """What went wrong at stores, as far as it is no evidence of an item."""
+
+    __slots__ = ("_first",)
+
+    def __init__(self) -> None:
+        self._first: Unavailable | None = None
+
+    def unless(self, otherwise: "Found", ask: "Callable[[str], Found]", key: str) -> "Found":
+        """What `ask` says of the key, `otherwise` where nobody can tell. Raises Withheld, and where means are short."""
+        try:
+            return ask(key)
+        except Withheld:
+            raise
+        except Unavailable as trouble:
+            if shortage(trouble):
+                raise
+            self._first = self._first or trouble
+            return otherwise
+
+    def are_none(self, *, is_known: bool) -> None:
+        """Raise the first if there `is_known` to be an item, else note it for whoever wonders."""
+        if self._first is None:
+            return
+        if is_known:
+            raise self._first
+        notes.take(f"nothing is known to be there: {self._first.message}")
 
 
 class _Native:
     """The OS keyring as far as it can be reached; once it fails, the index of what lies there is all that is asked.
 
-    `trouble` is why it failed; there is none where there simply is no keyring.
+    `trouble` is why it failed, and no evidence of an item; there is none where there simply is no keyring.
     """
 
     __slots__ = ("_index", "_store", "trouble")
@@ -181,17 +267,12 @@ class _Native:
         self.trouble = trouble
 
     def read(self, server: str) -> "Credential | None":
-        """The credential under exactly this key. Raises Unavailable if there is one, but out of reach."""
+        """The credential under exactly this key. Raises Withheld if there is one, else what failed."""
         if self._store and not self.trouble:
-            try:
-                credential = self._store.read(server)
-            except Unavailable as trouble:
-                self.trouble = trouble
-            else:
-                self._note(server, is_there=credential is not None)  # perhaps the work of another program
-                return credential
-        if self._index.has(server):
-            raise self.trouble or _elsewhere()
+            credential = self._asked(self._store.read, server)
+            self._note(server, is_there=credential is not None)  # perhaps the work of another program
+            return credential
+        self._out_of_reach(server)
         return None
 
     def write(self, server: str, credential: "Credential") -> bool:
@@ -207,24 +288,40 @@ class _Native:
         return True
 
     def remove(self, server: str) -> bool:
-        """Whether there was an item under exactly this key. If it is out of reach, `trouble` says so."""
+        """Whether there was an item under exactly this key. Raises Withheld if there is one still, else what failed."""
         if self._store and not self.trouble:
-            try:
-                removed = self._store.remove(server)
-            except Unavailable as trouble:
-                self.trouble = trouble
-            else:
-                return removed | self._index.forget(server)
-        if not self._index.has(server):
-            return False
-        self.trouble = self.trouble or _elsewhere()
-        return True
+            return self._asked(self._store.remove, server) | self._index.forget(server)
+        self._out_of_reach(server)
+        return False
 
     def servers(self) -> dict[str, str]:
         """Server to user name of every item within reach."""
         if self.trouble:
             raise self.trouble
         return self._store.servers() if self._store else {}
+
+    def shown(self) -> dict[str, str]:
+        """Server to user name of every item that is known to be there, within reach or not."""
+        noted = dict.fromkeys(self._index.servers(), "")
+        return noted | self._store.shown() if self._store and not self.trouble else noted
+
+    def _asked(self, ask: "Callable[[str], Found]", server: str) -> "Found":
+        """What the store says. Once it fails for more than an item it is not asked again."""
+        try:
+            return ask(server)
+        except Withheld:
+            raise
+        except Unavailable as trouble:
+            self.trouble = trouble
+            self._out_of_reach(server)
+            raise
+
+    def _out_of_reach(self, server: str) -> None:
+        """Raise if a note says that there is an item, or for what failed."""
+        if self._index.has(server):
+            raise withheld(self.trouble or _elsewhere())
+        if self.trouble:
+            raise self.trouble
 
     def _note(self, server: str, *, is_there: bool) -> None:
         try:
@@ -236,8 +333,8 @@ class _Native:
             return  # without a home to write to, the keyring still does its part
 
 
-def _elsewhere() -> Unavailable:
-    return Unavailable(
+def _elsewhere() -> Withheld:
+    return Withheld(
         "keyring-elsewhere",
         "this entry is in the OS keyring, which is not reachable from this session",
         "run it in the desktop session, or `export CREDHELPERS_KEYRING=embedded` and `docker login` for a second entry",
