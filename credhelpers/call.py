@@ -85,6 +85,7 @@ class Call:
     name: the executable's, for messages
     arguments: those of the command line behind it
     last_resort: the answer if nothing better comes in time, for lack of something or by a defect; b"" for none
+    is_waived: whether a client is to go on as if nothing was there where this call fails, and hears why all the same
     renewal: what is done behind a successful answer, in a process of its own; None for nothing
     """
 
@@ -92,6 +93,7 @@ class Call:
         self.name = name
         self.arguments = arguments
         self.last_resort = b""
+        self.is_waived = False
         self.renewal: Callable[[], None] | None = None
         self.is_short = False  # of memory, processes or the like
         self._until = until
@@ -182,6 +184,8 @@ class Call:
             line, told = b"this system gives no more memory\n", _WITHOUT_MEMORY
         if self.last_resort and isinstance(error, Unavailable) and not error.is_denial:
             return self._succeed(self.last_resort)
+        if self.is_waived and isinstance(error, Unavailable):
+            line = _line(NotFound().message, _LINE_BYTES)
         self._take_the_word()
         self._tell_notes()
         _write(self._output, line)

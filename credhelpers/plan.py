@@ -62,10 +62,14 @@ class Route:
     fields:    what the source's own rule says of the host, none where the host is an alias
     identity, path: those of the entry
     line:      the line of the configuration in which the entry begins, 0 for a rule
+    is_optional: whether the entry has clients go on without a credential where one cannot be had
     word, receipt: what the decision was read from, see `receipt`
     """
 
-    __slots__ = ("authority", "fields", "file", "identity", "line", "path", "receipt", "settings", "source", "word")
+    __slots__ = (
+        *("authority", "fields", "file", "identity", "is_optional", "line", "path", "receipt", "settings"),
+        *("source", "word"),
+    )
 
     def __init__(self, authority: Authority, source: str) -> None:
         self.authority = authority
@@ -75,6 +79,7 @@ class Route:
         self.identity = ""
         self.path = ""
         self.line = 0
+        self.is_optional = False
         self.file = b""
         self.word = ""
         self.receipt: list[str] = []
@@ -239,6 +244,7 @@ class _Plan:
         result.file = self._file
         result.word, result.receipt = self.word, self._receipt
         result.settings = best.settings() if best.kind in (_ENTRY, _LAST) else {}
+        result.is_optional = result.settings.pop("on_error", "") == "anonymous"  # changes nothing of who mints
         result.identity, result.path, result.line = best.identity, best.path, best.line
         rules = (owner for owner in found if owner.kind in _OF_HOSTS and owner.source == best.source)
         if rule := min(rules, key=lambda owner: owner.rank, default=None):

@@ -9,7 +9,8 @@ A pattern is a host in which `*` stands for any part of one label, so it never c
 registries may have a port there may be one behind it, or `:*` for any port and none; without that a registry without
 port is meant, or with the 443 of `https`, which is the same. A path behind it means what lies below that path. Docker
 Hub's four names are one. `identity` names for whom the entry is: who did not choose that identity is not served by it.
-Which further keys an entry may have is its source's own `SETTINGS`, see `schema`. `from` names the helper whose
+`on_error = "anonymous"` has clients go on without a credential where there should be one and it cannot be had. Which
+further keys an entry may have is its source's own `SETTINGS`, see `schema`. `from` names the helper whose
 credential a source mints with that needs one.
 
     [sources]
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     from credhelpers.config.schema import Announced
     from credhelpers.recorder import Recorder
 
-_COMMON = ("match", "source", "identity")
+_ON_ERROR = ("stop", "anonymous")
+_COMMON = ("match", "source", "identity", "on_error")
 _FROM = "from"
 _LABEL = "[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?"
 _HOST = rf"(?=[^:]{{1,253}}(:|$)){_LABEL}(\.{_LABEL})*(:([1-9][0-9]{{0,4}}|\*))?"
@@ -205,6 +207,9 @@ def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source
             "letters, digits, `.`, `_` and `-`, at most 64, the first a letter or digit",
         )
     entry.identity = identity
+    if "on_error" in table:
+        file.one_of(str(table["on_error"]), _ON_ERROR, number, "on_error")
+        entry.is_optional = table["on_error"] == _ON_ERROR[1]
     if source.broken:
         line, error = file.line(number, "source"), source.broken
         raise file.fault(error.code, f"line {line}: {error.message}", error.hint)

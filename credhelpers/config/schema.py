@@ -27,9 +27,21 @@ class Entry:
     pattern:  host and port, or `*` for any registry
     path:     below which it counts, "" for all of the registry
     is_last:  whether all else counts before it, as before what a file of another program says
+    is_optional: whether clients are to go on without a credential where one cannot be had
     """
 
-    __slots__ = ("identity", "is_last", "line", "mistake", "order", "path", "pattern", "settings", "source")
+    __slots__ = (
+        "identity",
+        "is_last",
+        "is_optional",
+        "line",
+        "mistake",
+        "order",
+        "path",
+        "pattern",
+        "settings",
+        "source",
+    )
 
     def __init__(self, order: int, pattern: str, path: str, source: str, line: int) -> None:
         self.order = order
@@ -38,7 +50,7 @@ class Entry:
         self.source = source
         self.line = line
         self.identity = ""
-        self.is_last = False
+        self.is_last = self.is_optional = False
         self.settings: dict[str, Any] = {}
         self.mistake: Unavailable | None = None
 

@@ -88,7 +88,11 @@ def _get(call: "Call", helper: "Helper", content: bytes) -> bytes:
     authority = servers.read(content)
     if authority.is_dubious:
         raise NotFound
-    ready = helper.ready(authority)
+    try:
+        ready = helper.ready(authority)
+    except Unavailable:  # remembered
+        call.is_waived = _waives(helper, authority)
+        raise
     now = time()
     if ready and now < ready.hard:
         found = _fitting(ready.answer(authority.sent))
@@ -97,8 +101,15 @@ def _get(call: "Call", helper: "Helper", content: bytes) -> bytes:
         return found
     if ready:
         call.last_resort = _fitting(ready.answer(authority.sent))
+    call.is_waived = _waives(helper, authority)
     call.slow_down()
     return _fitting(helper.get(authority).answer(authority.sent))
+
+
+def _waives(helper: "Helper", authority: "Authority") -> bool:
+    """Whether a client is to go on without a credential where the helper fails; most helpers know of no such thing."""
+    waives = getattr(helper, "waives", None)
+    return waives is not None and bool(waives(authority))
 
 
 def _store(call: "Call", helper: "Helper", content: bytes) -> bytes:
