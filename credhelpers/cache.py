@@ -268,12 +268,8 @@ class TokenCache:
         """The directory. Raises OSError or ValueError if it is not there or not this user's alone."""
         if self._path is None:
             raise FileNotFoundError(2, "there is no directory for it")
-        try:
-            return _Directory(private.open_directory(self._path))
-        except FileNotFoundError:
-            if not create:
-                raise
-        mkdir.make(self._path)
+        if create:
+            mkdir.make(self._path)
         return _Directory(private.open_directory(self._path))
 
     def _keep(self, folder: int, name: bytes, cached: CachedToken, began: float) -> None:
@@ -436,16 +432,13 @@ def keep(path: bytes, name: bytes, content: bytes) -> None:
     host of nobody's must find no new home, and root leaves nothing in that of somebody else.
     """
     try:
-        try:
-            opened = private.open_directory(path)
-        except FileNotFoundError:
+        if not mkdir.is_there(path):
             above = path.rstrip(b"/").rpartition(b"/")[0]
             base = above if mkdir.is_there(above) else above.rpartition(b"/")[0]
             if posix.stat(base).st_uid != posix.geteuid():
-                raise
-            mkdir.make(path)
-            opened = private.open_directory(path)
-        with _Directory(opened) as folder:
+                raise FileNotFoundError(2, "there is no directory for it")
+        mkdir.make(path)
+        with _Directory(private.open_directory(path)) as folder:
             _replace(folder, name, content, lambda: None)
             _prune_alike(folder, name)
     except (OSError, ValueError) as error:

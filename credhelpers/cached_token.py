@@ -19,6 +19,7 @@ from time import time
 from credhelpers import receipt
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NoIdentity, NotFound, Unavailable
+from credhelpers.identity import home
 from credhelpers.private import is_private_directory, open_directory, read
 
 TYPE_CHECKING = False
@@ -76,8 +77,8 @@ def directory(environ: "Environment") -> bytes | None:
     cache = environ.get(b"XDG_CACHE_HOME", b"")
     if cache.startswith(b"/"):
         return cache + b"/credhelpers"
-    home = environ.get(b"HOME", b"")
-    return home + b"/.cache/credhelpers" if home.startswith(b"/") else None
+    folder = home(environ)
+    return folder + b"/.cache/credhelpers" if folder.startswith(b"/") else None
 
 
 def host_key(authority: "Authority", environ: "Environment", asked_by: bytes = b"") -> str:

@@ -68,6 +68,9 @@ def serve(answer: "Callable[[Call], bytes]") -> "NoReturn":
     name, is_chosen, identity = sys.argv[0].rpartition("/")[2].partition("@")
     if is_chosen:
         posix.environ[b"CREDHELPERS_IDENTITY"] = identity.encode("utf-8", "surrogateescape") or b"@"  # none is named so
+    if posix.environ.get(b"HOME") == b"":  # as good as none, and libraries would read what lies in `/`
+        del posix.environ[b"HOME"]
+        posix.unsetenv(b"HOME")
     call = Call(name, sys.argv[1:], started + DEADLINE)
     if not behind:
         posix._exit(call.run(answer))  # noqa: SLF001 - tearing the interpreter down would cost a seventh of a hit
@@ -86,6 +89,7 @@ class Call:
     name: the executable's, for messages
     arguments: those of the command line behind it
     last_resort: the answer if nothing better comes in time, for lack of something or by a defect; b"" for none
+    is_waived: whether a client is to go on as if nothing was there where this call fails, and hears why all the same
     renewal: what is done behind a successful answer, in a process of its own; None for nothing
     told: lines for a person who wants to know what was done, for standard error on success
     """
@@ -94,6 +98,7 @@ class Call:
         self.name = name
         self.arguments = arguments
         self.last_resort = b""
+        self.is_waived = False
         self.renewal: Callable[[], None] | None = None
         self.told: list[str] = []
         self.is_short = False  # of memory, processes or the like
@@ -191,6 +196,8 @@ class Call:
             line, told = b"this system gives no more memory\n", _WITHOUT_MEMORY
         if self.last_resort and isinstance(error, Unavailable) and not error.is_denial:
             return self._succeed(self.last_resort)
+        if self.is_waived and isinstance(error, Unavailable):
+            line = _line(NotFound().message, _LINE_BYTES)
         self._take_the_word()
         self._tell_notes()
         _write(self._output, line)

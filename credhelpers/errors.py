@@ -10,7 +10,8 @@
     ├── Unsupported       this helper does not do that, here or ever
     └── Unavailable       ours, but broken: a client must stop, and a person must do something
         ├── Shortage      the system gives no more of what any program needs
-        └── Unknown       a cloud does not know who asks, which may be new
+        ├── Unknown       a cloud does not know who asks, which may be new
+        └── Withheld      a store has it, and cannot give it
 
 The first three texts are the wire's own: clients compare them byte for byte
 (docker/docker-credential-helpers, `credentials/error.go`), so they never vary, and say all there is to say. Every
@@ -95,6 +96,18 @@ class Shortage(Unavailable):
 
 class Unknown(Unavailable):
     """The cloud does not know who asks, or lets it do nothing. It may do so in a moment, if the identity is new."""
+
+
+class Withheld(Unavailable):
+    """A store shows that it has an item, or a note says so, and it cannot be had now.
+
+    Any other Unavailable of a store is no evidence that there is one.
+    """
+
+
+def withheld(error: Unavailable) -> Withheld:
+    """The same of what is known to be there."""
+    return error if isinstance(error, Withheld) else Withheld(error.code, error.message, error.hint)
 
 
 class DeadlinePassed(BaseException):

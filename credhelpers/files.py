@@ -79,15 +79,34 @@ def mending(path: bytes, status: "posix.stat_result") -> str:
     """
     if is_trusted(status):
         return ""
-    shown = _shown(path)
+    word = shown(path)
+    if own := _own_home(path, status):
+        return f"export HOME={shown(own)}"
     if status.st_uid in (0, posix.geteuid()):
-        return f"chmod go-w {shown}"
+        return f"chmod go-w {word}"
     # Whether a group is its owner's own is another thing when it has another owner.
-    more = f" && chmod go-w {shown}" if status.st_mode & (_GROUP_MAY_WRITE | _ALL_MAY_WRITE) else ""
-    return f"sudo chown {posix.geteuid()} {shown}{more}"
+    more = f" && chmod go-w {word}" if status.st_mode & (_GROUP_MAY_WRITE | _ALL_MAY_WRITE) else ""
+    return f"sudo chown {posix.geteuid()} {word}{more}"
 
 
-def _shown(path: bytes) -> str:
+def _own_home(path: bytes, status: "posix.stat_result") -> bytes:
+    """Root's home, where root has read another user's file in that one's home, as under `sudo -E`; else "".
+
+    To own the file would take it from who needs it.
+    """
+    home = posix.environ.get(b"HOME", b"")
+    if posix.geteuid() or not home.startswith(b"/") or not path.startswith(home.rstrip(b"/") + b"/"):
+        return b""
+    import pwd
+
+    try:
+        own = pwd.getpwuid(0).pw_dir.encode("utf-8", "surrogateescape")
+        return own if posix.stat(home).st_uid == status.st_uid != 0 and own != home else b""
+    except (KeyError, OSError):
+        return b""
+
+
+def shown(path: bytes) -> str:
     """The path as a word for a shell, as far as a line has room for it."""
     from shlex import quote
 

@@ -34,15 +34,38 @@ def fingerprint(scope: str, environ: "Environment", variables: "Iterable[bytes]"
 
 
 def home(environ: "Environment") -> bytes:
-    """The home directory as SDKs find it: `$HOME`, else the password database. Empty if neither has one."""
+    """The home directory as SDKs find it: `$HOME`, else the password database. Empty if neither has one.
+
+    The one answer for all that lies there: configuration, identities, cache, store. An empty `$HOME` is none. Inside a
+    user namespace, as of rootless podman, the database may know our number as somebody else's and the one outside as
+    ours: then it is ours that counts.
+    """
     if environ.get(b"HOME"):
         return environ[b"HOME"]
-    import pwd  # built in, but only where HOME is missing
+    from credhelpers import userns  # only where HOME is missing
+
+    user = posix.getuid()
+    found = _home_of(user)
+    outside = userns.outside(user)
+    if outside != user and not _is_ours(found) and _is_ours(other := _home_of(outside)):
+        return other
+    return found
+
+
+def _home_of(user: int) -> bytes:
+    import pwd  # built in, as above
 
     try:
-        return pwd.getpwuid(posix.getuid()).pw_dir.encode("utf-8", "surrogateescape")
-    except KeyError:
+        return pwd.getpwuid(user).pw_dir.encode("utf-8", "surrogateescape")
+    except (KeyError, OverflowError):
         return b""
+
+
+def _is_ours(path: bytes) -> bool:
+    try:
+        return posix.stat(path).st_uid == posix.geteuid()
+    except (OSError, ValueError):
+        return False
 
 
 def configuration(environ: "Environment") -> bytes:
@@ -55,7 +78,7 @@ def configuration(environ: "Environment") -> bytes:
     if chosen is None:
         base = environ.get(b"XDG_CONFIG_HOME", b"")
         if not base.startswith(b"/"):
-            folder = environ.get(b"HOME", b"")
+            folder = home(environ)
             base = folder + b"/.config" if folder else b""
         chosen = base + b"/credhelpers/config.toml" if base else b""
     return chosen if chosen.startswith(b"/") else b""

@@ -98,6 +98,16 @@ class Minted:
         except NotFound as error:
             raise self._told(error, authority) from None
 
+    def waives(self, authority: Authority) -> bool:
+        """Whether a client is to go on without a credential if `ready` or `get` fails, as `on_error` of its entry says.
+
+        A mistake in the configuration is never waived: it may have sent the client to another registry's identity.
+        """
+        try:
+            return self._route(authority).is_optional
+        except (NotMine, Unavailable):
+            return False
+
     def refresh(self, authority: Authority) -> None:
         """Renew the cached token unless somebody does it already, has just done it or has just failed."""
         self._tokens.refresh(self._wanted(authority, *self._recorded(authority)))

@@ -5,6 +5,8 @@ No hit loads it: what is read is there already.
 
 import posix
 
+from credhelpers import userns
+
 
 class SomebodyElses(PermissionError):
     """Root would leave a directory below one of somebody else's, who could not use it: as under `sudo -E`."""
@@ -13,11 +15,13 @@ class SomebodyElses(PermissionError):
 def make(path: bytes) -> None:
     """Make `path` and its missing parents with mode 0700, which `os.makedirs` gives to the last one only.
 
-    Raises SomebodyElses, another OSError, and ValueError for a NUL.
+    To be called before anything is written there, too, whether it is there or not. Raises SomebodyElses, another
+    OSError, and ValueError for a NUL.
     """
     if posix.geteuid() == 0 and _owner_above(path) != 0:
         raise SomebodyElses(1, "it would be root's, below a directory of somebody else's")
-    _make(path)
+    if not is_there(path):
+        _make(path)
 
 
 def is_there(path: bytes) -> bool:
@@ -30,10 +34,20 @@ def is_there(path: bytes) -> bool:
 
 
 def _owner_above(path: bytes) -> int:
-    """Whose the nearest directory is that there is. Raises OSError."""
-    while path and not is_there(path):
-        path = path.rstrip(b"/").rpartition(b"/")[0]
-    return posix.stat(path or b"/").st_uid
+    """Whose the nearest directory is that is not root's, by its name and by where that leads; 0 if all are root's.
+
+    In a user namespace, who has no number there may be root outside. Raises OSError.
+    """
+    from posixpath import realpath
+
+    for name in (path, realpath(path)):
+        above = name.rstrip(b"/")
+        while above:
+            owner = posix.stat(above).st_uid if is_there(above) else 0
+            if owner != 0 and not userns.is_anybody(owner):
+                return owner
+            above = above.rpartition(b"/")[0]
+    return 0
 
 
 def _make(path: bytes) -> None:

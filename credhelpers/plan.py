@@ -65,13 +65,13 @@ class Route:
     min_life:  seconds for which an answer must live, as the entry says, 0 if it does not
     line:      the line of the configuration in which the entry begins, 0 for a rule
     is_any:    whether a rule for any registry has it, and nothing that is for this one
+    is_optional: whether the entry has clients go on without a credential where one cannot be had
     word, receipt: what the decision was read from, see `receipt`
     """
 
     __slots__ = (
-        *("authority", "fields", "file", "identity", "is_any", "line", "min_life", "path", "receipt", "settings"),
-        "source",
-        "word",
+        *("authority", "fields", "file", "identity", "is_any", "is_optional", "line", "min_life", "path", "receipt"),
+        *("settings", "source", "word"),
     )
 
     def __init__(self, authority: Authority, source: str) -> None:
@@ -82,7 +82,7 @@ class Route:
         self.identity = ""
         self.path = ""
         self.line = 0
-        self.is_any = False
+        self.is_any = self.is_optional = False
         self.min_life = 0.0
         self.file = b""
         self.word = ""
@@ -260,6 +260,7 @@ class _Plan:
         result.word, result.receipt = self.word, self._receipt
         result.settings = best.settings() if best.kind in (_ENTRY, _LAST) else {}
         result.min_life = float(result.settings.pop(_MIN_LIFE, 0))
+        result.is_optional = result.settings.pop("on_error", "") == "anonymous"  # changes nothing of who mints
         result.identity, result.path, result.line = best.identity, best.path, best.line
         result.is_any = best.kind == _ANY
         rules = (owner for owner in found if owner.kind in _OF_HOSTS and owner.source == best.source)

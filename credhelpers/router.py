@@ -10,7 +10,7 @@ import posix
 
 from credhelpers import cached_token
 from credhelpers.cached_token import CachedToken
-from credhelpers.errors import HelperError, NotFound, NotMine, Unsupported
+from credhelpers.errors import HelperError, NotFound, NotMine, Unavailable, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,6 +72,14 @@ class Router:
             except NotFound as error:
                 told = told if told.code else error
         raise told
+
+    def waives(self, authority: "Authority") -> bool:
+        """See `minted.Minted`."""
+        try:
+            owner = self._owner(authority)
+        except Unavailable:
+            return False
+        return owner is not None and owner.is_optional
 
     def refresh(self, authority: "Authority") -> None:
         """Renew the cached token."""

@@ -176,6 +176,21 @@ def is_loopback(host: str) -> bool:
     return host in ("localhost", "[::1]") or _numbers(host)[:1] == ["127"]
 
 
+def folded(server: str) -> str:
+    """A key of a store with scheme and host in lower case, since these mean the same in any (RFC 3986, 6.2.2.1)."""
+    scheme, rest = split(server)
+    if scheme not in ("", "http", "https"):
+        return server
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{'://' if scheme else ''}{host.lower()}{slash}{path}"
+
+
+def is_other_version(key: str, server: str) -> bool:
+    """Whether the two are the API of a registry in two versions."""
+    one, other = (split(name)[1].partition("/")[2].rstrip("/") for name in (key, server))
+    return {one, other} == {"v1", "v2"}
+
+
 def is_port(text: str) -> bool:
     """Digits that are a port's number, leading zeros or not."""
     return 0 < len(text) <= 5 and DIGITS.issuperset(text) and int(text) <= 65535

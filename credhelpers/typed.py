@@ -11,7 +11,7 @@ from time import time
 
 from credhelpers import lifetimes
 from credhelpers.credential import INFINITY
-from credhelpers.errors import NotFound, Unavailable
+from credhelpers.errors import HelperError, NotFound, Unavailable
 from credhelpers.servers import Authority
 from credhelpers.stores.note import Notes
 
@@ -84,8 +84,15 @@ class Typed:
         return Keyring(self._environ)
 
     def servers(self) -> dict[str, str]:
-        """Server to user name of all that was typed, by the notes: no keyring is asked."""
-        return {note.server: note.username for note in self._notes.all()}
+        """Server to user name of all that was typed and that `get` answers now: what the keyring shows, open."""
+        notes = self._notes.all()
+        if not notes:
+            return {}
+        try:
+            kept = self._keyring().list()
+        except HelperError:  # a choice that names no store
+            return {}
+        return {note.server: note.username for note in notes if note.server in kept}
 
 
 def token_end(credential: "Credential") -> float | None:

@@ -21,6 +21,17 @@ def is_anybody(user: int) -> bool:
     return user == int(_read("/proc/sys/kernel/overflowuid").strip() or _OVERFLOW)
 
 
+def outside(user: int) -> int:
+    """The number that the user has where the namespace was made; the same where there is none."""
+    if not sys.platform.startswith("linux"):
+        return user
+    for line in _read("/proc/self/uid_map").splitlines():
+        first, there, count = (int(word) for word in line.split())
+        if first <= user < first + count:
+            return there + user - first
+    return user
+
+
 def _read(path: str) -> bytes:
     """What the kernel says there; nothing where /proc is not mounted."""
     try:

@@ -78,6 +78,12 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows where this user lives, unless HOME says so: no entry in the password database has the number."""
+    monkeypatch.setattr("credhelpers.identity.posix.getuid", lambda: 54321)
+
+
+@pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of the cache's modules; their sleep moves it, and the monotonic one goes along."""
     fake = Clock()

@@ -922,7 +922,7 @@ class SourceContract(HelperContract):
 
     def test_p36_without_a_home(self, env: dict[str, str]) -> None:
         """There is no cache then, but an answer; a token is never put where others can read it."""
-        homeless = {name: value for name, value in env.items() if name != "HOME"}
+        homeless = env | {"HOME": "/dev/null"}  # unset, it would be that of the password database
         for _ in range(2):
             assert self.call(homeless, "get", stdin=self.own[0]).credential
         assert self.call(homeless, "list").listing == {}

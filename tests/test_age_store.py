@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from credhelpers.credential import Credential
+from credhelpers.errors import NotFound, Unavailable
+from credhelpers.servers import Authority
+from credhelpers.stores.keyring import Keyring
 from tests.harness import BIN, NOT_FOUND, Result, document, environment, lacking, need
 from tests.harness import loaded_call as call
 
@@ -93,13 +97,16 @@ def test_data_home_is_honoured(env: dict[str, str], home: Path, tmp_path: Path) 
     assert call("keyring", "get", HOST, env).credential["Secret"] == "made-up"
 
 
-@pytest.mark.parametrize("verb", ["get", "store", "erase"])
-def test_no_home_is_said(env: dict[str, str], verb: str) -> None:
-    """Without a home there is no place for the store, and never a shared one."""
-    del env["HOME"]
-    assert call("keyring", "list", "unused", env).listing == {}
-    content = document(HOST, "ann", "made-up") if verb == "store" else HOST.encode()
-    assert_unavailable(call("keyring", verb, content, env), "there is no home directory")
+@pytest.mark.usefixtures("homeless")
+def test_no_home_is_said() -> None:
+    """Without a home there is no place for the store, and never a shared one; who only asks hears that it is empty."""
+    keyring = Keyring({b"CREDHELPERS_KEYRING": b"embedded"})
+    assert keyring.list() == {}
+    keyring.erase(Authority(HOST))
+    with pytest.raises(NotFound):
+        keyring.get(Authority(HOST))
+    with pytest.raises(Unavailable, match="there is no home directory"):
+        keyring.store(Authority(HOST), Credential("ann", "made-up"))
 
 
 def _widen_folder(entry: Path) -> None:

@@ -103,11 +103,13 @@ def test_a_runtime_directory_that_cannot_be_looked_at_keeps_its_tokens(monkeypat
         pytest.param({b"TMPDIR": b"/tmp"}, None, id="never a temporary one"),
     ],
 )
+@pytest.mark.usefixtures("homeless")
 def test_without_a_home_there_is_no_cache(environ: dict[bytes, bytes], expected: bytes | None) -> None:
     """The order of design, and never a directory that others share."""
     assert cached_token.directory(environ) == expected
 
 
+@pytest.mark.usefixtures("homeless")
 def test_the_runtime_directory_of_another_user_is_not_used(tmp_path: Path) -> None:
     """`sudo -E` leaves the variable of somebody else."""
     runtime = tmp_path / "run"

@@ -121,6 +121,7 @@ def file(tmp_path: Path) -> File:
         pytest.param({}, b"", id="no home"),
     ],
 )
+@pytest.mark.usefixtures("homeless")
 def test_where_the_file_is(environ: dict[bytes, bytes], path: bytes) -> None:
     """One place, which never depends on the directory in which docker was called."""
     assert configuration(environ) == path

@@ -180,9 +180,9 @@ def test_a_home_that_is_not_utf_8_is_kept(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("environ", "path"),
     [
-        pytest.param({}, b"", id="nothing"),
+        pytest.param({}, b"/database/.config/credhelpers/config.toml", id="nothing"),
         pytest.param({b"HOME": b"/h"}, b"/h/.config/credhelpers/config.toml", id="home"),
-        pytest.param({b"HOME": b""}, b"", id="empty home"),
+        pytest.param({b"HOME": b""}, b"/database/.config/credhelpers/config.toml", id="empty home"),
         pytest.param({b"HOME": b"h"}, b"", id="relative home"),
         pytest.param(
             {b"HOME": b"/h", b"XDG_CONFIG_HOME": b"/c"}, b"/c/credhelpers/config.toml", id="configuration's home"
@@ -197,6 +197,7 @@ def test_a_home_that_is_not_utf_8_is_kept(monkeypatch: pytest.MonkeyPatch) -> No
         pytest.param({b"HOME": b"/h", b"CREDHELPERS_CONFIG": b""}, b"", id="named by nothing"),
     ],
 )
-def test_where_the_configuration_is(environ: dict[bytes, bytes], path: bytes) -> None:
-    """Never relative to the directory in which docker was called."""
+def test_where_the_configuration_is(monkeypatch: pytest.MonkeyPatch, environ: dict[bytes, bytes], path: bytes) -> None:
+    """Never relative to the directory in which docker was called, and never passed over for want of a variable."""
+    monkeypatch.setattr("credhelpers.identity._home_of", lambda _: b"/database")
     assert configuration(environ) == path

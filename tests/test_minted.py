@@ -939,6 +939,7 @@ def test_a_password_for_a_stranger_is_refused(helper: Minted, tmp_path: Path) ->
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.usefixtures("homeless")
 def test_without_a_cache_every_call_mints(source: Source) -> None:
     """No home: slower, and the same answers."""
     helper = Minted(source, {}, fakes.owned)

@@ -23,6 +23,7 @@ import pytest
 import credhelpers.stores.secretservice as keyring
 from credhelpers import files, guard, peer, userns
 from credhelpers.stores.folder import Folder
+from credhelpers.stores.index import Index
 from credhelpers.vault.connection import Connection, Server
 from credhelpers.vault.vault_errors import Final
 from tests.fakes.secretservice import Bus, Keyring
@@ -117,6 +118,8 @@ def test_a_strangers_bus_hears_nothing(
     env = environment(home, **{name: text.format(place=place, own=own) for name, text in variables.items()})
     address = where.format(place=place) if where.startswith("@") else str(place / where)
 
+    folder = Folder(os.fsencode(home / ".local/share/credhelpers"))
+    Index(folder).add(HOST)  # what was kept on a better day
     with Stranger(address, tmp_path) as stranger:
         result = call("keyring", verb, document(HOST, "ann", CANARY) if verb == "store" else HOST, env)
 
@@ -146,7 +149,7 @@ def test_an_ordinary_users_password_stays(place: Path, tmp_path: Path, variables
     bound = "@" + address.partition("=")[2] if "abstract" in address else str(place / "shared/bus")
 
     with Stranger(bound, tmp_path) as stranger:
-        said = as_user(VICTIM, lambda: keyring.find(environ, Folder(None)))
+        said = as_user(VICTIM, lambda: keyring.find(environ, Folder(None), Index(Folder(None))))
 
         assert stranger.heard == b""
     assert said.startswith("Unavailable: the session bus is "), said
@@ -157,6 +160,7 @@ def test_our_own_bus_in_a_directory_that_others_may_enter(place: Path, home: Pat
     """`$XDG_RUNTIME_DIR` is believed as the cache believes it; the same bus by its own address is another thing."""
     with Keyring() as bus:
         bus.folder.chmod(mode)
+        Index(Folder(os.fsencode(home / ".local/share/credhelpers"))).add(HOST)
         refused = call("keyring", "get", HOST, environment(home, XDG_RUNTIME_DIR=str(bus.folder)))
         bus.folder.chmod(0o700)
         mended = call("keyring", "list", "", environment(home, XDG_RUNTIME_DIR=str(bus.folder)))
@@ -192,7 +196,7 @@ def test_on_roots_bus_the_keyring_must_be_ours(place: Path, user: int, who: str)
         bus.folder.chmod(0o755)
         environ = {b"DBUS_SESSION_BUS_ADDRESS": bus.address.encode()}
         with named_on(bus.address, owner):
-            said = as_user(user, lambda: keyring.find(environ, Folder(None)))
+            said = as_user(user, lambda: keyring.find(environ, Folder(None), Index(Folder(None))))
 
     assert ("SecretService object" in said) is is_believed, said
     assert ("the keyring on the session bus is another user's" in said) is not is_believed
@@ -216,7 +220,7 @@ def test_the_keyring_from_inside_a_user_namespace(place: Path) -> None:
 
         def find() -> object:
             _enter(b"0 %d 1" % VICTIM)
-            return posix.geteuid(), keyring.find(environ, Folder(None))
+            return posix.geteuid(), keyring.find(environ, Folder(None), Index(Folder(None)))
 
         with named_on(bus.address, VICTIM):
             said = as_user(VICTIM, find)
@@ -235,7 +239,7 @@ def test_a_stranger_has_no_number_in_a_user_namespace(place: Path, tmp_path: Pat
 
     def find() -> object:
         _enter(mapping)
-        return keyring.find(environ, Folder(None))
+        return keyring.find(environ, Folder(None), Index(Folder(None)))
 
     with Stranger(str(place / "shared/bus"), tmp_path) as stranger:
         said = as_user(VICTIM, find)
@@ -252,7 +256,7 @@ def test_nobody_is_nobody_in_particular(place: Path, tmp_path: Path) -> None:
 
     def find() -> object:
         _enter(b"65534 %d 1" % VICTIM)
-        return posix.geteuid(), keyring.find(environ, Folder(None))
+        return posix.geteuid(), keyring.find(environ, Folder(None), Index(Folder(None)))
 
     with Stranger(str(place / "shared/bus"), tmp_path) as stranger:
         said = as_user(VICTIM, find)

@@ -10,7 +10,8 @@ registries may have a port there may be one behind it, or `:*` for any port and 
 port is meant, or with the 443 of `https`, which is the same. A path behind it means what lies below that path. Docker
 Hub's four names are one. `identity` names for whom the entry is: who did not choose that identity is not served by it.
 `realm` is where a credential for its hosts may be sent for a token, see `realms`; no hit needs it, so no plan has it.
-Which further keys an entry may have is its source's own `SETTINGS`, see `schema`. `from` names the helper whose
+`on_error = "anonymous"` has clients go on without a credential where there should be one and it cannot be had. Which
+further keys an entry may have is its source's own `SETTINGS`, see `schema`. `from` names the helper whose
 credential a source mints with that needs one.
 
     [sources]
@@ -49,7 +50,8 @@ if TYPE_CHECKING:
     from credhelpers.config.schema import Announced, Rule
     from credhelpers.recorder import Recorder
 
-_COMMON = ("match", "source", "identity", "realm", "min_life")
+_ON_ERROR = ("stop", "anonymous")
+_COMMON = ("match", "source", "identity", "realm", "min_life", "on_error")
 _FROM = "from"
 _MIN_LIFE = "min_life"  # as in `plan`
 _LABEL = "[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?"
@@ -257,22 +259,7 @@ def _common(file: File, table: "dict[str, Any]", number: int, words: tuple[str, 
 def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, sources: "Mapping[str, Announced]") -> None:
     """Read the other keys. Raises Unavailable."""
     source = sources[entry.source]
-    identity = table.get("identity", "")
-    if "identity" in table and not (isinstance(identity, str) and re.fullmatch(IDENTITY, identity)):
-        raise file.fault(
-            "config-identity",
-            f"line {file.line(number, 'identity')}: `identity` is not a name",
-            "letters, digits, `.`, `_` and `-`, at most 64, the first a letter or digit",
-        )
-    entry.identity = identity
-    entry.realm = _realm(file, table, number)
-    min_life = table.get("min_life")
-    if min_life is not None and not fits(min_life, duration.SETTING[1]):
-        raise file.fault(
-            "config-value",
-            f"line {file.line(number, 'min_life')}: `min_life` is not a duration",
-            "such as `15m` or `1h`",
-        )
+    min_life = _fill_common(entry, file, table, number)
     if source.broken:
         line, error = file.line(number, "source"), source.broken
         raise file.fault(error.code, f"line {line}: {error.message}", error.hint)
@@ -307,6 +294,30 @@ def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source
     if min_life:
         settings[_MIN_LIFE] = str(duration.seconds(min_life))
     entry.settings = settings
+
+
+def _fill_common(entry: Entry, file: File, table: "dict[str, Any]", number: int) -> str:
+    """Read the keys that entries of any source may have, and give `min_life`, "" for none. Raises Unavailable."""
+    identity = table.get("identity", "")
+    if "identity" in table and not (isinstance(identity, str) and re.fullmatch(IDENTITY, identity)):
+        raise file.fault(
+            "config-identity",
+            f"line {file.line(number, 'identity')}: `identity` is not a name",
+            "letters, digits, `.`, `_` and `-`, at most 64, the first a letter or digit",
+        )
+    entry.identity = identity
+    entry.realm = _realm(file, table, number)
+    min_life = table.get("min_life")
+    if min_life is not None and not fits(min_life, duration.SETTING[1]):
+        raise file.fault(
+            "config-value",
+            f"line {file.line(number, 'min_life')}: `min_life` is not a duration",
+            "such as `15m` or `1h`",
+        )
+    if "on_error" in table:
+        file.one_of(str(table["on_error"]), _ON_ERROR, number, "on_error")
+        entry.is_optional = table["on_error"] == _ON_ERROR[1]
+    return str(min_life or "")
 
 
 def _realm(file: File, table: "dict[str, Any]", number: int) -> str:

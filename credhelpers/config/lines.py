@@ -76,7 +76,8 @@ def _of_entry(entry: "Entry") -> "Line":
     mistake = _said(entry.mistake) if entry.mistake else ("", "", "")
     words = [key, _LAST if entry.is_last else _ENTRY, str(entry.order), entry.source, entry.pattern, _word(entry.path)]
     words += [entry.identity, str(entry.line), "", *mistake, ""]
-    return key, "\t".join(words + [f"{name}={_shown(value)}" for name, value in sorted(entry.settings.items())])
+    settings = entry.settings | ({"on_error": "anonymous"} if entry.is_optional else {})
+    return key, "\t".join(words + [f"{name}={_shown(value)}" for name, value in sorted(settings.items())])
 
 
 def _said(error: "Unavailable") -> tuple[str, str, str]:

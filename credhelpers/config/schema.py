@@ -28,9 +28,13 @@ class Entry:
     path:     below which it counts, "" for all of the registry
     is_last:  whether all else counts before it, as before what a file of another program says
     realm:    where a credential for its hosts may be sent for a token, see `realms`; "" for what is known anyway
+    is_optional: whether clients are to go on without a credential where one cannot be had
     """
 
-    __slots__ = ("identity", "is_last", "line", "mistake", "order", "path", "pattern", "realm", "settings", "source")
+    __slots__ = (
+        *("identity", "is_last", "is_optional", "line", "mistake", "order", "path", "pattern", "realm", "settings"),
+        "source",
+    )
 
     def __init__(self, order: int, pattern: str, path: str, source: str, line: int) -> None:
         self.order = order
@@ -39,7 +43,7 @@ class Entry:
         self.source = source
         self.line = line
         self.identity = self.realm = ""
-        self.is_last = False
+        self.is_last = self.is_optional = False
         self.settings: dict[str, Any] = {}
         self.mistake: Unavailable | None = None
 

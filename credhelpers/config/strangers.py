@@ -36,7 +36,7 @@ _KIND = r"[1-9][0-9]?digits|word|place|zone|name|region( !?[a-z-]+)?"
 _LABEL = rf"[a-z0-9-]{{0,63}}(<[a-z_]+:({_KIND})>[a-z0-9-]{{0,63}})?"
 _PATTERN = rf"({_LABEL}\.)*[a-z0-9-]+\.[a-z0-9-]+"
 _KEY = "[a-z][a-z0-9_]{0,31}"
-_RESERVED = {"match", "source", "identity", "realm", "from"}
+_RESERVED = {"match", "source", "identity", "realm", "min_life", "on_error", "from"}
 _TEXT = "[ -~]{1,120}"
 
 

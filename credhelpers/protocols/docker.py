@@ -90,7 +90,11 @@ def _get(call: "Call", helper: "Helper", content: bytes) -> bytes:
     authority = servers.read(content)
     if authority.is_dubious:
         raise NotFound
-    ready = helper.ready(authority)
+    try:
+        ready = helper.ready(authority)
+    except Unavailable:  # remembered
+        call.is_waived = _waives(helper, authority)
+        raise
     now = time()
     if ready and now < ready.hard:
         found = _fitting(ready.answer(authority.sent))
@@ -101,6 +105,7 @@ def _get(call: "Call", helper: "Helper", content: bytes) -> bytes:
         return found
     if ready:
         call.last_resort = _fitting(ready.answer(authority.sent))
+    call.is_waived = _waives(helper, authority)
     call.slow_down()
     got = helper.get(authority)
     if 0 < got.low <= time() < got.hard:
@@ -124,6 +129,12 @@ def _renewed(call: "Call", helper: "Helper", authority: "Authority", old: "Crede
         if found and not found.low <= time() < found.expires:
             return _fitting(found.answer(authority.sent))
     return answer
+
+
+def _waives(helper: "Helper", authority: "Authority") -> bool:
+    """Whether a client is to go on without a credential where the helper fails; most helpers know of no such thing."""
+    waives = getattr(helper, "waives", None)
+    return waives is not None and bool(waives(authority))
 
 
 def _store(call: "Call", helper: "Helper", content: bytes) -> bytes:

@@ -9,7 +9,7 @@ This module is on the way of a `get` from the embedded store: it imports built-i
 from _blake2 import blake2b
 
 from credhelpers.credential import Credential
-from credhelpers.errors import Unavailable
+from credhelpers.errors import Unavailable, withheld
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,16 +38,23 @@ class Age:
         self._environ = environ
 
     def read(self, server: str) -> Credential | None:
-        """The credential under exactly this key, or None. Raises Unavailable if there is one that cannot be read."""
-        content = self._folder.read(_name(server))
-        if content is None:
-            return None
-        return _credential(server, _decrypt(content, self._identities()))
+        """The credential under exactly this key, or None.
+
+        Raises Withheld if there is one that cannot be read, another Unavailable if nobody can tell.
+        """
+        try:
+            content = self._folder.read(_name(server))
+            return None if content is None else _credential(server, _decrypt(content, self._identities()))
+        except Unavailable as trouble:
+            if self._folder.may_have_had(_name(server)):
+                raise withheld(trouble) from None
+            raise
 
     def write(self, server: str, credential: Credential) -> None:
         """Keep the credential under exactly this key."""
         import pyrage
 
+        self._folder.make()
         key = self._key_file()
         if key is None:
             identity = pyrage.x25519.Identity.generate()
@@ -57,8 +64,13 @@ class Age:
         self._folder.write(_name(server), pyrage.encrypt(credential.answer(server), _recipients(key)))
 
     def remove(self, server: str) -> bool:
-        """Whether there was an item under exactly this key. Works without the identity."""
-        return self._folder.remove(_name(server))
+        """Whether there was an item under exactly this key. Works without the identity. Raises as `read` does."""
+        try:
+            return self._folder.remove(_name(server))
+        except Unavailable as trouble:
+            if self._folder.may_have_had(_name(server)):
+                raise withheld(trouble) from None
+            raise
 
     def servers(self) -> dict[str, str]:
         """Server to user name of every item that `read` would answer. Others are left out."""

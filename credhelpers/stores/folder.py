@@ -12,6 +12,7 @@ from time import monotonic, sleep, time
 
 from credhelpers import private
 from credhelpers.errors import Unavailable, reason, remedy
+from credhelpers.identity import home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
 _FILE_BYTES = 128 * 1024  # an answer is under 64 KiB, age adds little
 _DEBRIS_AGE = 3600  # seconds; a temporary file this old has no writer any more
 _POLL = 0.01  # seconds
+_S_IFMT, _S_IFDIR = 0o170000, 0o040000  # <sys/stat.h>
 
 _STOPPING = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGALRM)
-
-_SHOWN = '"${XDG_DATA_HOME:-$HOME/.local/share}/credhelpers"'
 
 
 def directory(environ: "Environment") -> bytes | None:
@@ -36,8 +36,8 @@ def directory(environ: "Environment") -> bytes | None:
     data = environ.get(b"XDG_DATA_HOME", b"")
     if data.startswith(b"/"):
         return data + b"/credhelpers"
-    home = environ.get(b"HOME", b"")
-    return home + b"/.local/share/credhelpers" if home.startswith(b"/") else None
+    folder = home(environ)
+    return folder + b"/.local/share/credhelpers" if folder.startswith(b"/") else None
 
 
 class Folder:
@@ -60,6 +60,11 @@ class Folder:
                 "`export HOME=...` or `export XDG_DATA_HOME=...`",
             )
 
+    def make(self) -> None:
+        """Make the directory if it is not there."""
+        self.require()
+        posix.close(self._open(create=True))
+
     def read(self, name: bytes) -> bytes | None:
         """The content of a file, or None if there is none."""
         folder = self._open()
@@ -70,25 +75,17 @@ class Folder:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _unreadable(error) from None
+            raise _unreadable(error, self._path or b"") from None
         finally:
             posix.close(folder)
 
     def has(self, name: bytes) -> bool:
-        """Whether there is a file of this name."""
-        folder = self._open()
-        if folder < 0:
-            return False
-        try:
-            posix.stat(name, dir_fd=folder, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise _unreadable(error) from None
-        else:
-            return True
-        finally:
-            posix.close(folder)
+        """Whether a file of this name is to be seen, also in a directory that is not to be trusted. Raises nothing."""
+        return self._path is not None and _is_there(self._path + b"/" + name)
+
+    def may_have_had(self, name: bytes) -> bool:
+        """The same, and whether somebody has put something else in the place of the directory."""
+        return self.has(name) or (self._path is not None and _is_no_directory(self._path))
 
     def write(self, name: bytes, content: bytes) -> None:
         """Make the file hold `content`, on the disk when this returns."""
@@ -121,7 +118,7 @@ class Folder:
                 return False
             posix.fsync(folder)
         except OSError as error:
-            raise _unwritable(error) from None
+            raise _unwritable(error, self._path or b"") from None
         else:
             return True
         finally:
@@ -135,7 +132,7 @@ class Folder:
         try:
             return [name.encode() for name in posix.listdir(folder) if not name.startswith(".") and name.isascii()]
         except OSError as error:
-            raise _unreadable(error) from None
+            raise _unreadable(error, self._path or b"") from None
         finally:
             posix.close(folder)
 
@@ -174,15 +171,13 @@ class Folder:
         if self._path is None:
             return -1
         try:
-            try:
-                return private.open_directory(self._path)
-            except FileNotFoundError:
-                if not create:
-                    return -1
+            if create:
                 _make(self._path)
-                return private.open_directory(self._path)
+            return private.open_directory(self._path)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            raise _unreadable(error) from None
+            if isinstance(error, FileNotFoundError) and not create:
+                return -1
+            raise (_unwritable if create else _unreadable)(error, self._path) from None
 
     def _put(self, content: bytes, finish: "Callable[[bytes, int], None]") -> None:
         self.require()
@@ -203,10 +198,25 @@ class Folder:
                 raise
             posix.fsync(folder)
         except OSError as error:
-            raise _unwritable(error) from None
+            raise _unwritable(error, self._path or b"") from None
         finally:
             posix.close(folder)
             _signal.pthread_sigmask(_signal.SIG_SETMASK, held)
+
+
+def _is_there(path: bytes) -> bool:
+    try:
+        posix.lstat(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _is_no_directory(path: bytes) -> bool:
+    try:
+        return posix.stat(path).st_mode & _S_IFMT != _S_IFDIR
+    except (OSError, ValueError):
+        return False
 
 
 def _make(path: bytes) -> None:
@@ -233,21 +243,26 @@ def _sweep(folder: int) -> None:
                 pass  # its writer has finished
 
 
-def _unreadable(error: OSError | ValueError) -> Unavailable:
-    if isinstance(error, PermissionError) or getattr(error, "errno", 0) in (20, 40):  # ENOTDIR, ELOOP: a link
+def _unreadable(error: OSError | ValueError, path: bytes) -> Unavailable:
+    from credhelpers.stores import mending  # what a `get` does not need
+
+    if mending.is_not_private(error):
         return Unavailable(
             "store-exposed",
             "the directory of the embedded store, or a file in it, is not private to this user",
-            f"`ls -la {_SHOWN}` shows it; `chmod -R go= {_SHOWN}` closes it to others",
+            mending.closing(path),
         )
-    return Unavailable(
-        "store-unreadable", f"the embedded store cannot be read: {reason(error)}", f"look at it with `ls -la {_SHOWN}`"
-    )
+    hint = mending.entering(path) or f"look at it with `ls -la {mending.shown(path)}`"
+    return Unavailable("store-unreadable", f"the embedded store cannot be read: {reason(error)}", hint)
 
 
-def _unwritable(error: OSError) -> Unavailable:
+def _unwritable(error: OSError | ValueError, path: bytes) -> Unavailable:
+    from credhelpers.stores import mending  # as above
+
+    if mending.is_not_private(error):
+        return _unreadable(error, path)
+    word = mending.shown(path)
+    hint = mending.entering(path) or f"look at it with `df {word}` and `ls -la {word}`"
     return Unavailable(
-        "store-unwritable",
-        f"the embedded store cannot be written: {reason(error)}",
-        remedy(error, f"look at it with `df {_SHOWN}` and `ls -la {_SHOWN}`"),
+        "store-unwritable", f"the embedded store cannot be written: {reason(error)}", remedy(error, hint)
     )

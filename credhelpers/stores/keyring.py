@@ -10,9 +10,9 @@ import posix
 import sys
 
 from credhelpers import notes
-from credhelpers.errors import NotFound, NotMine, Refused, Unavailable
+from credhelpers.errors import NotFound, NotMine, Refused, Unavailable, Withheld, shortage, withheld
 from credhelpers.identity import configuration
-from credhelpers.servers import HUB, Authority
+from credhelpers.servers import HUB, Authority, folded, is_other_version
 from credhelpers.stores import secretservice
 from credhelpers.stores.age import Age
 from credhelpers.stores.folder import Folder, directory
@@ -20,14 +20,20 @@ from credhelpers.stores.index import Index
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Protocol, Self
+    from collections.abc import Callable, Iterator
+    from typing import Protocol, Self, TypeVar
 
     from credhelpers.credential import Credential
     from credhelpers.identity import Environment
 
+    Found = TypeVar("Found")
+
     class Store(Protocol):
-        """Keeps credentials under exact keys. Every method raises Unavailable."""
+        """Keeps credentials under exact keys.
+
+        Every method raises Unavailable: Withheld where there is such an item for sure, which is what makes a failure
+        one of that registry and of no other.
+        """
 
         def read(self, server: str) -> Credential | None:
             """The credential under exactly this key, or None."""
@@ -39,7 +45,10 @@ if TYPE_CHECKING:
             """Whether there was an item under exactly this key."""
 
         def servers(self) -> dict[str, str]:
-            """Server to user name of every item that `read` would answer."""
+            """Server to user name of every item that `read` would answer, and nobody is asked for anything."""
+
+        def shown(self) -> dict[str, str]:
+            """The same of every item that is known to be there, open or not; "" for a name that cannot be told."""
 
         def close(self) -> None:
             """End what was begun for it."""
@@ -47,6 +56,8 @@ if TYPE_CHECKING:
 
 _EMBEDDED, _LIBRARY = "embedded", "library"
 _OF_LIBRARY = b".library"  # notes of what lies there
+# By whom the configuration has chosen what cannot be: that fails every host, as any mistake in it that concerns all.
+_MISTAKEN = ("keyring-library-missing", "keyring-backend-unknown", "keyring-backend-refused")
 _NATIVE = {"darwin": "keychain"}  # by `sys.platform`; any other: "secret-service"
 
 
@@ -80,52 +91,36 @@ class Keyring:
     def get(self, authority: "Authority", *, exactly: bool = False) -> "Credential":
         """The credential under the nearest spelling of the authority, from the keyring or the embedded store.
 
-        With `exactly` under none but that which was sent.
+        With `exactly` under none but that which was sent, and which is known to have been kept. A store that fails is
+        an error only for what it shows or a note tells to be there: no other registry is to fail for it.
         """
         choice = self._choice()
-        keys = self._keys(authority, choice, exactly=exactly)
-        if choice == _EMBEDDED:
-            self._folder.require()
-            return self._get_embedded(keys)
-        with self._native(choice) as native:
-            for key in keys:
-                credential = native.read(key)
-                if credential is None and not choice:
-                    credential = self._embedded.read(key)
-                if credential and not credential.is_empty():
-                    return credential
-            raise native.trouble or NotFound()
+        with self._opened(choice) as opened:
+            return self._got(authority, opened.native, choice, exactly=exactly)
 
-    def _keys(self, authority: "Authority", choice: str, *, exactly: bool) -> "Iterable[str]":
-        """The keys under which the authority may be, the nearest first.
+    def _got(self, authority: "Authority", native: "_Native | None", choice: str, *, exactly: bool) -> "Credential":
+        troubles = _Troubles()
 
-        A backend of the library may start a program for each: it is asked for what was sent, and what is noted.
-        """
-        if exactly:
-            return (authority.sent,)
-        keys = authority.spellings()
-        if choice != _LIBRARY:
-            return keys
-        noted = Index(self._folder, _OF_LIBRARY)
-        return [key for key in keys if key == authority.sent or noted.has(key)]
-
-    def _get_embedded(self, keys: "Iterable[str]") -> "Credential":
-        for key in keys:
-            credential = self._embedded.read(key)
-            if credential is None and self._index.has(key):
+        def read(key: str) -> "Credential | None":
+            credential = troubles.unless(None, native.read, key) if native else None
+            if credential is None and (native is None or not choice):
+                credential = troubles.unless(None, self._embedded.read, key)
+            if native is None and credential is None and self._index.has(key):
                 raise _elsewhere()
+            return credential
+
+        for key in (authority.sent,) if exactly else self._keys(authority, native, choice):
+            credential = read(key)
             if credential and not credential.is_empty():
                 return credential
+        troubles.are_none(is_known=exactly)
         raise NotFound
 
     def store(self, authority: "Authority", credential: "Credential") -> None:
         """Keep the credential under exactly what was sent: in the keyring, or where there is none, embedded."""
         choice = self._choice()
-        if choice == _EMBEDDED:
-            self._embedded.write(authority.sent, credential)
-            return
-        with self._native(choice) as native:
-            is_kept = native.write(authority.sent, credential)
+        with self._opened(choice) as opened:
+            is_kept = opened.native.write(authority.sent, credential) if opened.native else False
         if not is_kept:
             self._embedded.write(authority.sent, credential)
             return
@@ -137,24 +132,34 @@ class Keyring:
     def erase(self, authority: "Authority", *, exactly: bool = False) -> None:
         """Forget what `get` would answer, in both stores; of a whole registry, all that it could answer.
 
-        Raises Unavailable if the keyring may still hold some of it.
+        What another user has there under another spelling stays, and so does that of the API's other version. Raises
+        Withheld if a store still holds some of it.
         """
         choice = self._choice()
-        keys = self._keys(authority, choice, exactly=exactly)
-        if choice == _EMBEDDED:
-            self._erase(authority, keys, self._index.forget)
-            return
-        with self._native(choice) as native:
-            self._erase(authority, keys, native.remove)
-            if native.trouble:
-                raise native.trouble
+        with self._opened(choice) as opened:
+            self._erase(authority, opened.native, choice, exactly=exactly)
 
-    def _erase(self, authority: "Authority", keys: "Iterable[str]", remove: "Callable[[str], bool]") -> None:
+    def _erase(self, authority: "Authority", native: "_Native | None", choice: str, *, exactly: bool) -> None:
+        troubles = _Troubles()
         all_of_it = authority.is_whole  # a logout names a registry once, and no other name of it may answer then
-        for key in keys:
-            found = self._embedded.remove(key) | remove(key)
+        users = {} if exactly else self._shown(native, choice)
+        user = ""
+        kept: Withheld | None = None
+        for key in (authority.sent,) if exactly else self._keys(authority, native, choice):
+            if is_other_version(key, authority.sent) or user not in ("", users.get(key) or user):
+                continue
+            found = False
+            for remove in (self._embedded.remove, native.remove if native else self._index.forget):
+                try:
+                    found |= troubles.unless(False, remove, key)  # noqa: FBT003 - what there is to say otherwise
+                except Withheld as trouble:
+                    kept, found = kept or trouble, True
             if found and not all_of_it:
                 break
+            user = user or (users.get(key, "") if found else "")
+        if kept:
+            raise kept
+        troubles.are_none(is_known=exactly)
 
     def list(self) -> dict[str, str]:
         """What `get` answers now. What lies in a keyring out of reach is not in it."""
@@ -171,10 +176,40 @@ class Keyring:
         return self._embedded.servers() if choice in ("", _EMBEDDED) else {}
 
     def _list_native(self, choice: str) -> dict[str, str]:
-        if choice == _EMBEDDED:
-            return {}
-        with self._native(choice) as native:
-            return native.servers()
+        with self._opened(choice) as opened:
+            return opened.native.servers() if opened.native else {}
+
+    def _keys(self, authority: "Authority", native: "_Native | None", choice: str) -> "Iterator[str]":
+        """The keys under which it may be kept: its spellings, then those that differ in the case of the host.
+
+        Which of the latter there are is looked up only for who wants more than the former. A backend of the library may
+        start a program for each: it is asked for what was sent, and what is noted.
+        """
+        spellings = authority.spellings()
+        yield from (
+            key for key in spellings if choice != _LIBRARY or key == authority.sent or (native and native.is_noted(key))
+        )
+        if authority.is_dubious:
+            return
+        alike = [folded(key) for key in spellings]
+        others = {key: folded(key) for key in self._shown(native, choice) if key not in spellings}
+        fitting = [key for key in others if others[key] in alike]
+        yield from sorted(fitting, key=lambda key: (alike.index(others[key]), key))
+
+    def _shown(self, native: "_Native | None", choice: str) -> dict[str, str]:
+        """Server to user name of all that is known to be kept, the keyring's user name where both stores have one."""
+        found: dict[str, str] = {}
+        looks = [self._embedded.servers] if native is None or not choice else []
+        looks.append(native.shown if native else self._noted)
+        for look in looks:
+            try:
+                found |= look()
+            except Unavailable:
+                continue  # no evidence of anything
+        return found
+
+    def _noted(self) -> dict[str, str]:
+        return dict.fromkeys(self._index.servers(), "")
 
     def _choice(self) -> str:
         """What `CREDHELPERS_KEYRING` says, or that the configuration chooses the library; "" if nothing does.
@@ -216,6 +251,9 @@ class Keyring:
         except NotMine:
             return ""
 
+    def _opened(self, choice: str) -> "_Opened":
+        return _Opened(None if choice == _EMBEDDED else self._native(choice))
+
     def _native(self, choice: str) -> "_Native":
         """The OS keyring or what is known of it. Raises Unavailable if it was chosen and is not to be had."""
         if choice == _LIBRARY:
@@ -229,14 +267,12 @@ class Keyring:
             if choice:
                 raise
             return _Native(None, self._index, trouble)
-        if store is None:
-            if choice:
-                raise Unavailable(
-                    "keyring-absent",
-                    "there is no Secret Service in this session",
-                    "start one, as with `gnome-keyring-daemon --unlock`, or `unset CREDHELPERS_KEYRING`",
-                )
-            self._folder.require()
+        if store is None and choice:
+            raise Unavailable(
+                "keyring-absent",
+                "there is no Secret Service in this session",
+                "start one, as with `gnome-keyring-daemon --unlock`, or `unset CREDHELPERS_KEYRING`",
+            )
         return _Native(store, self._index)
 
     def _find(self) -> "Store | None":
@@ -244,13 +280,58 @@ class Keyring:
             from credhelpers.stores import system
 
             return system.System(system.backend(), self._index)
-        return secretservice.find(self._environ, self._folder)
+        return secretservice.find(self._environ, self._folder, self._index)
+
+
+class _Opened:
+    """The OS keyring while it is asked, None where it is not; what was begun for it ends then."""
+
+    __slots__ = ("native",)
+
+    def __init__(self, native: "_Native | None") -> None:
+        self.native = native
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.native:
+            self.native.close()
+
+
+class _Troubles:
+    """What went wrong at stores, as far as it is no evidence of an item."""
+
+    __slots__ = ("_first",)
+
+    def __init__(self) -> None:
+        self._first: Unavailable | None = None
+
+    def unless(self, otherwise: "Found", ask: "Callable[[str], Found]", key: str) -> "Found":
+        """What `ask` says of the key, `otherwise` where nobody can tell. Raises Withheld, and where means are short."""
+        try:
+            return ask(key)
+        except Withheld:
+            raise
+        except Unavailable as trouble:
+            if shortage(trouble) or trouble.code in _MISTAKEN:
+                raise
+            self._first = self._first or trouble
+            return otherwise
+
+    def are_none(self, *, is_known: bool) -> None:
+        """Raise the first if there `is_known` to be an item, else note it for whoever wonders."""
+        if self._first is None:
+            return
+        if is_known:
+            raise self._first
+        notes.take(f"nothing is known to be there: {self._first.message}")
 
 
 class _Native:
     """The OS keyring as far as it can be reached; once it fails, the index of what lies there is all that is asked.
 
-    `trouble` is why it failed; there is none where there simply is no keyring.
+    `trouble` is why it failed, and no evidence of an item; there is none where there simply is no keyring.
     """
 
     __slots__ = ("_index", "_store", "trouble")
@@ -260,25 +341,22 @@ class _Native:
         self._index = index
         self.trouble = trouble
 
-    def __enter__(self) -> "Self":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End what was begun for it."""
         if self._store:
             self._store.close()
 
+    def is_noted(self, server: str) -> bool:
+        """Whether a note tells that there is an item under exactly this key."""
+        return self._index.has(server)
+
     def read(self, server: str) -> "Credential | None":
-        """The credential under exactly this key. Raises Unavailable if there is one, but out of reach."""
+        """The credential under exactly this key. Raises Withheld if there is one, else what failed."""
         if self._store and not self.trouble:
-            try:
-                credential = self._store.read(server)
-            except Unavailable as trouble:
-                self.trouble = trouble
-            else:
-                self._note(server, is_there=credential is not None)  # perhaps the work of another program
-                return credential
-        if self._index.has(server):
-            raise self.trouble or _elsewhere()
+            credential = self._asked(self._store.read, server)
+            self._note(server, is_there=credential is not None)  # perhaps the work of another program
+            return credential
+        self._out_of_reach(server)
         return None
 
     def write(self, server: str, credential: "Credential") -> bool:
@@ -294,24 +372,40 @@ class _Native:
         return True
 
     def remove(self, server: str) -> bool:
-        """Whether there was an item under exactly this key. If it is out of reach, `trouble` says so."""
+        """Whether there was an item under exactly this key. Raises Withheld if there is one still, else what failed."""
         if self._store and not self.trouble:
-            try:
-                removed = self._store.remove(server)
-            except Unavailable as trouble:
-                self.trouble = trouble
-            else:
-                return removed | self._index.forget(server)
-        if not self._index.has(server):
-            return False
-        self.trouble = self.trouble or _elsewhere()
-        return True
+            return self._asked(self._store.remove, server) | self._index.forget(server)
+        self._out_of_reach(server)
+        return False
 
     def servers(self) -> dict[str, str]:
         """Server to user name of every item within reach."""
         if self.trouble:
             raise self.trouble
         return self._store.servers() if self._store else {}
+
+    def shown(self) -> dict[str, str]:
+        """Server to user name of every item that is known to be there, within reach or not."""
+        noted = dict.fromkeys(self._index.servers(), "")
+        return noted | self._store.shown() if self._store and not self.trouble else noted
+
+    def _asked(self, ask: "Callable[[str], Found]", server: str) -> "Found":
+        """What the store says. Once it fails for more than an item it is not asked again."""
+        try:
+            return ask(server)
+        except Withheld:
+            raise
+        except Unavailable as trouble:
+            self.trouble = trouble
+            self._out_of_reach(server)
+            raise
+
+    def _out_of_reach(self, server: str) -> None:
+        """Raise if a note says that there is an item, or for what failed."""
+        if self._index.has(server):
+            raise withheld(self.trouble or _elsewhere())
+        if self.trouble:
+            raise self.trouble
 
     def _note(self, server: str, *, is_there: bool) -> None:
         try:
@@ -323,8 +417,8 @@ class _Native:
             return  # without a home to write to, the keyring still does its part
 
 
-def _elsewhere() -> Unavailable:
-    return Unavailable(
+def _elsewhere() -> Withheld:
+    return Withheld(
         "keyring-elsewhere",
         "this entry is in the OS keyring, which is not reachable from this session",
         "run it in the desktop session, or `export CREDHELPERS_KEYRING=embedded` and `docker login` for a second entry",

@@ -121,6 +121,10 @@ class Library:
                 found[server] = credential.username
         return found
 
+    def shown(self) -> dict[str, str]:
+        """Server to "" for every item in the index: a look at more might ask somebody for leave."""
+        return dict.fromkeys(self._index.servers(), "")
+
     def close(self) -> None:
         """End the backend with all that it has started."""
         if self._socket:

@@ -11,21 +11,23 @@ import posix
 from time import monotonic
 
 from credhelpers.credential import Credential
-from credhelpers.errors import Unavailable
+from credhelpers.errors import Unavailable, withheld
 from credhelpers.private import is_private_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable
-    from typing import Any
+    from collections.abc import Callable, Iterable
+    from typing import Any, Self
 
     from credhelpers.identity import Environment
     from credhelpers.stores.folder import Folder
+    from credhelpers.stores.index import Index
 
 _PATIENCE = 4.0  # seconds for all that a call asks of the bus; with the start of a process on a busy machine, 5
 _TURN = 3.0  # seconds of these after which no other process that replaces an item is waited for any more
 _AFTER_TURN = 1.5  # seconds for the bus then, at least; with the wait it is still 5 in all
+_GLANCE = 0.5  # seconds for what more there is to see than what was asked for
 _ATTEMPTS = 3  # at an item that others are replacing
 _LOCKS = 64
 
@@ -44,37 +46,46 @@ _UNKNOWN = "whose the session bus is cannot be told in this user namespace, and 
 _EMBEDDED = "or `export CREDHELPERS_KEYRING=embedded` to do without a keyring"
 
 
-def find(environ: "Environment", folder: "Folder") -> "SecretService | None":
+def find(environ: "Environment", folder: "Folder", index: "Index") -> "SecretService | None":
     """The session's Secret Service, or None where there is no session bus or nothing that offers one on it.
 
-    `folder` is where writers wait for their turn. Raises Unavailable if there is a bus that does not work.
+    `folder` is where writers wait for their turn, `index` tells what lies there. Raises Unavailable if there is a bus
+    that does not work.
     """
     for socket in _sockets(environ):
         connection = _connect(socket)
         if connection is not None:
             can_prompt = bool(environ.get(b"DISPLAY") or environ.get(b"WAYLAND_DISPLAY"))
-            return SecretService(connection, folder, can_prompt=can_prompt) if _is_offered(connection) else None
+            if not _is_offered(connection):
+                return None
+            return SecretService(connection, folder, index, can_prompt=can_prompt)
     return None
 
 
 class SecretService:
-    """The store behind a connection. Every method raises Unavailable if the keyring does not do its part in time."""
+    """The store behind a connection.
 
-    __slots__ = ("_can_prompt", "_connection", "_folder")
+    Every method raises Unavailable if the keyring does not do its part in time, Withheld if it has shown an item
+    before. Nobody is asked to unlock it but for what it shows or a note tells.
+    """
 
-    def __init__(self, connection: "Any", folder: "Folder", *, can_prompt: bool) -> None:
+    __slots__ = ("_can_prompt", "_connection", "_folder", "_index")
+
+    def __init__(self, connection: "Any", folder: "Folder", index: "Index", *, can_prompt: bool) -> None:
         self._connection = connection
         self._folder = folder
+        self._index = index
         self._can_prompt = can_prompt
 
     def read(self, server: str) -> Credential | None:
-        """The credential under exactly this key, or None."""
+        """The credential under exactly this key, or None: a locked keyring may have one that it does not show."""
         import secretstorage
 
-        with _Trouble(self._connection):
+        with _Trouble(self._connection) as trouble:
             for _ in range(_ATTEMPTS):
                 try:
-                    items = self._search({"server": server})
+                    trouble.has_item = False
+                    items = self._search(server, trouble)
                     if not items:
                         return None
                     item = _newest(items)
@@ -117,16 +128,28 @@ class SecretService:
 
     def remove(self, server: str) -> bool:
         """Whether there was an item under exactly this key."""
-        with _Trouble(self._connection):
-            items = self._search({"server": server})
+        with _Trouble(self._connection) as trouble:
+            items = self._search(server, trouble)
             self._delete(items)
             return bool(items)
 
     def servers(self) -> dict[str, str]:
-        """Server to user name of every item of docker's, whoever made it."""
+        """Server to user name of every item of docker's that is not locked, whoever made it."""
+        return self._named(lambda item: not item.is_locked())
+
+    def shown(self) -> dict[str, str]:
+        """The same of every item that is to be seen at a glance, locked ones among them."""
+        connection, until = self._connection, self._connection.until
+        connection.until = min(until, monotonic() + _GLANCE)
+        try:
+            return self._named(lambda _: True)
+        finally:
+            connection.until = until
+
+    def _named(self, counts: "Callable[[Any], bool]") -> dict[str, str]:
         with _Trouble(self._connection):
             found: dict[str, tuple[Any, str]] = {}
-            for item in self._search({}):
+            for item in filter(counts, self._find({})):
                 attributes = item.get_attributes()
                 server, username = attributes.get("server", ""), attributes.get("username", "")
                 if server in found and _newest([item, found[server][0]]) is not item:
@@ -137,18 +160,17 @@ class SecretService:
     def close(self) -> None:
         """Nothing: the connection ends with the process."""
 
-    def _search(self, attributes: dict[str, str]) -> "list[Any]":
-        """The items with these attributes, unlocked.
+    def _search(self, server: str, trouble: "_Trouble") -> "list[Any]":
+        """The items under this key, unlocked. `trouble` hears whether there are any.
 
-        That there are none is believed only of a keyring that is open: some show nothing while they are locked.
+        Some keyrings show nothing while they are locked: then a note is what tells that there is something.
         """
-        items = self._find(attributes)
-        if not items:
-            collection = self._default()
-            if not collection.is_locked():
-                return []
-            self._unlock(collection)
-            items = self._find(attributes)
+        items = self._find({"server": server})
+        if not items and self._index.has(server) and (locked := self._locked_collection()):
+            trouble.has_item = True
+            self._unlock(locked)
+            items = self._find({"server": server})
+        trouble.has_item = bool(items)
         unlocked = [item for item in items if not item.is_locked()]
         if items and not unlocked:
             for item in items:
@@ -156,6 +178,16 @@ class SecretService:
                     self._unlock(item)
             return items
         return unlocked
+
+    def _locked_collection(self) -> "Any":
+        """The default collection if it is locked; where there is none, any that is; else None."""
+        import secretstorage
+
+        try:
+            candidates = iter([secretstorage.Collection(self._connection)])
+        except secretstorage.ItemNotFoundException:
+            candidates = secretstorage.get_all_collections(self._connection)
+        return next((collection for collection in candidates if collection.is_locked()), None)
 
     def _find(self, attributes: dict[str, str]) -> "list[Any]":
         import secretstorage
@@ -216,34 +248,46 @@ class SecretService:
 
 
 class _Trouble:
-    """Says in our words what goes wrong with the bus or the service behind `connection`."""
+    """Says in our words what goes wrong with the bus or the service behind `connection`.
+
+    has_item: whether it has shown that it has what is asked for
+    """
 
     def __init__(self, connection: "Any") -> None:
         self._connection = connection
+        self.has_item = False
 
-    def __enter__(self) -> None:
-        pass
+    def __enter__(self) -> "Self":
+        return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if error is None or isinstance(error, Unavailable) or not isinstance(error, Exception):
-            return
+        told = error if isinstance(error, Unavailable) else self._told(error)
+        if told is not None:
+            raise (withheld(told) if self.has_item else told) from None
+
+    def _told(self, error: BaseException | None) -> Unavailable | None:
+        if not isinstance(error, Exception):
+            return None
         import secretstorage
         from jeepney import DBusErrorResponse
 
         if isinstance(error, TimeoutError):
-            raise (_unanswered() if self._connection.shows_prompt else _not_answering()) from None
+            return _unanswered() if self._connection.shows_prompt else _not_answering()
         if isinstance(error, secretstorage.LockedException):
-            raise _locked() from None
+            return _locked()
         if isinstance(error, secretstorage.PromptDismissedException):
-            raise Unavailable(
+            return Unavailable(
                 "keyring-refused", "the keyring asked for leave, which was refused", f"try again, {_EMBEDDED}"
-            ) from None
-        if isinstance(error, (secretstorage.SecretStorageException, DBusErrorResponse, OSError)):
-            raise Unavailable(
+            )
+        # The last three: it answers something that no Secret Service does.
+        of_theirs = (secretstorage.SecretStorageException, DBusErrorResponse, OSError)
+        if isinstance(error, (*of_theirs, ValueError, TypeError, LookupError)):
+            return Unavailable(
                 "keyring-failed",
                 "the keyring failed: " + _error_name(error),
                 f"look at it with `busctl --user status {_SERVICE}`, {_EMBEDDED}",
-            ) from None
+            )
+        return None
 
 
 def _sockets(environ: "Environment") -> list[bytes]:

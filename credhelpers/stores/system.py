@@ -86,6 +86,10 @@ class System:
 
         return _ask(delete)
 
+    def shown(self) -> dict[str, str]:
+        """Server to "" for every item in the index: the system might ask somebody for leave to tell more."""
+        return dict.fromkeys(self._index.servers(), "")
+
     def servers(self) -> dict[str, str]:
         """Server to user name of every item in the index that is still there."""
         found = {}
