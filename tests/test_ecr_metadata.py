@@ -5,22 +5,30 @@ from __future__ import annotations
 import json
 import os
 import re
+import socketserver
 import subprocess
 import sys
+import threading
+import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness import BIN, environment, need, patience
+from tests.harness import BIN, call, environment, need, patience
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
     from tests.fakes.tls import CertificateAuthority
 
 PRIVATE = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 PUBLIC = "public.ecr.aws"
 EC2, EKS = "169.254.169.254", "169.254.170.23"
-POD = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://{EKS}/v1/credentials"}
+POD_URI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+POD = {POD_URI: f"http://{EKS}/v1/credentials"}
 ROOT = str(Path(__file__).parent.parent)
 
 # A network of its own, in which Amazon's APIs are, and at an address a service that gives the only credentials.
@@ -271,3 +279,62 @@ def test_a_source_of_a_profile_is_named(
 
     [(_, answer)] = island.call(PRIVATE, delay=delay, **options)  # type: ignore[arg-type] # as above
     assert TOKEN in answer
+
+
+# --- hostile ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def hostile(kind: str) -> Iterator[int]:
+    """The port of something that takes connections on this machine and is no service for credentials."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            connection: socket.socket = self.request
+            connection.recv(65536)
+            if kind == "not HTTP":
+                connection.sendall(b"220 made-up.example ESMTP\r\n")
+            elif kind == "closes":
+                return
+            elif kind == "half":
+                connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"AccessKeyId": "made-up')
+            elif kind == "redirects":
+                connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n")
+            elif kind == "compressed":
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc")
+            else:
+                connection.sendall(b"HTTP/1.1 200 OK\r\n" + b"Content-Length: 9999999999\r\n" * (kind != "headers"))
+                while kind in ("endless", "drips", "headers"):
+                    line = {"endless": b"\r\n" + b"x" * 65536, "drips": b"\r\n ", "headers": b"X-Made-Up: x\r\n"}[kind]
+                    connection.sendall(line)
+                    time.sleep(0 if kind == "endless" else 0.2)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            pass  # whoever asks hangs up, as it should
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind", ["not HTTP", "closes", "half", "redirects", "compressed", "endless", "drips", "headers"]
+)
+@pytest.mark.parametrize("service", ["EC2", "container"])
+def test_what_is_no_service(service: str, kind: str, home: Path) -> None:
+    """The call ends in time with a line of its own, and tells nothing of what came."""
+    with hostile(kind) as port:
+        url = f"http://127.0.0.1:{port}"
+        more = {"EC2": {"AWS_EC2_METADATA_SERVICE_ENDPOINT": url}, "container": {POD_URI: f"{url}/x"}}[service]
+        started = time.monotonic()
+        result = call("ecr", "get", PRIVATE, environment(home, CREDHELPERS_CACHE_DIR="", **more))
+        took = time.monotonic() - started
+    assert result.told in ("ecr-no-identity", "ecr-metadata-slow", "ecr-container-empty", "ecr-container-slow")
+    assert result.told.endswith("slow") is (kind in ("drips", "headers"))
+    assert b"made-up" not in result.out + result.err
+    assert took < 8.5 + patience(1)
