@@ -86,29 +86,6 @@ class TestPlaintext(contract.StoreContract):
         """That is what this one does: it was named."""
 
 
-@pytest.fixture(scope="module")
-def session() -> Iterator[Session]:
-    """One for all rows; each leaves it empty."""
-    with Session() as session:
-        yield session
-
-
-class TestSecretService(contract.StoreContract):
-    """A class of the library's own, with gnome-keyring on a session bus."""
-
-    name = "keyring"
-
-    @pytest.fixture
-    def env(self, home: Path, session: Session) -> Iterator[dict[str, str]]:
-        choose(home, "library")
-        yield environment(home, **session.env)
-        session.clear({"service": "docker-credential-keyring"})
-
-    @pytest.fixture
-    def broken(self, env: dict[str, str], present: str, home: Path) -> dict[str, str]:
-        return env | {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={home}/of-another-session"}
-
-
 # --- what is chosen ---------------------------------------------------------------------------------------------------
 
 
