@@ -784,6 +784,20 @@ def test_removal_keeps_credentials_unless_told(tmp_path: Path) -> None:
     assert machine.tree() == {}
 
 
+@pytest.mark.parametrize(("kind", "where"), [("keyring", "of this system"), ("library", "that config.toml names")])
+def test_removal_leaves_nothing_in_a_keyring_that_nobody_sees(tmp_path: Path, kind: str, where: str) -> None:
+    """What is noted to be there, and could not be erased, is said; --purge removes nothing then."""
+    machine = settle(tmp_path)
+    store = machine.home / ".local/share/credhelpers"
+    store.mkdir(mode=0o700, parents=True)
+    (store / f"x.{kind}").write_text("a.example")
+    assert b"in a keyring that is not there now" in machine.install("--uninstall", "--purge").err
+    assert (store / f"x.{kind}").exists()
+    assert machine.call("keyring", "list").code == 0
+    done = machine.install("--uninstall")
+    assert f"stored in {store} and the keyring {where}; --uninstall --purge erases it\n".encode() in done.out, done
+
+
 # --- machines on which it cannot be installed -------------------------------------------------------------------------
 
 OLD = """case $* in *-I*) exit 1 ;; *print*) echo 3.9 ;; *) exit 1 ;; esac"""
