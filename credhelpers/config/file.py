@@ -63,8 +63,13 @@ class File:
         import re
         from difflib import get_close_matches
 
-        near = get_close_matches(word[:_SHOWN], known, 1)
+        from credhelpers.config.meanings import meant, otherwise
+
+        found = meant(word[:_SHOWN], known) if word == key else ""
+        near = [found] if found else get_close_matches(word[:_SHOWN], known, 1)
         advice = f"did you mean `{near[0]}`?" if near else "it may be " + ", ".join(f"`{name}`" for name in known)
+        if word == key:
+            advice = otherwise(word[:_SHOWN], known) or advice
         is_name = len(word) <= _SHOWN and re.fullmatch("[A-Za-z0-9_-]+", word)
         what = what or ("key" if word == key else key)
         raise self.fault(

@@ -10,7 +10,7 @@ from credhelpers.minting import Wanted
 from credhelpers.recorder import Recorder
 from credhelpers.vault.connection import Connection
 from credhelpers.vault.login import Login, record_proofs
-from credhelpers.vault.vault_errors import Final, Refusal, denied, unavailable, worn_out
+from credhelpers.vault.vault_errors import WRAPPED, Final, Refusal, denied, unavailable, worn_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,18 +162,25 @@ class Session:
 
     def _unavailable(self, refusal: Refusal, path: str, capability: str) -> Unavailable:
         """Why a token that was there already was refused: of itself, or by a policy. Vault says the same for both."""
-        if refusal.is_of_policy:
-            return denied(path, capability)
-        is_good = False
-        if not refusal.is_of_token:
+        is_good = refusal.is_of_policy
+        if not is_good and not refusal.is_of_token:
             try:
                 self._lookup()
                 is_good = True
             except Refusal as other:
                 is_good = other.is_of_policy or other.status != _DENIED
         if is_good:
-            return denied(path, capability)
+            return Final(*WRAPPED) if self._is_wrapped() else denied(path, capability)
         return self._worn_out()
+
+    def _is_wrapped(self) -> bool:
+        """Whether the token only holds another one, as with `vault token create -wrap-ttl`. Nothing is spent."""
+        try:
+            return bool(self._secret()) and "creation_path" in self.connection.request(
+                "POST", "sys/wrapping/lookup", json={"token": self._secret()}
+            ).get("data", {})
+        except (Refusal, Unavailable):
+            return False
 
     def _worn_out(self) -> Unavailable:
         return worn_out() if self._secret() else _tokenless_agent()
