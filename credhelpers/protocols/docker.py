@@ -97,9 +97,7 @@ def _get(call: "Call", helper: "Helper", content: bytes) -> bytes:
         if b"CREDHELPERS_DEBUG" in posix.environ:
             from credhelpers import notes
 
-            notes.take(
-                "no entry of config.toml has this registry, nor has a rule of this helper; see CREDHELPERS_CONFIG"
-            )
+            notes.take("no entry of config.toml has this registry, and no rule of this helper; see CREDHELPERS_CONFIG")
         raise
     now = time()
     if ready and now < ready.hard:

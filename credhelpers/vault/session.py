@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Result = TypeVar("Result")
 
 _DENIED = 403
+_LOOKED_FOR_A_MOUNT = "preflight capability check"  # Vault's words, `handleUIMounts` in vault/logical_system.go
 _ITSELF = "auth/token/lookup-self"
 
 
@@ -162,6 +163,8 @@ class Session:
 
     def _unavailable(self, refusal: Refusal, path: str, capability: str) -> Unavailable:
         """Why a token that was there already was refused: of itself, or by a policy. Vault says the same for both."""
+        if refusal.says(_LOOKED_FOR_A_MOUNT) and self._is_wrapped():
+            return Final(*WRAPPED)
         is_good = refusal.is_of_policy
         if not is_good and not refusal.is_of_token:
             try:
@@ -170,15 +173,18 @@ class Session:
             except Refusal as other:
                 is_good = other.is_of_policy or other.status != _DENIED
         if is_good:
-            return Final(*WRAPPED) if self._is_wrapped() else denied(path, capability)
+            return denied(path, capability)
         return self._worn_out()
 
     def _is_wrapped(self) -> bool:
-        """Whether the token only holds another one, as with `vault token create -wrap-ttl`. Nothing is spent."""
+        """Whether the token only holds another one, as with `vault token create -wrap-ttl`.
+
+        Asked before it is used for anything else: a refusal by a policy spends its only use, and so does a look at
+        itself.
+        """
         try:
-            return bool(self._secret()) and "creation_path" in self.connection.request(
-                "POST", "sys/wrapping/lookup", json={"token": self._secret()}
-            ).get("data", {})
+            asked = {"token": self._secret()}
+            return "creation_path" in self.connection.request("POST", "sys/wrapping/lookup", json=asked).get("data", {})
         except (Refusal, Unavailable):
             return False
 
