@@ -271,6 +271,16 @@ def test_3_a7_what_people_type_leads_to_what_they_mean(user: User, source: str, 
     assert raised.value.hint.startswith(f"did you mean `{key}`?"), raised.value.hint
 
 
+def test_3_a7_a_word_that_nobody_knows_does_not_list_them_all(user: User) -> None:
+    """Some, and where the others are."""
+    user.write({"match": "x.example", "source": "vault", "xyzzy": "y"})
+    with pytest.raises(Unavailable) as raised:
+        plan.route(Authority("x.example"), user.environ, "vault")
+    assert raised.value.hint.startswith("it may be `match`, `source`, ")
+    assert " more in `docs/configuration.md`" in raised.value.hint
+    assert len(raised.value.hint) < 300
+
+
 @pytest.mark.parametrize("missing", ["match", "source"])
 def test_own_a_synonym_of_a_key_that_is_missing(user: User, missing: str) -> None:
     """Its line is named."""
