@@ -24,17 +24,19 @@ It is safe to run again: that upgrades, by the tool that installed before. Where
 before is there again.
 
 options:
-  --configure    write "credsStore": "keyring" into docker's config.json too. Everything else in it stays as it
+  --configure    write "credsStore": "keyring" into docker's config.json too. Every other byte in it stays as it
                  is, and so do its mode and a symbolic link. What was there before is kept beside it as
-                 config.json.credhelpers-backup.
+                 config.json.credhelpers-backup. For podman, buildah and skopeo, which do not read that line, write a
+                 drop-in of registries.conf.d, so that they keep logins in the same place.
   --replace NAME start ours for a name that config.json has from another helper: ecr-login; gcloud; acr-env, acr-linux
                  or acr-login; secretservice; vault-login. It makes a link docker-credential-NAME beside the
                  executables and says which other program of that name docker starts no more. gcr, acr and vault are
                  our own names: only said. It stays through upgrades, until --uninstall or until you remove the link.
   --with TOOL    install by uv, pipx or venv (a plain virtual environment), and remove what another one of them
                  has installed. Without it: the one that installed before, or the first of the three that is there.
-  --uninstall    remove the executables, the links of --replace, their environment, the cached tokens, and the lines of
-                 config.json that name one of the executables. Stored credentials are kept, and it says where.
+  --uninstall    remove the executables, the links of --replace, their environment, the cached tokens, the drop-in, and
+                 the lines of config.json and of podman's auth.json that name one of the executables. Stored
+                 credentials are kept, and it says where.
   --purge        with --uninstall: erase the stored credentials too, every one that
                  `docker-credential-keyring list` shows. In an OS keyring these may be docker's own helper's as well.
   --help, -h     print this.
@@ -50,6 +52,8 @@ files:
   ~/.local/share/credhelpers-venv/     the environment of `--with venv`
   ~/.docker/config.json                docker's, changed by --configure and --uninstall only
   ~/.docker/config.json.credhelpers-backup
+  ~/.config/containers/registries.conf.d/50-credhelpers.conf
+                                       for podman, buildah and skopeo; also below $XDG_CONFIG_HOME
 
 exit status:
   0  done, and the throw-away credential came back
@@ -452,192 +456,17 @@ sys.exit(not compileall.compile_dir(credhelpers.__path__[0], quiet=1))' >"$work/
     say "installed credhelpers ${version##* } by $with: $bin"
 }
 
-# --- docker's config.json --------------------------------------------------------------------------------------------
+# --- the files of docker and podman ----------------------------------------------------------------------------------
 
-# Reads or edits config.json with the Python $1. $2 is what to do:
-#   check   fail if it cannot be edited        write    name our store in it
-#   advise  say what to write into it          remove   take every line of ours out of it
+# Reads or edits them with the Python $1, by what lies beside this file: nothing may be installed yet, or any more.
+# $2 is what to do: check, advise, write or remove; see credhelpers/cli/configure.py.
 configuration() {
     # shellcheck disable=SC2086 # the names are words
-    "$1" -I - "$2" $names $drop_ins <<'END'
-import json
-import os
-import shutil
-import stat
+    "$1" -I -B -c '
 import sys
-import tempfile
-
-task, words = sys.argv[1], sys.argv[2:]
-helpers = [word.removeprefix("docker-credential-") for word in words if "=" not in word]
-drop_ins = dict(word.split("=") for word in words if "=" in word)
-examples = {
-    "111122223333.dkr.ecr.eu-west-1.amazonaws.com": "ecr",
-    "europe-docker.pkg.dev": "gcr",
-    "myregistry.azurecr.io": "acr",
-}
-folder = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
-link = os.path.join(folder, "config.json")
-path = os.path.realpath(link)
-backup = link + ".credhelpers-backup"
-
-
-def stop(path, reason):
-    sys.exit(f"install.sh: {path} {reason}; it was not changed")
-
-
-def refuse(_constant):
-    raise ValueError
-
-
-def read(path):
-    """The settings, the bytes and the status; nothing, nothing and None where there is no file."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return {}, b"", None
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            stop(path, "is not a file: move it away, then run it again")
-        content = file.read()
-    try:
-        settings = json.loads(content.decode(), parse_constant=refuse) if content.strip() else {}
-    except (ValueError, RecursionError) as error:
-        line = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
-        stop(path, f"is not valid JSON{line}: mend it or move it away, then run it again")
-    kinds = {"credsStore": str, "credHelpers": dict, "auths": dict}
-    if not isinstance(settings, dict) or any(not isinstance(settings.get(k), (t, type(None))) for k, t in kinds.items()):
-        stop(path, "is not what docker writes: mend it or move it away, then run it again")
-    return settings, content, status
-
-
-def replace(path, content, mode, status=None):
-    descriptor, temporary = tempfile.mkstemp(prefix=".config.json.", dir=os.path.dirname(path))
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            if status and (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(descriptor, status.st_uid, status.st_gid)
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def edit(settings, content, status):
-    text = json.dumps(settings, indent="\t", ensure_ascii=False)  # as docker writes it
-    end = "\n" if content.endswith(b"\n") else ""
-    mode = stat.S_IMODE(status.st_mode) if status else 0o600
-    replace(path, (text + end).encode(errors="backslashreplace"), mode, status)
-
-
-def tell_passwords(settings):
-    """Docker asks the store alone from now on, so what lies in the file serves nobody any more."""
-    secrets = ("auth", "password", "identitytoken", "registrytoken")
-    hosts = [h for h, a in (settings.get("auths") or {}).items() if isinstance(a, dict) and any(map(a.get, secrets))]
-    if hosts:
-        print(f"its \"auths\" hold the passwords of {len(hosts)} registries in clear, and docker uses them no more.")
-        print("Log in again, which moves each into the store:")
-        for host in hosts:
-            print(f"    docker login {ascii(host)[1:-1]}")
-        print(f"and then remove {backup}, which holds them too.")
-
-
-def write():
-    settings, content, status = read(path)
-    store = settings.get("credsStore") or ""
-    if store == "keyring":
-        print(f'{link} says "credsStore": "keyring" already')
-        tell_clouds(settings)
-        return
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    if status:
-        replace(backup, content, 0o600)
-    settings = settings | {"credsStore": "keyring"}
-    edit(settings, content, status)
-    print(f'{link} says "credsStore": "keyring" now' + (f"; as it was before: {backup}" if status else ""))
-    if store:
-        print(f'it said "credsStore": {json.dumps(store)} before: what that one stores stays there, so log in again')
-    tell_passwords(settings)
-    tell_clouds(settings)
-
-
-def tell_clouds(settings):
-    named = [settings.get("credsStore"), *(settings.get("credHelpers") or {}).values()]
-    named = {name for name in named if isinstance(name, str)}
-    missing = {host: own for host, own in examples.items() if not any(drop_ins.get(name, name) == own for name in named)}
-    others = [name for name, own in drop_ins.items() if name in named and started_by(name) != own]
-    if missing:
-        print("and for registries of a cloud such lines:")
-        print(f'    "credHelpers": {json.dumps(missing)}')
-    if others:
-        options = " ".join(f"--replace {name}" for name in others)
-        print(f"{link} names helpers that ours can stand in for: ./install.sh {options}")
-
-
-def started_by(name):
-    """The helper that is behind links of this name, if there are any."""
-    path = shutil.which(f"docker-credential-{name}")
-    return path and os.path.basename(os.path.realpath(path)).removeprefix("docker-credential-")
-
-
-def advise():
-    settings, _, status = read(path)
-    if settings.get("credsStore") == "keyring":
-        print(f'docker uses it: {link} says "credsStore": "keyring"')
-    elif status and settings:
-        print(f"for docker to use it, run ./install.sh --configure, or put this line into {link}:")
-        print('    "credsStore": "keyring",')
-    else:
-        print(f"for docker to use it, run ./install.sh --configure, or write this into {link}:")
-        print('    {"credsStore": "keyring"}')
-    tell_clouds(settings)
-
-
-def elsewhere(name):
-    """Whether a program of this name that is not ours is on PATH, and stays."""
-    files = [os.path.join(place, f"docker-credential-{name}") for place in os.get_exec_path()]
-    return any(os.access(file, os.X_OK) and "credhelpers" not in os.path.realpath(file) for file in files)
-
-
-def remove():
-    settings, content, status = read(path)
-    former, former_content, former_status = read(backup)
-    wanted = dict(settings)
-    if wanted.get("credsStore") in helpers:
-        del wanted["credsStore"]
-        if former.get("credsStore", "keyring") not in helpers:
-            wanted["credsStore"] = former["credsStore"]
-    if wanted.get("credHelpers"):
-        lines = wanted["credHelpers"].items()
-        wanted["credHelpers"] = {host: name for host, name in lines if name not in helpers or elsewhere(name)}
-        if not wanted["credHelpers"]:
-            del wanted["credHelpers"]
-    if wanted != settings and wanted == former and former_status:
-        replace(path, former_content, stat.S_IMODE(status.st_mode), status)
-        os.unlink(backup)
-        print(f"{link} is as it was before")
-        return
-    if wanted != settings and (wanted or former_status):
-        edit(wanted, content, status)
-        print(f"took the lines of credhelpers out of {link}")
-    elif wanted != settings:
-        os.unlink(path)
-        print(f"removed {link}, which had nothing else in it")
-        if not os.listdir(folder):
-            os.rmdir(folder)
-    if former_status:
-        print(f"kept {backup}, since {link} has been changed after it was made")
-
-
-try:
-    {"check": lambda: read(path), "write": write, "advise": advise, "remove": remove}[task]()
-except OSError as error:
-    stop(link, f"cannot be read or written ({error.strerror}): look at its owner and mode, then run it again")
-END
+sys.path.insert(0, sys.argv.pop(1))
+from credhelpers.cli.configure import main
+sys.exit(main(sys.argv[1:]))' "$here" "$2" $names $drop_ins
 }
 
 # --- the main job ----------------------------------------------------------------------------------------------------

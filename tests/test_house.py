@@ -89,6 +89,8 @@ AREAS = {
     "stores": {"stores"},
     "vault": {"vault", "clouds", "config", "exchanges", "identities", "net"},
 }
+# The command may import anything, and nobody imports it: neither an area nor a row above has it.
+COMMAND = "cli"
 # What a cache hit may import besides ours: built into the interpreter, or next to it.
 BUILT_INS = {"posix", "sys", "time", "_blake2", "_json", "_signal", "_thread"}
 ON_A_HIT = {"", "router", "writable", "protocols", "protocols.docker"} | {
@@ -149,7 +151,9 @@ MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 def test_arrows_point_inwards(name: str) -> None:
     """A module imports only what the house allows it."""
     area = name.partition(".")[0]
-    if area in AREAS:
+    if area == COMMAND:
+        allowed = set(MODULES)
+    elif area in AREAS:
         areas = AREAS[area] | ({"vault"} if name in ("sources.vault", "sources._vault") else set())
         allowed = FOR_SOURCES_AND_STORES | {other for other in MODULES if other.partition(".")[0] in areas}
         if area == "config":  # what is compiled is what others decide by
@@ -164,6 +168,19 @@ def test_arrows_point_inwards(name: str) -> None:
         allowed = ARROWS[name]
 
     assert ours(imports_of(MODULES[name])) <= allowed
+
+
+def test_nothing_imports_the_command() -> None:
+    """What a client calls does not carry what a person calls."""
+    for path in [*MODULES.values(), *ENTRYPOINTS]:
+        if path.parent.name != COMMAND:
+            assert not {other for other in ours(imports_of(path)) if other.partition(".")[0] == COMMAND}, path
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith(f"{COMMAND}.")])
+def test_no_module_of_the_command_is_long(name: str) -> None:
+    """As those of Vault."""
+    assert len(MODULES[name].read_text().splitlines()) <= 400
 
 
 def test_sources_do_not_know_each_other() -> None:
@@ -225,8 +242,9 @@ def test_one_place_decides_about_hosts() -> None:
             assert name.startswith("config.") or not re.search(r"import re\b", text), name
 
 
-# Who opens a file without `files.read`: what is ours alone, what a hit or a start needs, what the kernel writes.
-OPENERS = {"files", "private", "receipt", "launch", "userns", "guard", "call"}
+# Who opens a file without `files.read`: what is ours alone, what a hit or a start needs, what the kernel writes, and
+# who writes.
+OPENERS = {"files", "private", "receipt", "launch", "userns", "guard", "call", "cli.clientfile"}
 
 
 def test_one_place_reads_files() -> None:
@@ -240,11 +258,11 @@ def test_one_place_reads_files() -> None:
 def test_one_place_knows_the_streams() -> None:
     """Nobody but `call` and the guard that it calls touches arguments, standard streams or exit codes.
 
-    `launch` only takes those of the launcher away before `call` sees them.
+    `launch` only takes those of the launcher away before `call` sees them. What install.sh starts is a call of its own.
     """
     suspicious = re.compile(r"sys\.(argv|stdin|stdout|stderr|exit)|\bprint\(|\binput\(|raise SystemExit")
     for name, path in MODULES.items():
-        if name not in ("call", "launch"):
+        if name not in ("call", "launch", "cli.configure"):
             assert not suspicious.search(path.read_text()), name
 
 
