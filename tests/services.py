@@ -74,6 +74,11 @@ class Service:
             stdin.write(secret)
 
     @property
+    def pid(self) -> int:
+        """The number of its first process."""
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """What it has said so far."""
         return self._log.read_text(errors="replace")
