@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credhelpers import private
-from credhelpers.cli import changes, clientfile, dockerconfig, jsontext
+from credhelpers.cli import changes, clientfile, dockerconfig, jsontext, registriesconf
 from credhelpers.cli.configjson import Document
 from credhelpers.cli.dockerconfig import Wanted
 from credhelpers.cli.helpernames import HelperNames
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 OWN = frozenset(path.name.removeprefix("docker-credential-") for path in (ROOT / "entrypoints").iterdir())
-STAND_INS = {"ecr-login": "ecr", "gcloud": "gcr"}
+STAND_INS = {"ecr-login": "ecr", "gcloud": "gcr", "secretservice": "keyring"}
 NAMES = HelperNames(OWN, STAND_INS, "/usr/bin:/bin")
 KEYRING = Wanted(store="keyring")
 CANARY = "bWFkZS11cDpjYW5hcnk="  # made-up:canary
@@ -289,6 +289,19 @@ def test_the_way_back_keeps_what_came_since(home: Path, file: Path) -> None:
     }
 
 
+def test_a_store_that_came_since_is_kept_too(home: Path, file: Path) -> None:
+    """Docker Desktop has put its own back: after another `--configure` the way back leads there."""
+    file.write_text('{"credsStore": "pass"}')
+    edit(home, BOTH)
+    file.write_text(file.read_text().replace('"keyring"', '"desktop"'))
+
+    (change,) = edit(home)
+
+    assert change.replaces == "desktop"
+    undo(home)
+    assert json.loads(file.read_text()) == {"credsStore": "desktop"}
+
+
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.floats(allow_nan=False, allow_infinity=False)
 )
@@ -335,6 +348,214 @@ def test_a_member_in_the_middle() -> None:
     assert found.without(found.members[1:2]) == '{\n\t"a": 1,\n\t"c": 3\n}'
     assert found.without(found.members[2:]) == '{\n\t"a": 1,\n\t"b": 2\n}'
     assert found.without(found.members) == "{}"
+
+
+def test_docker_itself_writes_in_between(home: Path, file: Path) -> None:
+    """It sorts and indents anew, and keeps what is ours; the way back keeps what is docker's."""
+    docker = need("docker", "docker.io")
+    file.write_text('{"HttpHeaders": {"X": "<&>"}, "credsStore": "pass", "credHelpers": {"b.example": "gcloud"}}')
+    edit(home, BOTH)
+
+    for words in (["create", "mine", "--docker", "host=unix:///x"], ["use", "mine"]):
+        subprocess.run([docker, "context", *words], env={"HOME": str(home)}, capture_output=True, check=True)
+
+    assert "\\u003c" in file.read_text()
+    document = dockerconfig.read(file)[1]
+    assert (document.store, document.helpers) == ("keyring", {"a.example": "ecr", "b.example": "gcloud"})
+    assert dockerconfig.plan(BOTH, environ_of(home), NAMES) == []
+    undo(home)
+    assert json.loads(file.read_text()) == {
+        "HttpHeaders": {"X": "<&>"},
+        "auths": {},
+        "credHelpers": {"b.example": "gcloud"},
+        "credsStore": "pass",
+        "currentContext": "mine",
+    }
+
+
+# --- podman, buildah and skopeo --------------------------------------------------------------------------------------
+
+PODMAN = Wanted(podman="keyring")
+DROP_IN = ".config/containers/registries.conf.d/50-credhelpers.conf"
+
+
+def put(home: Path, files: dict[str, str]) -> None:
+    for place, text in files.items():
+        path = home / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+LISTS = {
+    "nothing": ({}, ("keyring",), ""),
+    "files without a word of it": (
+        {
+            ".config/containers/registries.conf": 'unqualified-search-registries = ["x"]',
+            ".config/containers/registries.conf.d/70-x.conf": '[[registry]]\nprefix = "x"',
+            ".config/containers/registries.conf.d/notes.txt": "no TOML [",
+            ".config/containers/registries.conf.d/60-x.conf": "credential-helpers = []",
+        },
+        ("keyring",),
+        "",
+    ),
+    "a login of docker's in the keyring": ({".docker/config.json": '{"auths": {"a.example": {}}}'}, ("keyring",), ""),
+    "a password in docker's file": (
+        {".docker/config.json": '{"auths": {"a.example": {"auth": "eA=="}}}'},
+        ("keyring", "containers-auth.json"),
+        "",
+    ),
+    "a password in the file that a login writes": (
+        {"run/containers/auth.json": '{"auths": {"a.example/team": {"auth": "eA=="}}}'},
+        ("keyring", "containers-auth.json"),
+        "",
+    ),
+    "a token in the file that lasts": (
+        {".config/containers/auth.json": '{"auths": {"a.example": {"IdentityToken": "x"}}}'},
+        ("keyring", "containers-auth.json"),
+        "",
+    ),
+    "an empty password": (
+        {".config/containers/auth.json": '{"auths": {"a.example": {"auth": ""}, "b.example": null}}'},
+        ("keyring",),
+        "",
+    ),
+    "our helpers for some": (
+        {
+            ".docker/config.json": '{"credHelpers": {"b.example": "vault", "c.example": "keyring"}}',
+            ".config/containers/auth.json": '{"credHelpers": {"a.example": "ecr"}}',
+        },
+        ("ecr", "vault", "keyring"),
+        "",
+    ),
+    "another's helper for one": (
+        {".config/containers/auth.json": '{"credHelpers": {"a.example": "ecr", "b.example": "gcloud"}}'},
+        ("ecr", "keyring", "containers-auth.json"),
+        "",
+    ),
+    "no helper for one on purpose": (
+        {".config/containers/auth.json": '{"credHelpers": {"a.example": ""}}'},
+        ("keyring", "containers-auth.json"),
+        "",
+    ),
+    "a list of before": (
+        {".config/containers/registries.conf": 'credential-helpers = ["pass", "containers-auth.json"]'},
+        ("keyring", "pass"),
+        "pass",
+    ),
+    "a list with a source of another, and with docker's store, whose items are ours": (
+        {".config/containers/registries.conf": 'credential-helpers = ["ecr-login", "secretservice", "vault"]'},
+        ("vault", "keyring", "ecr-login"),
+        "ecr-login",
+    ),
+    "a list behind ours that has it": (
+        {".config/containers/registries.conf.d/99-x.conf": 'credential-helpers = ["ecr", "keyring"]'},
+        ("keyring",),
+        "",
+    ),
+    "a list that is none": ({".config/containers/registries.conf": 'credential-helpers = "pass"'}, ("keyring",), ""),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_whom_podman_asks(name: str, home: Path) -> None:
+    """Our sources that a file names, the store, whom it asked before; files of passwords only if there is one."""
+    files, words, replaces = LISTS[name]
+    put(home, files)
+
+    (change,) = edit(home, PODMAN)
+
+    assert registriesconf.words((home / DROP_IN).read_bytes()) == words
+    assert change.replaces == replaces
+    assert change.diff().splitlines()[-1] == f"+credential-helpers = {json.dumps(words)}"
+    assert edit(home, PODMAN) == []
+    undo(home)
+    assert not (home / DROP_IN).exists()
+    for place, text in files.items():
+        if "credHelpers" not in text:
+            assert (home / place).read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [
+        pytest.param(
+            {".config/containers/registries.conf.d/51-x.conf": 'credential-helpers = ["pass"]'},
+            "registries-conf-later",
+            id="a list behind ours",
+        ),
+        pytest.param(
+            {DROP_IN: 'credential-helpers = ["pass"]'}, "registries-conf-taken", id="somebody's own of this name"
+        ),
+        pytest.param({".config/containers/registries.conf": "x = ["}, "registries-conf-unreadable", id="no TOML"),
+        pytest.param(
+            {".config/containers/registries.conf.d/x.conf/y": ""}, "registries-conf-unreadable", id="a directory"
+        ),
+        pytest.param({"run/containers/auth.json": "{"}, "client-file-json", id="an auth.json that is no JSON"),
+        pytest.param({".config/containers/auth.json": "[]"}, "client-file-shape", id="an auth.json that is a list"),
+    ],
+)
+def test_what_podman_has_that_stops_it(home: Path, files: dict[str, str], code: str) -> None:
+    """Nothing is written; and what has none of our words does not stop the removal."""
+    put(home, files)
+
+    with pytest.raises(Unavailable) as caught:
+        edit(home, PODMAN)
+
+    assert caught.value.code == code
+    undo(home)
+    for place, text in files.items():
+        assert (home / place).read_text() == text
+
+
+def test_both_directories_of_configurations(home: Path) -> None:
+    """Which one podman reads hangs on its version."""
+    done = edit(home, PODMAN, XDG_CONFIG_HOME=str(home / "xdg"))
+
+    assert [change.file for change in done] == [home / DROP_IN, home / DROP_IN.replace(".config", "xdg")]
+    assert (home / DROP_IN).read_bytes() == done[1].file.read_bytes()
+    undo(home, XDG_CONFIG_HOME=str(home / "xdg"))
+    assert not any(change.file.exists() for change in done)
+    assert len(edit(home, PODMAN, XDG_CONFIG_HOME=str(home / ".config"))) == 1
+
+
+def test_a_variable_that_has_podman_read_no_drop_in(home: Path) -> None:
+    """The list in the file that it names counts for newer versions: that is said."""
+    put(home, {"mine.conf": 'credential-helpers = ["pass"]'})
+
+    (change,) = edit(home, PODMAN, CONTAINERS_REGISTRIES_CONF=str(home / "mine.conf"))
+
+    assert any(f"where {home}/mine.conf is read" in note for note in change.notes), change.notes
+
+
+def test_helpers_of_an_auth_json(home: Path) -> None:
+    """The one that lasts gets them, a host is as podman writes it, and the way back is to the byte."""
+    before = '{\n\t"auths": {},\n\t"credHelpers": {\n\t\t"quay.io": "secretservice"\n\t}\n}'
+    put(home, {".config/containers/auth.json": before})
+    file = home / ".config/containers/auth.json"
+
+    (change,) = edit(home, Wanted(auth_helpers={"docker.io": "keyring", "quay.io": "keyring"}))
+
+    assert change.file == file
+    assert file.read_text() == before.replace('"secretservice"', '"keyring",\n\t\t"docker.io": "keyring"')
+    undo(home)
+    assert file.read_text() == before
+    assert [path.name for path in file.parent.iterdir()] == ["auth.json"]
+
+
+@pytest.mark.parametrize("place", ["named.json", "run/containers/auth.json", ".config/containers/auth.json"])
+def test_ours_are_taken_out_of_every_auth_json(home: Path, place: str) -> None:
+    """Also where a person has written them: without us they would fail every registry of podman's remote client."""
+    put(
+        home,
+        {place: '{"auths": {"b.example": {"auth": "eA=="}}, "credHelpers": {"a.example": "ecr", "c.example": "x"}}'},
+    )
+
+    undo(home, **({"REGISTRY_AUTH_FILE": str(home / place)} if place == "named.json" else {}))
+
+    assert json.loads((home / place).read_text()) == {
+        "auths": {"b.example": {"auth": "eA=="}},
+        "credHelpers": {"c.example": "x"},
+    }
 
 
 # --- secrets ----------------------------------------------------------------------------------------------------------

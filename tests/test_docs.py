@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credhelpers import installed, plan
+from credhelpers.cli import registriesconf
 from credhelpers.config.lines import owners
 from credhelpers.errors import NotFound, Unavailable
 from credhelpers.servers import Authority
@@ -123,6 +124,21 @@ def test_options_of_the_installer_are_documented() -> None:
     assert taken <= set(re.findall(r"--[a-z-]+", help_text.stdout))
     assert taken <= told
     assert set(re.findall(r"install\.sh (--[a-z-]+)", "".join(page.read_text() for page in PAGES))) <= taken
+
+
+def test_the_page_of_installation_has_what_is_written_for_podman() -> None:
+    """The drop-in's list and name are the code's, in the table, in the block and in the installer's manual."""
+    page = (ROOT / "docs/install.md").read_text()
+    (line,) = [line for line in registriesconf.content(("keyring",)).decode().splitlines() if not line.startswith("#")]
+    (file,) = registriesconf.drop_ins({"HOME": "~"})
+    rows = [row.strip("| ").split(" | ") for row in page.splitlines() if row.startswith("| ")]
+    (table,) = [row for row in rows if row[0] == "podman"]
+
+    assert [f"{line}\n"] == [block for block in blocks(ROOT / "docs/install.md", "text") if "helpers" in block]
+    assert table[1:3] == [f"`{file}`", f"`{line}`"]
+    assert str(file) in (ROOT / "install.sh").read_text()
+    assert {"podman", "buildah", "skopeo"} <= {row[0] for row in rows}
+    assert registriesconf.FILES in page
 
 
 def test_contributing_draws_the_house_as_it_is() -> None:

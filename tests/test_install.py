@@ -395,6 +395,51 @@ def test_configuration_writes_through_a_link(settled: Machine, tmp_path: Path, i
     assert file.is_symlink()
 
 
+DROP_IN = ".config/containers/registries.conf.d/50-credhelpers.conf"
+
+
+def test_podman_gets_a_drop_in(tmp_path: Path) -> None:
+    """What docker's file cannot tell podman, buildah and skopeo; --uninstall leaves no trace of it."""
+    machine = settle(tmp_path)
+    helpers = {"public.ecr.aws": "ecr", "gcr.io": "gcloud"}
+    file = machine.home / ".docker/config.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"credHelpers": helpers}))
+
+    assert f"for podman, buildah and skopeo into {machine.home}/{DROP_IN}:\n" in machine.install().out.decode()
+    assert not (machine.home / DROP_IN).exists()
+    out = machine.install("--configure").out.decode()
+    assert f"podman, buildah and skopeo ask ecr, keyring, containers-auth.json now: {machine.home}/{DROP_IN}\n" in out
+    assert "they go on reading auth.json and config.json" in out
+    done = machine.install("--configure", "--replace", "gcloud")
+    assert f"podman, buildah and skopeo ask ecr, gcr, keyring now: {machine.home}/{DROP_IN}\n".encode() in done.out, (
+        done
+    )
+    words = tomllib.loads((machine.home / DROP_IN).read_text())["credential-helpers"]
+    assert words == ["ecr", "gcr", "keyring"]
+
+    done = machine.install("--uninstall")
+    assert (done.code, done.err) == (0, b""), done
+    assert json.loads(file.read_text()) == {"credHelpers": helpers}
+    assert list(machine.tree()) == [".docker/config.json"]
+    assert not (machine.home / ".config/containers").exists()
+
+
+def test_what_is_wrong_with_podman_costs_docker_nothing(tmp_path: Path) -> None:
+    """It is a warning with what to do, and docker's file is written."""
+    machine = settle(tmp_path)
+    other = machine.home / DROP_IN.replace("50", "60")
+    other.parent.mkdir(parents=True)
+    other.write_text('credential-helpers = ["pass"]')
+
+    done = machine.install("--configure")
+
+    assert (done.code, done.err) == (0, b""), done
+    assert b"warning: podman, buildah and skopeo go on as before: " in done.out
+    assert json.loads((machine.home / ".docker/config.json").read_text()) == {"credsStore": "keyring"}
+    assert [path.name for path in other.parent.iterdir()] == [other.name]
+
+
 def test_passwords_in_clear_are_told_and_not_shown(settled: Machine, tmp_path: Path) -> None:
     """Who has logged in before learns that docker forgets that, and how to go on."""
     auths = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,6 @@ from tests.test_dockerconfig import OWN, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.fakes.tls import CertificateAuthority
 
@@ -67,6 +67,12 @@ def person(request: pytest.FixtureRequest, aws: FakeAws, authority: CertificateA
         person.write(
             ".config/containers/containers.conf", '[engine]\nevents_logger = "file"\ncgroup_manager = "cgroupfs"\n'
         )
+        mine = person.write(
+            "bin/docker-credential-mine",
+            "#!/bin/sh\n[ $1 != erase ] || exit 0\necho credentials not found in native keychain\nexit 1\n",
+        )
+        mine.chmod(0o755)
+        person.env["PATH"] += f":{mine.parent}"
         yield person
 
 
@@ -76,7 +82,7 @@ def _places(person: Person) -> str:
 
 def configure(person: Person, task: str = "write") -> str:
     """What `./install.sh --configure` has done, and says."""
-    names = [f"docker-credential-{name}" for name in sorted(OWN)]
+    names = [*(f"docker-credential-{name}" for name in sorted(OWN)), "secretservice=keyring", "ecr-login=ecr"]
     return person.do("python3", "-I", "-B", "-c", CONFIGURE, str(ROOT), task, *names)
 
 
@@ -209,6 +215,80 @@ def test_the_remote_client(person: Person, registry: Registry, archive: Path) ->
     assert person.holds(IN_A_FILE) == []
 
 
+LISTS = [
+    pytest.param({}, {}, "", ["keyring"], id="nothing"),
+    pytest.param({}, {"XDG_CONFIG_HOME": "{home}/xdg"}, "", ["keyring"], id="another directory for configurations"),
+    pytest.param(
+        {"registries.conf": 'unqualified-search-registries = ["x.example"]'}, {}, "", ["keyring"], id="own file"
+    ),
+    pytest.param(
+        {"registries.conf": 'credential-helpers = ["mine"]'},
+        {},
+        "registries.conf names mine; the list in our drop-in, read later, takes its place",
+        ["keyring", "mine"],
+        id="helpers in an own file",
+    ),
+    pytest.param(
+        {"registries.conf.d/10-x.conf": 'credential-helpers = ["secretservice", "mine", "containers-auth.json"]'},
+        {},
+        "10-x.conf names secretservice, mine, containers-auth.json; the list",
+        ["keyring", "mine"],
+        id="helpers in a drop-in before ours",
+    ),
+    pytest.param(
+        {"registries.conf.d/60-mine.conf": 'credential-helpers = ["keyring", "containers-auth.json"]'},
+        {},
+        "",
+        ["keyring"],
+        id="a drop-in behind ours that has it",
+    ),
+]
+
+
+@pytest.mark.parametrize(("files", "env", "said", "words"), LISTS)
+@pytest.mark.parametrize("person", ["an ordinary user"], indirect=True)
+def test_whose_list_counts(
+    person: Person, registry: Registry, files: dict[str, str], env: dict[str, str], said: str, words: list[str]
+) -> None:
+    """Wherever a person has a list already, the clients ask ours after `--configure`, and nothing is in a file."""
+    env = {name: value.format(home=person.home) for name, value in env.items()}
+    person.env |= env
+    for name in env.values():
+        place = str(Path(name, "containers/storage.conf").relative_to(person.home))
+        person.write(place, '[storage]\ndriver = "vfs"\n' + _places(person))
+    for place, text in files.items():
+        person.write(f".config/containers/{place}", text + "\n")
+
+    told = configure(person)
+
+    assert said in told
+    assert list(registriesconf.words((person.home / DROP_IN).read_bytes())) == words
+    for tool in TOOLS:
+        code, out = login(person, tool)
+        assert code == 0, out
+        assert listed(person) == {HOST: "alice"}
+        assert person.holds(IN_A_FILE) == []
+        person.do(tool, "logout", HOST)
+        assert listed(person) == {}
+
+
+@pytest.mark.parametrize("person", ["an ordinary user"], indirect=True)
+def test_a_list_behind_ours_is_told(person: Person, registry: Registry) -> None:
+    """It would count, so ours is not written in vain; docker is set up all the same."""
+    mine = person.write(".config/containers/registries.conf.d/60-mine.conf", 'credential-helpers = ["mine"]\n')
+
+    said = configure(person)
+
+    assert "warning: podman, buildah and skopeo go on as before: " in said
+    assert f'{mine} comes after ours and names other "credential-helpers": put "keyring" first in its list' in said
+    assert not (person.home / DROP_IN).exists()
+    assert '"credsStore": "keyring" now' in said
+    mine.write_text('credential-helpers = ["keyring", "mine"]\n')
+    assert "warning" not in configure(person)
+    assert login(person, "podman")[0] == 0
+    assert listed(person) == {HOST: "alice"}
+
+
 def test_a_cloud_beside_the_keyring(person: Person, aws: FakeAws, registry: Registry) -> None:
     """A source that a file names is asked for its hosts, with no line of podman's own; logins elsewhere are kept."""
     aws.mints = 0
@@ -221,7 +301,9 @@ def test_a_cloud_beside_the_keyring(person: Person, aws: FakeAws, registry: Regi
         assert person.do(tool, "login", "--get-login", ECR) == "AWS\n"
     assert aws.mints == 1
     for tool in TOOLS:
-        assert login(person, tool)[0] == 0
+        code, said = login(person, tool)
+        assert code == 0
+        assert "no password is kept here for what is no registry of ecr" in said
         assert listed(person) == {HOST: "alice"}
         person.do(tool, "logout", HOST)
         assert listed(person) == {}

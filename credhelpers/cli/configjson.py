@@ -144,11 +144,11 @@ class Document:
         return self.meaning == other.meaning
 
     @property
-    def meaning(self) -> tuple[dict[str, object], str, dict[str, object]]:
-        """What it says: of helpers as docker reads it, all else by its keys."""
-        own = [member.key for key in (STORE, HELPERS) for member in self.members(key)]
+    def meaning(self) -> tuple[dict[str, object], str, dict[str, object], dict[str, object]]:
+        """What it says: as docker reads it, which writes an empty `auths` on its own, and all else by its keys."""
+        own = [member.key for key in _KINDS for member in self.members(key)]
         others = {member.key: member.value for member in self._object.members if member.key not in own}
-        return others, self.store, self._together(HELPERS)
+        return others, self.store, self._together(HELPERS), self._together(AUTHS)
 
     def _together(self, key: str) -> dict[str, object]:
         found: dict[str, object] = {}

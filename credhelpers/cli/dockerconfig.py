@@ -71,17 +71,22 @@ def plan_podman(wanted: Wanted, environ: Mapping[str, str], names: HelperNames) 
     """The part of `plan` for podman, buildah and skopeo."""
     changes = []
     if wanted.auth_helpers:
-        changes += _edit(registriesconf.auth_files(environ)[-1], "", wanted.auth_helpers, names)
+        changes += _edit(registriesconf.lasting_auth_file(environ), "", wanted.auth_helpers, names)
     if wanted.podman:
         changes += _drop_ins(wanted, environ, names)
     return changes
 
 
 def removal(environ: Mapping[str, str], names: HelperNames) -> list[Change]:
-    """What takes our words out of all these files, and our files away. Raises Unavailable as `plan` does."""
-    changes = []
-    for file in dict.fromkeys((config_file(environ), *registriesconf.auth_files(environ))):
-        changes += _restore(file, names)
+    """What takes our words out of all these files, and our files away. Raises Unavailable as `plan` does.
+
+    An auth.json in which none of the words is need not be one that can be read.
+    """
+    changes = _restore(config_file(environ), names)
+    for file in registriesconf.auth_files(environ):
+        content = clientfile.read(file).content or b""
+        if file != config_file(environ) and any(f'"{word}"'.encode() in content for word in names.own):
+            changes += _restore(file, names)
     for file in registriesconf.drop_ins(environ):
         seen = clientfile.read(file)
         if registriesconf.is_ours(seen.content or b""):
@@ -98,12 +103,17 @@ def _edit(file: Path, store: str, helpers: Mapping[str, str], names: HelperNames
         return []
     replaces = document.store if store and document.store != store else ""
     said = [f'"{STORE}": "{store}"'] * bool(store) + [f'"{host}": "{word}"' for host, word in helpers.items()]
-    backup = backup_of(file)
-    # Once ours is in it, what was there before is in the backup.
-    has_ours = any(word in names.own for word in (document.store, *document.helpers.values()))
-    copy = None if seen.content is None or (has_ours and backup.exists()) else backup
+    copy = None if seen.content is None or _is_kept(document, names) else backup_of(file)
     notes = (*seen.notes, *document.notes)
     return [Change(seen, changed.text.encode(), f"{file} says {', '.join(said)} now", replaces, notes, copy)]
+
+
+def _is_kept(document: Document, names: HelperNames) -> bool:
+    """Whether the backup has what was there before us: once ours is in the file, unless another store came since."""
+    if not any(word in names.own for word in (document.store, *document.helpers.values())):
+        return False
+    seen, former = read(backup_of(document.path))
+    return seen.content is not None and (document.store in names.own or document.store == former.store)
 
 
 def _restore(file: Path, names: HelperNames) -> list[Change]:
@@ -160,14 +170,17 @@ def _drop_ins(wanted: Wanted, environ: Mapping[str, str], names: HelperNames) ->
 def _words(wanted: Wanted, environ: Mapping[str, str], names: HelperNames, earlier: list[str]) -> tuple[str, ...]:
     """Whom podman asks: our sources that a file names, then the store, then whom it asked before.
 
-    A source says of each registry that is not its own that it has none, at once, and takes no login for it. What lies
-    in files of passwords is read as long as there is something that no helper of ours has.
+    A source says of each registry that is not its own that it has none, at once, and takes no login for it. A store
+    whose items ours has is not asked any more. What lies in files of passwords is read as long as there is something
+    that no helper of ours has.
     """
+    same = [word for word, own in names.stand_ins.items() if own == wanted.podman]
     documents = [read(file)[1] for file in (config_file(environ), *registriesconf.auth_files(environ))]
     named = {host: word for document in reversed(documents) for host, word in document.helpers.items()}
     named |= {**wanted.helpers, **wanted.auth_helpers}
     ours = [names.started(word) for word in named.values()]
-    sources = sorted({word for word in ours if word and word != wanted.podman})
-    others = [word for word in earlier if word not in (*sources, wanted.podman, registriesconf.FILES)]
+    before = [names.started(word) or word for word in earlier if word not in (registriesconf.FILES, *same)]
+    sources = sorted({word for word in (*ours, *before) if word in names.own and word != wanted.podman})
+    others = [word for word in before if word not in names.own]
     needs_files = not all(ours) or any(document.clear for document in documents)
     return tuple(dict.fromkeys((*sources, wanted.podman, *others, *[registriesconf.FILES] * needs_files)))

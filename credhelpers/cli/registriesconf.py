@@ -74,17 +74,23 @@ def later(environ: Mapping[str, str]) -> list[Setting]:
     return [setting for setting in _settings(environ) if _is_later(setting.file, environ)]
 
 
+def lasting_auth_file(environ: Mapping[str, str]) -> Path:
+    """The auth.json that they read and that is still there after a restart."""
+    return Path(environ.get("XDG_CONFIG_HOME") or Path(environ["HOME"], ".config"), "containers/auth.json")
+
+
 def auth_files(environ: Mapping[str, str]) -> list[Path]:
-    """The files of passwords that they read, in their order; docker's config.json is one (containers-auth.json(5))."""
-    home = Path(environ["HOME"])
+    """The files of passwords that they read beside docker's config.json (containers-auth.json(5)), if they can.
+
+    The first is the one that a login writes.
+    """
     if named := environ.get("REGISTRY_AUTH_FILE"):
-        found = [Path(named)]
+        written = Path(named)
     elif runtime := environ.get("XDG_RUNTIME_DIR"):
-        found = [Path(runtime, "containers/auth.json")]
+        written = Path(runtime, "containers/auth.json")
     else:
-        found = [Path(f"/run/containers/{os.geteuid()}/auth.json")]
-    found.append(Path(environ.get("XDG_CONFIG_HOME") or home / ".config", "containers/auth.json"))
-    return list(dict.fromkeys(found))
+        written = Path(f"/run/containers/{os.geteuid()}/auth.json")
+    return [file for file in dict.fromkeys((written, lasting_auth_file(environ))) if os.access(file, os.R_OK)]
 
 
 def _folders(environ: Mapping[str, str]) -> list[Path]:
