@@ -188,21 +188,24 @@ def test_what_was_in_files_goes_on_until_it_is_moved(person: Person, registry: R
         assert pull(person, tool)[0] == 0
 
 
+def serve(person: Person) -> tuple[str, ...]:
+    """The remote client of a service that has no helper and no login."""
+    address = f"unix://{person.runtime}/podman.sock"
+    storage = person.write("elsewhere/.config/containers/storage.conf", '[storage]\ndriver = "vfs"\n' + _places(person))
+    home = str(storage.parent.parent.parent)
+    path = person.env["PATH"].partition(":")[2]
+    service = ["podman", "system", "service", "--time", "0", address]
+    person.start(*person.words(*service, HOME=home, PATH=path), env={"PATH": path})
+    until(lambda: person.run("test", "-S", f"{person.runtime}/podman.sock")[0] == 0, "podman's service")
+    return "podman", "--remote", "--url", address
+
+
 def test_the_remote_client(person: Person, registry: Registry, archive: Path) -> None:
     """It reads its own user's files and asks the helper there; the service that pulls has no helper and no login."""
     configure(person)
     assert login(person, "podman")[0] == 0
     push(person, archive)
-    address = f"unix://{person.runtime}/podman.sock"
-    elsewhere = person.write(
-        "elsewhere/.config/containers/storage.conf", '[storage]\ndriver = "vfs"\n' + _places(person)
-    )
-    home = str(elsewhere.parent.parent.parent)
-    path = person.env["PATH"].partition(":")[2]
-    service = ["podman", "system", "service", "--time", "0", address]
-    person.start(*person.words(*service, HOME=home, PATH=path), env={"PATH": path})
-    until(lambda: person.run("test", "-S", f"{person.runtime}/podman.sock")[0] == 0, "podman's service")
-    remote = ("podman", "--remote", "--url", address)
+    remote = serve(person)
 
     person.do(*remote, "pull", f"{HOST}/app:1")
     assert person.do(*remote, "images", "--quiet", f"{HOST}/app:1")
@@ -213,6 +216,24 @@ def test_the_remote_client(person: Person, registry: Registry, archive: Path) ->
     person.do(*remote, "login", "--username", "alice", "--password-stdin", HOST, stdin=PASSWORD)
     assert listed(person) == {HOST: "alice"}
     assert person.holds(IN_A_FILE) == []
+
+
+@pytest.mark.parametrize("person", ["an ordinary user"], indirect=True)
+def test_the_remote_client_after_a_login_to_docker_hub(person: Person, registry: Registry, archive: Path) -> None:
+    """It asks for all that a helper lists and takes no URL, so it fails; what the page says to do instead works."""
+    hub = {"ServerURL": "https://index.docker.io/v1/", "Username": "somebody", "Secret": "made-up"}
+    configure(person)
+    assert login(person, "podman")[0] == 0
+    push(person, archive)
+    remote = serve(person)
+    person.do(*remote, "pull", f"{HOST}/app:1")
+    person.do("docker-credential-keyring", "store", stdin=json.dumps(hub))
+    assert "key https://index.docker.io/v1/ contains http[s]:// prefix" in person.fail(*remote, "pull", f"{HOST}/app:1")
+    assert pull(person, "podman")[0] == 0
+
+    person.do("rm", str(person.home / DROP_IN))
+    person.write(".config/containers/auth.json", json.dumps({"credHelpers": {HOST: "keyring"}}))
+    person.do(*remote, "pull", f"{HOST}/app:1")
 
 
 LISTS = [

@@ -71,7 +71,13 @@ def _write(environ: Mapping[str, str], names: HelperNames) -> None:
 
 
 def _write_for_podman(environ: Mapping[str, str], names: HelperNames) -> None:
-    """What fails here costs docker nothing."""
+    """What fails here costs docker nothing.
+
+    On macOS podman is a remote client, which asks for all that a helper lists and fails for every registry where that
+    is a URL, as docker stores Docker Hub (containers/image, `validateKey`). So it is left alone there.
+    """
+    if sys.platform == "darwin":
+        return
     try:
         done = _apply(lambda: dockerconfig.plan_podman(_WANTED, environ, names))
     except Unavailable as error:
@@ -99,7 +105,7 @@ def _advise(environ: Mapping[str, str], names: HelperNames) -> None:
         _say(note)
     _tell_clouds(document, names)
     drop_in = registriesconf.drop_ins(environ)[0]
-    if not drop_in.exists():
+    if not drop_in.exists() and sys.platform != "darwin":
         _say(f"--configure also writes this for podman, buildah and skopeo into {drop_in}:")
         _say(f'    credential-helpers = ["{_STORE}"]')
 
