@@ -137,6 +137,26 @@ def test_a_login_leaves_nothing_in_clear(person: Person, registry: Registry, arc
         assert "authentication required" in said or "unauthorized" in said
 
 
+@pytest.mark.parametrize("person", ["an ordinary user"], indirect=True)
+def test_the_keyring_of_a_desktop(person: Person, registry: Registry, archive: Path) -> None:
+    """Rootless podman and buildah start the helper as root of a user namespace: the user's own keyring opens to it."""
+    person.log_in_to_a_desktop()
+    configure(person)
+    for tool in TOOLS:
+        code, said = login(person, tool)
+        assert code == 0, said
+        assert listed(person) == {HOST: "alice"}
+        push(person, archive)
+        assert pull(person, tool)[0] == 0
+        person.do(tool, "logout", HOST)
+        assert listed(person) == {}
+    assert login(person, "podman")[0] == 0
+    found = person.do("secret-tool", "search", "docker_cli", "1", stdin="")
+    assert "attribute.username = alice" in found
+    assert list((person.home / ".local/share/credhelpers").glob("*.age")) == []
+    assert person.holds(IN_A_FILE) == []
+
+
 @pytest.mark.parametrize("tool", TOOLS)
 def test_without_the_drop_in_it_would_be_in_clear(person: Person, registry: Registry, tool: str) -> None:
     """What the drop-in is for; and what is back when it has been taken away."""
