@@ -373,6 +373,43 @@ def test_docker_itself_writes_in_between(home: Path, file: Path) -> None:
     }
 
 
+READ_BY_DOCKER = [
+    '{"credsStore": "a"}',
+    '{"credsstore": "a"}',
+    '{"credsStore": "a", "CREDSSTORE": "b"}',
+    '{"CREDSSTORE": "a", "credsStore": "b"}',
+    '{"credsStore": "a", "credsStore": "b"}',
+    '{"credsStore": "a", "credsStore": null}',
+    '{"credsStore": "a", "credsStore": ""}',
+    '{"creds\\u0053tore": "a"}',
+    '{"cred\u017fStore": "a"}',
+    '{"credß\u0074ore": "a", "credßtore": "b"}',
+    '{"creds Store": "a", "credsStore ": "b", "creds_store": "c"}',
+    '{"credHelpers": {"h": "a"}, "credHelpers": {"i": "b"}}',
+    '{"credHelpers": {"h": "a"}, "credHelpers": {"h": "b"}}',
+    '{"credHelpers": {"h": "a"}, "credHelpers": null}',
+    '{"credHelpers": null, "CredHelpers": {"h": "a"}}',
+    '{"credHelpers": {"h": "a", "h": "b", "H": "c"}}',
+    '{"credHelpers": {"h": "a"}, "cred\u017f": 1, "credHelper\u017f": {"j": "d"}}',
+    '{"credHelpers": {"h": "\\u0061\\ud83d\\ude00"}}',
+]
+
+
+@pytest.mark.parametrize("text", READ_BY_DOCKER)
+def test_it_is_read_as_docker_reads_it(home: Path, file: Path, text: str) -> None:
+    """Docker writes anew what it has read, so it says itself what that was."""
+    docker = need("docker", "docker.io")
+    file.write_text(text)
+    document = dockerconfig.read(file)[1]
+
+    for words in (["create", "mine", "--docker", "host=unix:///x"], ["use", "mine"]):
+        subprocess.run([docker, "context", *words], env={"HOME": str(home)}, capture_output=True, check=True)
+
+    table = json.loads(file.read_text())
+    assert table["currentContext"] == "mine"
+    assert (document.store, document.helpers) == (table.get("credsStore", ""), table.get("credHelpers", {}))
+
+
 # --- podman, buildah and skopeo --------------------------------------------------------------------------------------
 
 PODMAN = Wanted(podman="keyring")

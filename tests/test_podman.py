@@ -15,7 +15,7 @@ import pytest
 
 from credhelpers.cli import registriesconf
 from tests.fakes.aws import FakeAws
-from tests.harness import need
+from tests.harness import BIN, need
 from tests.person import Person
 from tests.services import Registry, until
 from tests.test_clients import ECR, archive
@@ -151,6 +151,7 @@ def test_the_keyring_of_a_desktop(person: Person, registry: Registry, archive: P
         person.do(tool, "logout", HOST)
         assert listed(person) == {}
     assert login(person, "podman")[0] == 0
+    need("secret-tool", "libsecret-tools")
     found = person.do("secret-tool", "search", "docker_cli", "1", stdin="")
     assert "attribute.username = alice" in found
     assert list((person.home / ".local/share/credhelpers").glob("*.age")) == []
@@ -185,6 +186,21 @@ def test_what_the_keyring_does_not_take_is_nowhere(person: Person, registry: Reg
     assert "docker-credential-keyring" in said or "Secret Service" in said, said
     code, said = person.run(tool, "login", "--username", "alice", "--password-stdin", f"{HOST}/team", stdin=PASSWORD)
     assert code != 0, said
+    assert person.holds(IN_A_FILE) == []
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("person", ["an ordinary user"], indirect=True)
+def test_without_the_executable_on_the_path(person: Person, registry: Registry, tool: str) -> None:
+    """As the page says: it fails, with a reason, and no login goes elsewhere."""
+    configure(person)
+    path = ":".join(part for part in person.env["PATH"].split(":") if part != str(BIN))
+
+    code, said = login(person, tool, PATH=path)
+
+    assert code != 0
+    # What Go says by itself, and what Debian's says by an older library of Go's (`execabs`) in its place.
+    assert "executable file not found in $PATH" in said or "resolves to executable in current directory" in said
     assert person.holds(IN_A_FILE) == []
 
 
