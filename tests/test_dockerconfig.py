@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credhelpers import private
-from credhelpers.cli import changes, clientfile, dockerconfig, jsontext, registriesconf
+from credhelpers.cli import changes, clientfile, configure, dockerconfig, jsontext, registriesconf
 from credhelpers.cli.configjson import Document
 from credhelpers.cli.dockerconfig import Wanted
 from credhelpers.cli.helpernames import HelperNames
@@ -489,6 +489,16 @@ LISTS = {
         ("keyring",),
         "",
     ),
+    "the helper that is all of ours": (
+        {".docker/config.json": '{"credHelpers": {"a": "auto", "b": "ecr"}}'},
+        ("auto",),
+        "",
+    ),
+    "that one behind ours": (
+        {".config/containers/registries.conf.d/99-x.conf": 'credential-helpers = ["auto"]'},
+        ("keyring",),
+        "",
+    ),
     "a list that is none": ({".config/containers/registries.conf": 'credential-helpers = "pass"'}, ("keyring",), ""),
 }
 
@@ -542,6 +552,36 @@ def test_what_podman_has_that_stops_it(home: Path, files: dict[str, str], code: 
     undo(home)
     for place, text in files.items():
         assert (home / place).read_text() == text
+
+
+def test_all_of_ours_stays_all_of_ours(home: Path, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who has `auto` already keeps it, podman gets it too, and no line for a cloud is proposed."""
+    file.write_text('{"credsStore": "auto"}')
+    words = [f"docker-credential-{word}" for word in OWN]
+
+    for task in ("advise", "check", "write"):
+        assert configure.main([task, *words], environ_of(home)) == 0
+
+    said = capsys.readouterr().out
+    assert f'docker uses it: {file} says "credsStore": "auto"\n' in said
+    assert f'{file} says "credsStore": "auto" already\n' in said
+    assert "credHelpers" not in said
+    assert registriesconf.words((home / DROP_IN).read_bytes()) == ("auto",)
+    assert file.read_text() == '{"credsStore": "auto"}'
+
+
+def test_podman_on_macos_is_left_alone(
+    home: Path, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would fail for every registry after a login to Docker Hub; docker is set up."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+
+    for task in ("advise", "write"):
+        assert configure.main([task, "docker-credential-keyring"], environ_of(home)) == 0
+
+    assert "buildah" not in capsys.readouterr().out
+    assert not (home / DROP_IN).exists()
+    assert json.loads(file.read_text()) == {"credsStore": "keyring"}
 
 
 def test_both_directories_of_configurations(home: Path) -> None:

@@ -346,6 +346,28 @@ def test_a_list_behind_ours_is_told(person: Person, registry: Registry) -> None:
     assert listed(person) == {HOST: "alice"}
 
 
+@pytest.mark.parametrize("person", ["an ordinary user"], indirect=True)
+def test_the_helper_that_is_all_of_ours(person: Person, aws: FakeAws, registry: Registry, archive: Path) -> None:
+    """Who has `auto` for docker has it for podman: one word serves a cloud and the logins, and says nothing else."""
+    aws.mints = 0
+    person.env = aws.environment() | person.env | {"AWS_CA_BUNDLE": person.env["SSL_CERT_FILE"]}
+    person.write(".docker/config.json", '{"credsStore": "auto"}')
+    configure(person)
+    assert registriesconf.words((person.home / DROP_IN).read_bytes()) == ("auto",)
+
+    for tool in TOOLS:
+        assert person.do(tool, "login", "--get-login", ECR) == "AWS\n"
+        code, said = login(person, tool)
+        assert (code, "docker-credential" in said) == (0, False), said
+        assert listed(person) == {HOST: "alice"}
+        push(person, archive)
+        assert pull(person, tool)[0] == 0
+        person.do(tool, "logout", HOST)
+        assert listed(person) == {}
+    assert aws.mints == 1
+    assert person.holds(IN_A_FILE) == []
+
+
 def test_a_cloud_beside_the_keyring(person: Person, aws: FakeAws, registry: Registry) -> None:
     """A source that a file names is asked for its hosts, with no line of podman's own; logins elsewhere are kept."""
     aws.mints = 0

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from credhelpers.cli.helpernames import HelperNames
 
 BACKUP = ".credhelpers-backup"
+ROUTER = "auto"
+"""The word of the helper that is all of ours at once."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def _restore(file: Path, names: HelperNames) -> list[Change]:
 
 
 def _drop_ins(wanted: Wanted, environ: Mapping[str, str], names: HelperNames) -> list[Change]:
-    hidden = [setting for setting in registriesconf.later(environ) if wanted.podman not in setting.words]
+    hidden = [setting for setting in registriesconf.later(environ) if not {wanted.podman, ROUTER} & {*setting.words}]
     for setting in hidden:
         if setting.file.parent in [file.parent for file in registriesconf.drop_ins(environ)]:
             raise Unavailable(
@@ -181,6 +183,9 @@ def _words(wanted: Wanted, environ: Mapping[str, str], names: HelperNames, earli
     ours = [names.started(word) for word in named.values()]
     before = [names.started(word) or word for word in earlier if word not in (registriesconf.FILES, *same)]
     sources = sorted({word for word in (*ours, *before) if word in names.own and word != wanted.podman})
+    if ROUTER in (wanted.podman, *sources):
+        sources = [ROUTER]
+    last = [] if ROUTER in sources else [wanted.podman]
     others = [word for word in before if word not in names.own]
     needs_files = not all(ours) or any(document.clear for document in documents)
-    return tuple(dict.fromkeys((*sources, wanted.podman, *others, *[registriesconf.FILES] * needs_files)))
+    return tuple(dict.fromkeys((*sources, *last, *others, *[registriesconf.FILES] * needs_files)))
