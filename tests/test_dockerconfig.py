@@ -494,6 +494,7 @@ LISTS = {
         ("auto",),
         "",
     ),
+    "one written by hand": ({DROP_IN: 'credential-helpers = ["auto", "containers-auth.json"]'}, ("keyring",), ""),
     "that one behind ours": (
         {".config/containers/registries.conf.d/99-x.conf": 'credential-helpers = ["auto"]'},
         ("keyring",),
@@ -518,7 +519,7 @@ def test_whom_podman_asks(name: str, home: Path) -> None:
     undo(home)
     assert not (home / DROP_IN).exists()
     for place, text in files.items():
-        if "credHelpers" not in text:
+        if "credHelpers" not in text and place != DROP_IN:
             assert (home / place).read_text() == text
 
 
@@ -533,6 +534,8 @@ def test_whom_podman_asks(name: str, home: Path) -> None:
         pytest.param(
             {DROP_IN: 'credential-helpers = ["pass"]'}, "registries-conf-taken", id="somebody's own of this name"
         ),
+        pytest.param({DROP_IN: 'credential-helpers = ["auto"]\nx = 1'}, "registries-conf-taken", id="and more in it"),
+        pytest.param({DROP_IN: "x = ["}, "registries-conf-taken", id="or no TOML"),
         pytest.param({".config/containers/registries.conf": "x = ["}, "registries-conf-unreadable", id="no TOML"),
         pytest.param(
             {".config/containers/registries.conf.d/x.conf/y": ""}, "registries-conf-unreadable", id="a directory"
@@ -582,6 +585,19 @@ def test_podman_on_macos_is_left_alone(
     assert "buildah" not in capsys.readouterr().out
     assert not (home / DROP_IN).exists()
     assert json.loads(file.read_text()) == {"credsStore": "keyring"}
+
+
+def test_what_a_person_wrote_is_told_at_the_end(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A list of somebody's own that names ours would have podman fail for every registry, once ours is gone."""
+    mine = ".config/containers/registries.conf.d/60-mine.conf"
+    put(home, {mine: 'credential-helpers = ["keyring", "pass"]'})
+    edit(home, PODMAN)
+
+    assert configure.main(["remove", "docker-credential-keyring"], environ_of(home)) == 0
+
+    assert f"warning: {home / mine} names a helper of ours" in capsys.readouterr().out
+    assert (home / mine).exists()
+    assert not (home / DROP_IN).exists()
 
 
 def test_both_directories_of_configurations(home: Path) -> None:

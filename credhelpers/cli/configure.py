@@ -123,6 +123,9 @@ def _remove(environ: Mapping[str, str], names: HelperNames) -> None:
             _say(change.why)
         if change.after is None:
             _tidy(change)
+    for left in dockerconfig.left_over(environ, names):
+        _say(f'warning: {left} names a helper of ours in "credential-helpers": take it out, or podman, buildah and')
+        _say("skopeo fail for every registry")
     backup = dockerconfig.backup_of(dockerconfig.config_file(environ))
     if backup.exists():
         _say(f"kept {backup}, since {dockerconfig.config_file(environ)} has been changed after it was made")

@@ -91,9 +91,21 @@ def removal(environ: Mapping[str, str], names: HelperNames) -> list[Change]:
             changes += _restore(file, names)
     for file in registriesconf.drop_ins(environ):
         seen = clientfile.read(file)
-        if registriesconf.is_ours(seen.content or b""):
+        if seen.content is not None and registriesconf.is_ours(seen.content, names.own):
             changes.append(Change(seen, None, f"removed {file}, by which podman, buildah and skopeo asked our helpers"))
     return changes
+
+
+def left_over(environ: Mapping[str, str], names: HelperNames) -> list[Path]:
+    """Files of podman's that name a helper of ours and are not ours to change: without it podman fails everywhere.
+
+    One that cannot be read names nobody.
+    """
+    try:
+        settings = registriesconf.settings(environ)
+    except Unavailable:
+        return []
+    return [setting.file for setting in settings if names.only_ours & {*setting.words}]
 
 
 def _edit(file: Path, store: str, helpers: Mapping[str, str], names: HelperNames) -> list[Change]:
@@ -155,7 +167,7 @@ def _drop_ins(wanted: Wanted, environ: Mapping[str, str], names: HelperNames) ->
     changes = []
     for file in registriesconf.drop_ins(environ):
         seen = clientfile.read(file)
-        if seen.content is not None and not registriesconf.is_ours(seen.content):
+        if seen.content is not None and not registriesconf.is_ours(seen.content, names.own):
             raise Unavailable(
                 "registries-conf-taken",
                 f"{file} is there and was not made by us",
