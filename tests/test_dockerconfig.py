@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +23,7 @@ from credhelpers.cli.configjson import Document
 from credhelpers.cli.dockerconfig import Wanted
 from credhelpers.cli.helpernames import HelperNames
 from credhelpers.errors import Unavailable
-from tests.harness import need
+from tests.harness import need, patience
 from tests.services import need_root
 
 if TYPE_CHECKING:
@@ -286,6 +287,21 @@ def test_the_way_back_keeps_what_came_since(home: Path, file: Path) -> None:
         "auths": {"new.example": {}},
         "credHelpers": {"a.example": "ecr-login", "b.example": "x"},
         "credsStore": "pass",
+    }
+
+
+def test_ten_thousand_registries(home: Path, file: Path) -> None:
+    """What takes longer with each registry takes no longer than that."""
+    helpers = {f"r{number}.example": "ecr" if number % 2 else "pass" for number in range(10_000)}
+    file.write_text(json.dumps({"credHelpers": helpers}, indent=1))
+    start = time.monotonic()
+
+    edit(home, BOTH)
+    undo(home)
+
+    assert time.monotonic() - start < patience(3)
+    assert json.loads(file.read_text()) == {
+        "credHelpers": {host: word for host, word in helpers.items() if word == "pass"}
     }
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from credhelpers.cli import clientfile, registriesconf
 from credhelpers.cli.changes import Change
-from credhelpers.cli.configjson import AGAIN, STORE, Document
+from credhelpers.cli.clientfile import AGAIN
+from credhelpers.cli.configjson import STORE, Document
 from credhelpers.errors import Unavailable
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from credhelpers import files
+from credhelpers.cli.clientfile import AGAIN
 from credhelpers.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -147,5 +148,5 @@ def _unreadable(path: Path, why: str) -> Unavailable:
     return Unavailable(
         "registries-conf-unreadable",
         f"{path}, which podman, buildah and skopeo read, cannot be read ({why})",
-        "mend it or look at its owner and mode with `ls -l`, then run it again",
+        f"mend it or look at its owner and mode with `ls -l`, {AGAIN}",
     )
