@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -23,7 +25,7 @@ from credhelpers.cli.configjson import Document
 from credhelpers.cli.dockerconfig import Wanted
 from credhelpers.cli.helpernames import HelperNames
 from credhelpers.errors import Unavailable
-from tests.harness import need, patience
+from tests.harness import lacking, need, patience
 from tests.services import need_root
 
 if TYPE_CHECKING:
@@ -719,6 +721,33 @@ def test_the_mode_stays(home: Path, file: Path, mode: int) -> None:
 
     assert stat.S_IMODE(file.stat().st_mode) == mode & 0o777
     assert stat.S_IMODE(Path(f"{file}.credhelpers-backup").stat().st_mode) == 0o600
+
+
+# <linux/posix_acl_xattr.h>: who, what, and his number; the owner, one more user, the group, the mask, all others.
+_ACL = ((0x01, 6, -1), (0x02, 4, 54321), (0x04, 0, -1), (0x10, 4, -1), (0x20, 0, -1))
+
+
+@pytest.mark.parametrize("mode", [pytest.param(0o640, id="kept"), pytest.param(0o600, id="where none can be set")])
+def test_an_access_control_list_stays(home: Path, file: Path, monkeypatch: pytest.MonkeyPatch, mode: int) -> None:
+    """Its mask looks like the group's bits: without the list these would let the group in."""
+    file.write_text("{}")
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in _ACL)
+    try:
+        os.setxattr(file, "system.posix_acl_access", acl)
+    except OSError:
+        lacking("the file system of the tests has no access control lists")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    if mode == 0o600:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+        monkeypatch.setattr(os, "setxattr", refuse)
+
+    edit(home)
+
+    assert mode == 0o600 or os.getxattr(file, "system.posix_acl_access") == acl
+    assert stat.S_IMODE(file.stat().st_mode) == mode
 
 
 def test_a_new_file_is_private(home: Path) -> None:
