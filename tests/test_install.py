@@ -420,8 +420,8 @@ def test_podman_gets_a_drop_in(tmp_path: Path) -> None:
 
     done = machine.install("--uninstall")
     assert (done.code, done.err) == (0, b""), done
-    assert json.loads(file.read_text()) == {"credHelpers": helpers}
-    assert list(machine.tree()) == [".docker/config.json"]
+    assert json.loads(file.read_text()) == {"credHelpers": {"gcr.io": "gcloud"}}
+    assert sorted(machine.tree()) == [".docker/config.json", ".docker/config.json.credhelpers-backup"]
     assert not (machine.home / ".config/containers").exists()
 
 
