@@ -498,12 +498,12 @@ print(hashlib.blake2b(sys.argv[1].encode(), digest_size=20).hexdigest() + ".age"
         fail "credhelpers is installed, but docker-credential-keyring has not forgotten what it erased"
     fi
     # A store that came into being for this alone goes with it.
-    [ -n "$was_there" ] || holds age || holds keyring || rm -rf -- "$embedded"
+    [ -n "$was_there" ] || holds age || holds keyring || holds library || rm -rf -- "$embedded"
     say "docker-credential-keyring has stored, answered and forgotten a throw-away credential"
     say "docker logins are kept in $store"
 }
 
-# Whether there are entries of a kind: age, encrypted in the file itself, or keyring, noted as being there.
+# Whether there are entries of a kind: age, encrypted in the file itself; keyring or library, noted as being there.
 holds() {
     for entry in "$embedded"/*."$1"; do
         [ ! -f "$entry" ] || return 0
@@ -532,6 +532,7 @@ uninstall() {
     if [ -d "$embedded" ]; then
         where=$embedded
         ! holds keyring || where="$where and the keyring of this system"
+        ! holds library || where="$where and the keyring that config.toml names"
         say "kept what docker-credential-keyring has stored in $where; --uninstall --purge erases it"
     fi
     forget "${CREDHELPERS_CACHE_DIR:-}"
@@ -583,8 +584,9 @@ for server in servers:
     call("erase", server)
 print(f"erased {len(servers)} stored credentials")
 END
-    ! holds keyring || fail "some credentials lie in a keyring that is not there now: run it in the session of that" \
-        "keyring; credhelpers is still installed"
+    { ! holds keyring && ! holds library; } ||
+        fail "some credentials lie in a keyring that is not there now: run it in the session of that" \
+            "keyring; credhelpers is still installed"
     rm -rf -- "$embedded"
 }
 

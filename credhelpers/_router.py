@@ -18,7 +18,7 @@ TO USE IT
   Podman, buildah and skopeo do not read credsStore: name it in a drop-in,
   ~/.config/containers/registries.conf.d/50-credhelpers.conf,
 
-      credential-helpers = ["auto", "containers-auth.json"]
+      credential-helpers = ["auto"]
 
 WHO ANSWERS
   1. the source that an entry of config.toml names for the registry

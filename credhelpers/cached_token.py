@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from credhelpers.identity import Environment
     from credhelpers.servers import Authority
 
+DEBUG = b"CREDHELPERS_DEBUG"
 MAGIC = b"credhelpers-cache "
 FORMAT = b"3"
 CLOCK_SLACK = 300  # seconds; a cached token from further in the future was written under another clock
@@ -119,13 +120,15 @@ def load(path: bytes | None, names: "Iterable[bytes]", environ: "Environment") -
     """Of what lies under these names in the directory `path`, the first token that holds, else the first failure.
 
     A token holds if it has not expired by this machine's clock, and its receipt if it has one; a failure in that way.
+    Who looks for the cause of a failure, with CREDHELPERS_DEBUG, wants no remembered one.
     """
     if path is None:
         return None
+    kinds = (read_token,) if DEBUG in environ else (read_token, read_failure)
     try:
         folder = open_directory(path)
         try:
-            for read_one in (read_token, read_failure):
+            for read_one in kinds:
                 for name in names:
                     found = read_one(folder, name)
                     if found and holds(found, environ):

@@ -14,7 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PR_SET_DUMPABLE = 4  # <linux/prctl.h>
+_PR_SET_DUMPABLE, _PR_SET_NAME = 4, 15  # <linux/prctl.h>
+_GENERATIONS, _STAT_BYTES = 64, 512
 _ALL_DESCRIPTORS = 1 << 20
 _AFTER_WATCH = 1.0  # seconds of the processor; whoever can still say a line does so before
 
@@ -28,7 +29,7 @@ def forbid_dumps() -> None:
         call(_PR_SET_DUMPABLE, 0)
 
 
-def prctl() -> "Callable[[int, int], None] | None":
+def prctl() -> "Callable[[int, int | bytes], None] | None":
     """`prctl(2)` with an option and its argument, None where there is none: it is Linux's."""
     if not sys.platform.startswith("linux"):
         return None
@@ -36,10 +37,36 @@ def prctl() -> "Callable[[int, int], None] | None":
 
     function = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type] # None is the program itself
 
-    def call(option: int, argument: int) -> None:
+    def call(option: int, argument: int | bytes) -> None:
         _ctypes.call_function(function, (option, argument, 0, 0, 0))
 
     return call
+
+
+def take_name(name: bytes) -> None:
+    """Have this process called so, of which whoever it starts can tell that it is below it (Linux only)."""
+    if call := prctl():
+        call(_PR_SET_NAME, name + b"\0")
+
+
+def is_below(name: bytes) -> bool:
+    """Whether a process that has taken this name is the parent of this one, or of that, and so on (Linux only)."""
+    number = posix.getppid()
+    for _ in range(_GENERATIONS):
+        try:
+            descriptor = posix.open(b"/proc/%d/stat" % number, posix.O_RDONLY | posix.O_CLOEXEC)
+        except OSError:
+            return False
+        try:  # proc(5): number, name in parentheses, state, parent
+            its_name, _, rest = posix.read(descriptor, _STAT_BYTES).partition(b"(")[2].rpartition(b")")
+            number = int(rest.split()[1])
+        except (OSError, ValueError, IndexError):  # it has ended
+            return False
+        finally:
+            posix.close(descriptor)
+        if its_name == name:
+            return True
+    return False
 
 
 def silence() -> tuple[int, int]:

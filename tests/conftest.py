@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -58,15 +57,6 @@ def vault() -> Iterator[Vault]:
 def _no_notes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the core notes for `CREDHELPERS_DEBUG` in one test is not told in another."""
     monkeypatch.setattr("credhelpers.notes._taken", [])
-
-
-@pytest.fixture(autouse=True)
-def _same_umask() -> Iterator[None]:
-    """A mint sets it for its process, which here is that of the next test, too."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    yield
-    os.umask(mask)
 
 
 @pytest.fixture

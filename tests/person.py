@@ -89,6 +89,23 @@ class Person(Stack):
             self._first = until(lambda: children.read_text().strip(), "the first process of the name space")
             safe.pop_all()
 
+    def log_in_to_a_desktop(self) -> None:
+        """Have a session bus with an unlocked gnome-keyring, where the specifications say that it is."""
+        bus, keyring = need("dbus-daemon", "dbus"), need("gnome-keyring-daemon", "gnome-keyring")
+        address = f"unix:path={self.runtime}/bus"
+        self.env["DBUS_SESSION_BUS_ADDRESS"] = address
+        command = self.words(bus, "--session", "--nofork", "--nopidfile", f"--address={address}")
+        self.start(*command, env={"PATH": PATH})
+        until(lambda: self.run("test", "-S", f"{self.runtime}/bus")[0] == 0, "the session bus")
+        command = self.words(keyring, "--foreground", "--unlock", "--components=secrets")
+        self.start(*command, env={"PATH": PATH}, secret=b"opens the keyring")
+        asked = "/org/freedesktop/secrets org.freedesktop.Secret.Service.ReadAlias string:default"
+        words = ("dbus-send", "--session", "--print-reply=literal", "--dest=org.freedesktop.secrets", *asked.split())
+        owned = "--dest=org.freedesktop.DBus / org.freedesktop.DBus.NameHasOwner string:org.freedesktop.secrets"
+        owner = ("dbus-send", "--session", "--print-reply=literal", *owned.split())
+        until(lambda: "true" in self.run(*owner)[1], "the keyring's name on the bus")
+        until(lambda: "/collection/" in self.run(*words)[1], "the keyring's collection")
+
     def words(self, *command: str, **env: str) -> list[str]:
         """The command by which one that is not in her name spaces starts hers there."""
         become = ["setpriv", f"--reuid={self.number}", f"--regid={self.number}", "--clear-groups"] * bool(self.number)

@@ -21,7 +21,6 @@ import time
 from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import pytest
@@ -228,13 +227,13 @@ class Session(Stack):
         asked = "org.freedesktop.secrets /org/freedesktop/secrets org.freedesktop.Secret.Service.Lock"
         assert "/collection/" in self._ask(asked + " array:objpath:/org/freedesktop/secrets/collection/login")
 
-    def clear(self, attributes: Mapping[str, str] = MappingProxyType({"docker_cli": "1"})) -> None:
-        """Remove what docker's helpers have put into it, or what has these attributes."""
+    def clear(self) -> None:
+        """Remove what docker's helpers have put into it."""
         import secretstorage
         from jeepney.io.blocking import open_dbus_connection
 
         with closing(open_dbus_connection(self.env["DBUS_SESSION_BUS_ADDRESS"])) as connection:
-            while found := list(secretstorage.search_items(connection, dict(attributes))):
+            while found := list(secretstorage.search_items(connection, {"docker_cli": "1"})):
                 for item in found:
                     with suppress(secretstorage.ItemNotFoundException):  # the daemon tells of some for a while
                         item.delete()

@@ -129,3 +129,11 @@ def test_what_is_not_sealed_is_refused(tail: bytes) -> None:
     """Bytes that no credential gave are none, and the error holds none of them."""
     with pytest.raises(ValueError, match=r"^not a sealed credential$"):
         Credential.sealed(tail)
+
+
+def test_nobody_has_said_that_it_is_low() -> None:
+    """Until somebody does, nobody waits for another one."""
+    given = Credential("user", "secret")
+    assert given.low == 0
+    assert Credential.sealed(given.tail()).low == 0
+    assert Credential("user", "secret", low=7).low == Credential.sealed(given.tail(), low=7).low == 7

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import stat
+import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,12 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credhelpers import private
-from credhelpers.cli import changes, clientfile, dockerconfig, jsontext, registriesconf
+from credhelpers.cli import changes, clientfile, configure, dockerconfig, jsontext, registriesconf
 from credhelpers.cli.configjson import Document
 from credhelpers.cli.dockerconfig import Wanted
 from credhelpers.cli.helpernames import HelperNames
 from credhelpers.errors import Unavailable
-from tests.harness import need
+from tests.harness import lacking, need, patience
 from tests.services import need_root
 
 if TYPE_CHECKING:
@@ -289,6 +292,21 @@ def test_the_way_back_keeps_what_came_since(home: Path, file: Path) -> None:
     }
 
 
+def test_ten_thousand_registries(home: Path, file: Path) -> None:
+    """What takes longer with each registry takes no longer than that."""
+    helpers = {f"r{number}.example": "ecr" if number % 2 else "pass" for number in range(10_000)}
+    file.write_text(json.dumps({"credHelpers": helpers}, indent=1))
+    start = time.monotonic()
+
+    edit(home, BOTH)
+    undo(home)
+
+    assert time.monotonic() - start < patience(3)
+    assert json.loads(file.read_text()) == {
+        "credHelpers": {host: word for host, word in helpers.items() if word == "pass"}
+    }
+
+
 def test_a_store_that_came_since_is_kept_too(home: Path, file: Path) -> None:
     """Docker Desktop has put its own back: after another `--configure` the way back leads there."""
     file.write_text('{"credsStore": "pass"}')
@@ -373,6 +391,43 @@ def test_docker_itself_writes_in_between(home: Path, file: Path) -> None:
     }
 
 
+READ_BY_DOCKER = [
+    '{"credsStore": "a"}',
+    '{"credsstore": "a"}',
+    '{"credsStore": "a", "CREDSSTORE": "b"}',
+    '{"CREDSSTORE": "a", "credsStore": "b"}',
+    '{"credsStore": "a", "credsStore": "b"}',
+    '{"credsStore": "a", "credsStore": null}',
+    '{"credsStore": "a", "credsStore": ""}',
+    '{"creds\\u0053tore": "a"}',
+    '{"cred\u017fStore": "a"}',
+    '{"credß\u0074ore": "a", "credßtore": "b"}',
+    '{"creds Store": "a", "credsStore ": "b", "creds_store": "c"}',
+    '{"credHelpers": {"h": "a"}, "credHelpers": {"i": "b"}}',
+    '{"credHelpers": {"h": "a"}, "credHelpers": {"h": "b"}}',
+    '{"credHelpers": {"h": "a"}, "credHelpers": null}',
+    '{"credHelpers": null, "CredHelpers": {"h": "a"}}',
+    '{"credHelpers": {"h": "a", "h": "b", "H": "c"}}',
+    '{"credHelpers": {"h": "a"}, "cred\u017f": 1, "credHelper\u017f": {"j": "d"}}',
+    '{"credHelpers": {"h": "\\u0061\\ud83d\\ude00"}}',
+]
+
+
+@pytest.mark.parametrize("text", READ_BY_DOCKER)
+def test_it_is_read_as_docker_reads_it(home: Path, file: Path, text: str) -> None:
+    """Docker writes anew what it has read, so it says itself what that was."""
+    docker = need("docker", "docker.io")
+    file.write_text(text)
+    document = dockerconfig.read(file)[1]
+
+    for words in (["create", "mine", "--docker", "host=unix:///x"], ["use", "mine"]):
+        subprocess.run([docker, "context", *words], env={"HOME": str(home)}, capture_output=True, check=True)
+
+    table = json.loads(file.read_text())
+    assert table["currentContext"] == "mine"
+    assert (document.store, document.helpers) == (table.get("credsStore", ""), table.get("credHelpers", {}))
+
+
 # --- podman, buildah and skopeo --------------------------------------------------------------------------------------
 
 PODMAN = Wanted(podman="keyring")
@@ -452,6 +507,17 @@ LISTS = {
         ("keyring",),
         "",
     ),
+    "the helper that is all of ours": (
+        {".docker/config.json": '{"credHelpers": {"a": "auto", "b": "ecr"}}'},
+        ("auto",),
+        "",
+    ),
+    "one written by hand": ({DROP_IN: 'credential-helpers = ["auto", "containers-auth.json"]'}, ("keyring",), ""),
+    "that one behind ours": (
+        {".config/containers/registries.conf.d/99-x.conf": 'credential-helpers = ["auto"]'},
+        ("keyring",),
+        "",
+    ),
     "a list that is none": ({".config/containers/registries.conf": 'credential-helpers = "pass"'}, ("keyring",), ""),
 }
 
@@ -471,7 +537,7 @@ def test_whom_podman_asks(name: str, home: Path) -> None:
     undo(home)
     assert not (home / DROP_IN).exists()
     for place, text in files.items():
-        if "credHelpers" not in text:
+        if "credHelpers" not in text and place != DROP_IN:
             assert (home / place).read_text() == text
 
 
@@ -486,6 +552,8 @@ def test_whom_podman_asks(name: str, home: Path) -> None:
         pytest.param(
             {DROP_IN: 'credential-helpers = ["pass"]'}, "registries-conf-taken", id="somebody's own of this name"
         ),
+        pytest.param({DROP_IN: 'credential-helpers = ["auto"]\nx = 1'}, "registries-conf-taken", id="and more in it"),
+        pytest.param({DROP_IN: "x = ["}, "registries-conf-taken", id="or no TOML"),
         pytest.param({".config/containers/registries.conf": "x = ["}, "registries-conf-unreadable", id="no TOML"),
         pytest.param(
             {".config/containers/registries.conf.d/x.conf/y": ""}, "registries-conf-unreadable", id="a directory"
@@ -505,6 +573,49 @@ def test_what_podman_has_that_stops_it(home: Path, files: dict[str, str], code: 
     undo(home)
     for place, text in files.items():
         assert (home / place).read_text() == text
+
+
+def test_all_of_ours_stays_all_of_ours(home: Path, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who has `auto` already keeps it, podman gets it too, and no line for a cloud is proposed."""
+    file.write_text('{"credsStore": "auto"}')
+    words = [f"docker-credential-{word}" for word in OWN]
+
+    for task in ("advise", "check", "write"):
+        assert configure.main([task, *words], environ_of(home)) == 0
+
+    said = capsys.readouterr().out
+    assert f'docker uses it: {file} says "credsStore": "auto"\n' in said
+    assert f'{file} says "credsStore": "auto" already\n' in said
+    assert "credHelpers" not in said
+    assert registriesconf.words((home / DROP_IN).read_bytes()) == ("auto",)
+    assert file.read_text() == '{"credsStore": "auto"}'
+
+
+def test_podman_on_macos_is_left_alone(
+    home: Path, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would fail for every registry after a login to Docker Hub; docker is set up."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+
+    for task in ("advise", "write"):
+        assert configure.main([task, "docker-credential-keyring"], environ_of(home)) == 0
+
+    assert "buildah" not in capsys.readouterr().out
+    assert not (home / DROP_IN).exists()
+    assert json.loads(file.read_text()) == {"credsStore": "keyring"}
+
+
+def test_what_a_person_wrote_is_told_at_the_end(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A list of somebody's own that names ours would have podman fail for every registry, once ours is gone."""
+    mine = ".config/containers/registries.conf.d/60-mine.conf"
+    put(home, {mine: 'credential-helpers = ["keyring", "pass"]'})
+    edit(home, PODMAN)
+
+    assert configure.main(["remove", "docker-credential-keyring"], environ_of(home)) == 0
+
+    assert f"warning: {home / mine} names a helper of ours" in capsys.readouterr().out
+    assert (home / mine).exists()
+    assert not (home / DROP_IN).exists()
 
 
 def test_both_directories_of_configurations(home: Path) -> None:
@@ -610,6 +721,33 @@ def test_the_mode_stays(home: Path, file: Path, mode: int) -> None:
 
     assert stat.S_IMODE(file.stat().st_mode) == mode & 0o777
     assert stat.S_IMODE(Path(f"{file}.credhelpers-backup").stat().st_mode) == 0o600
+
+
+# <linux/posix_acl_xattr.h>: who, what, and his number; the owner, one more user, the group, the mask, all others.
+_ACL = ((0x01, 6, -1), (0x02, 4, 54321), (0x04, 0, -1), (0x10, 4, -1), (0x20, 0, -1))
+
+
+@pytest.mark.parametrize("mode", [pytest.param(0o640, id="kept"), pytest.param(0o600, id="where none can be set")])
+def test_an_access_control_list_stays(home: Path, file: Path, monkeypatch: pytest.MonkeyPatch, mode: int) -> None:
+    """Its mask looks like the group's bits: without the list these would let the group in."""
+    file.write_text("{}")
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in _ACL)
+    try:
+        os.setxattr(file, "system.posix_acl_access", acl)
+    except OSError:
+        lacking("the file system of the tests has no access control lists")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    if mode == 0o600:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+        monkeypatch.setattr(os, "setxattr", refuse)
+
+    edit(home)
+
+    assert mode == 0o600 or os.getxattr(file, "system.posix_acl_access") == acl
+    assert stat.S_IMODE(file.stat().st_mode) == mode
 
 
 def test_a_new_file_is_private(home: Path) -> None:

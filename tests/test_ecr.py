@@ -549,8 +549,6 @@ NEITHER_IDENTITY_NOR_ENDPOINT = {
     "AWS_ENDPOINT_DISCOVERY_ENABLED",
     "AWS_EXECUTION_ENV",
     "AWS_MAX_ATTEMPTS",
-    "AWS_METADATA_SERVICE_NUM_ATTEMPTS",
-    "AWS_METADATA_SERVICE_TIMEOUT",
     "AWS_REQUEST_CHECKSUM_CALCULATION",
     "AWS_REQUEST_MIN_COMPRESSION_SIZE_BYTES",
     "AWS_RESPONSE_CHECKSUM_VALIDATION",
@@ -1021,6 +1019,36 @@ def test_sso(
         failure(result, words, "--profile work")
     else:
         assert result.credential
+
+
+def test_a_sign_in_is_renewed_as_the_aws_cli_does(
+    aws: FakeAws, authority: CertificateAuthority, bare: dict[str, str], home: Path
+) -> None:
+    """One that has expired, with what renews it: the CLI finds the new one, in its own form, and nobody else does."""
+    know_role(aws)
+    oidc, portal = "oidc.eu-west-1.amazonaws.com", "portal.sso.eu-west-1.amazonaws.com"
+    config(home, SSO)
+    sso_token(home, -60)
+    (file,) = (home / ".aws/sso/cache").glob(f"{sha1(b'acme').hexdigest()}.json")
+    later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 86400))
+    client = {"clientId": "x", "clientSecret": "made-up-client", "registrationExpiresAt": later}
+    file.write_text(json.dumps(json.loads(file.read_text()) | client | {"refreshToken": "made-up-refresh"}))
+    file.chmod(0o600)
+    keys = {"accessKeyId": KEY_ID, "secretAccessKey": SECRET, "sessionToken": "made-up-token"}
+    role = json.dumps({"roleCredentials": keys | {"expiration": int(time.time() + 3600) * 1000}}).encode()
+    renewed = {"accessToken": "made-up-new", "expiresIn": 3600, "refreshToken": "made-up-next", "tokenType": "Bearer"}
+    with (
+        Site(lambda _: Response(200, json.dumps(renewed).encode()), authority.context(oidc)) as issuer,
+        Site(lambda _: Response(200, role), authority.context(portal)) as site,
+    ):
+        aws.routes.update({oidc: issuer.port, portal: site.port})
+        assert get(bare | {"AWS_PROFILE": "work"}).credential
+        assert site.requests[0].headers["x-amz-sso_bearer_token"] == "made-up-new"
+    kept = json.loads(file.read_text())
+    assert (kept["accessToken"], kept["refreshToken"]) == ("made-up-new", "made-up-next")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", kept["expiresAt"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", kept["registrationExpiresAt"])
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize(

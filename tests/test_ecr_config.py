@@ -742,5 +742,9 @@ def test_a_dead_metadata_service_is_remembered(user: User) -> None:
             again.append(seconds(**asking))
             late += first[-1] + again[-1] > lifetimes.remembered(1)  # too busy a machine for a call in that time
             assert 2 * turn <= len(hanging) <= 2 * (turn + late)  # for a token, then without one
+        user.fail(rf"metadata service of EC2 at 127\.0\.0\.1:{dead.port} did not answer in time", "`", **asking)
+        started = time.monotonic()  # another patience is another answer
+        user.fail("did not answer in time", "`", **(asking | {"AWS_METADATA_SERVICE_TIMEOUT": "4"}))
+        assert time.monotonic() - started > 2
     assert min(first) - min(disabled) < 2 + patience(0.2)
     assert min(again) < min(disabled) / 2

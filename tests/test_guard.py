@@ -302,3 +302,32 @@ def test_without_a_process_to_be_had_the_caller_hears_of_it(monkeypatch: pytest.
     monkeypatch.setattr("credhelpers.guard.posix.fork", fail)
     with pytest.raises(BlockingIOError):
         guard.detach(pytest.fail, 1)
+
+
+# --- names of processes -----------------------------------------------------------------------------------------------
+
+
+def test_a_process_below_one_with_a_name_knows_it() -> None:
+    """Whatever stands between, and whatever it is given; the process itself is not below itself."""
+    below = "from credhelpers import guard; print(guard.is_below(b'a (b) c'), guard.is_below(b'another'))"
+    script = f"""
+import subprocess
+print(guard.is_below(b"a (b) c"))
+guard.take_name(b"a (b) c")
+print(guard.is_below(b"a (b) c"), flush=True)
+command = "'" + sys.executable + "' -I -c \\"" + {below!r} + "\\"; true"
+subprocess.run(["sh", "-c", "(" + command + ")"], env={{}}, check=True)
+"""
+    done = _run(script)
+    assert (done.stdout.split(), done.stderr) == ([b"False", b"False", b"True", b"False"], b"")
+
+
+def test_a_parent_that_cannot_be_looked_at_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has ended, or there is no /proc."""
+    monkeypatch.setattr("credhelpers.guard.posix.getppid", lambda: 0)
+    assert not guard.is_below(b"")
+    monkeypatch.setattr("credhelpers.guard.posix.getppid", os.getpid)
+    monkeypatch.setattr("credhelpers.guard.posix.read", lambda *_: b"")
+    assert not guard.is_below(b"")
+    monkeypatch.setattr("credhelpers.guard.posix.read", lambda *_: b"7 (x) S %d 0" % os.getpid())
+    assert not guard.is_below(b"y")

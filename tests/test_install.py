@@ -420,8 +420,8 @@ def test_podman_gets_a_drop_in(tmp_path: Path) -> None:
 
     done = machine.install("--uninstall")
     assert (done.code, done.err) == (0, b""), done
-    assert json.loads(file.read_text()) == {"credHelpers": helpers}
-    assert list(machine.tree()) == [".docker/config.json"]
+    assert json.loads(file.read_text()) == {"credHelpers": {"gcr.io": "gcloud"}}
+    assert sorted(machine.tree()) == [".docker/config.json", ".docker/config.json.credhelpers-backup"]
     assert not (machine.home / ".config/containers").exists()
 
 
@@ -782,6 +782,20 @@ def test_removal_keeps_credentials_unless_told(tmp_path: Path) -> None:
     assert b"erased 2 stored credentials\n" in done.out, done
     assert not store.exists()
     assert machine.tree() == {}
+
+
+@pytest.mark.parametrize(("kind", "where"), [("keyring", "of this system"), ("library", "that config.toml names")])
+def test_removal_leaves_nothing_in_a_keyring_that_nobody_sees(tmp_path: Path, kind: str, where: str) -> None:
+    """What is noted to be there, and could not be erased, is said; --purge removes nothing then."""
+    machine = settle(tmp_path)
+    store = machine.home / ".local/share/credhelpers"
+    store.mkdir(mode=0o700, parents=True)
+    (store / f"x.{kind}").write_text("a.example")
+    assert b"in a keyring that is not there now" in machine.install("--uninstall", "--purge").err
+    assert (store / f"x.{kind}").exists()
+    assert machine.call("keyring", "list").code == 0
+    done = machine.install("--uninstall")
+    assert f"stored in {store} and the keyring {where}; --uninstall --purge erases it\n".encode() in done.out, done
 
 
 # --- machines on which it cannot be installed -------------------------------------------------------------------------

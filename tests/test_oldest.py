@@ -34,7 +34,7 @@ def lowest() -> dict[str, str]:
     found = {}
     for requirement in (one for extra, all_ in EXTRAS.items() if extra != "all" for one in all_):
         name, _, version = requirement.partition(">=")
-        assert re.fullmatch(r"\d+(\.\d+)+", version), requirement
+        assert re.fullmatch(r"\d+(\.\d+)*", version), requirement
         found[name] = version
     return found
 

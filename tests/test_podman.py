@@ -15,7 +15,7 @@ import pytest
 
 from credhelpers.cli import registriesconf
 from tests.fakes.aws import FakeAws
-from tests.harness import need
+from tests.harness import BIN, need
 from tests.person import Person
 from tests.services import Registry, until
 from tests.test_clients import ECR, archive
@@ -137,6 +137,27 @@ def test_a_login_leaves_nothing_in_clear(person: Person, registry: Registry, arc
         assert "authentication required" in said or "unauthorized" in said
 
 
+@pytest.mark.parametrize("person", ["an ordinary user"], indirect=True)
+def test_the_keyring_of_a_desktop(person: Person, registry: Registry, archive: Path) -> None:
+    """Rootless podman and buildah start the helper as root of a user namespace: the user's own keyring opens to it."""
+    person.log_in_to_a_desktop()
+    configure(person)
+    for tool in TOOLS:
+        code, said = login(person, tool)
+        assert code == 0, said
+        assert listed(person) == {HOST: "alice"}
+        push(person, archive)
+        assert pull(person, tool)[0] == 0
+        person.do(tool, "logout", HOST)
+        assert listed(person) == {}
+    assert login(person, "podman")[0] == 0
+    need("secret-tool", "libsecret-tools")
+    found = person.do("secret-tool", "search", "docker_cli", "1", stdin="")
+    assert "attribute.username = alice" in found
+    assert list((person.home / ".local/share/credhelpers").glob("*.age")) == []
+    assert person.holds(IN_A_FILE) == []
+
+
 @pytest.mark.parametrize("tool", TOOLS)
 def test_without_the_drop_in_it_would_be_in_clear(person: Person, registry: Registry, tool: str) -> None:
     """What the drop-in is for; and what is back when it has been taken away."""
@@ -168,6 +189,21 @@ def test_what_the_keyring_does_not_take_is_nowhere(person: Person, registry: Reg
     assert person.holds(IN_A_FILE) == []
 
 
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("person", ["an ordinary user"], indirect=True)
+def test_without_the_executable_on_the_path(person: Person, registry: Registry, tool: str) -> None:
+    """As the page says: it fails, with a reason, and no login goes elsewhere."""
+    configure(person)
+    path = ":".join(part for part in person.env["PATH"].split(":") if part != str(BIN))
+
+    code, said = login(person, tool, PATH=path)
+
+    assert code != 0
+    # What Go says by itself, and what Debian's says by an older library of Go's (`execabs`) in its place.
+    assert "executable file not found in $PATH" in said or "resolves to executable in current directory" in said
+    assert person.holds(IN_A_FILE) == []
+
+
 def test_what_was_in_files_goes_on_until_it_is_moved(person: Person, registry: Registry, archive: Path) -> None:
     """Passwords in clear of before are read, and that is said; after a login they are not, and nothing is in a file."""
     file = person.write(".config/containers/auth.json", json.dumps({"auths": {HOST: {"auth": IN_A_FILE}}}))
@@ -188,21 +224,24 @@ def test_what_was_in_files_goes_on_until_it_is_moved(person: Person, registry: R
         assert pull(person, tool)[0] == 0
 
 
+def serve(person: Person) -> tuple[str, ...]:
+    """The remote client of a service that has no helper and no login."""
+    address = f"unix://{person.runtime}/podman.sock"
+    storage = person.write("elsewhere/.config/containers/storage.conf", '[storage]\ndriver = "vfs"\n' + _places(person))
+    home = str(storage.parent.parent.parent)
+    path = person.env["PATH"].partition(":")[2]
+    service = ["podman", "system", "service", "--time", "0", address]
+    person.start(*person.words(*service, HOME=home, PATH=path), env={"PATH": path})
+    until(lambda: person.run("test", "-S", f"{person.runtime}/podman.sock")[0] == 0, "podman's service")
+    return "podman", "--remote", "--url", address
+
+
 def test_the_remote_client(person: Person, registry: Registry, archive: Path) -> None:
     """It reads its own user's files and asks the helper there; the service that pulls has no helper and no login."""
     configure(person)
     assert login(person, "podman")[0] == 0
     push(person, archive)
-    address = f"unix://{person.runtime}/podman.sock"
-    elsewhere = person.write(
-        "elsewhere/.config/containers/storage.conf", '[storage]\ndriver = "vfs"\n' + _places(person)
-    )
-    home = str(elsewhere.parent.parent.parent)
-    path = person.env["PATH"].partition(":")[2]
-    service = ["podman", "system", "service", "--time", "0", address]
-    person.start(*person.words(*service, HOME=home, PATH=path), env={"PATH": path})
-    until(lambda: person.run("test", "-S", f"{person.runtime}/podman.sock")[0] == 0, "podman's service")
-    remote = ("podman", "--remote", "--url", address)
+    remote = serve(person)
 
     person.do(*remote, "pull", f"{HOST}/app:1")
     assert person.do(*remote, "images", "--quiet", f"{HOST}/app:1")
@@ -213,6 +252,24 @@ def test_the_remote_client(person: Person, registry: Registry, archive: Path) ->
     person.do(*remote, "login", "--username", "alice", "--password-stdin", HOST, stdin=PASSWORD)
     assert listed(person) == {HOST: "alice"}
     assert person.holds(IN_A_FILE) == []
+
+
+@pytest.mark.parametrize("person", ["an ordinary user"], indirect=True)
+def test_the_remote_client_after_a_login_to_docker_hub(person: Person, registry: Registry, archive: Path) -> None:
+    """It asks for all that a helper lists and takes no URL, so it fails; what the page says to do instead works."""
+    hub = {"ServerURL": "https://index.docker.io/v1/", "Username": "somebody", "Secret": "made-up"}
+    configure(person)
+    assert login(person, "podman")[0] == 0
+    push(person, archive)
+    remote = serve(person)
+    person.do(*remote, "pull", f"{HOST}/app:1")
+    person.do("docker-credential-keyring", "store", stdin=json.dumps(hub))
+    assert "key https://index.docker.io/v1/ contains http[s]:// prefix" in person.fail(*remote, "pull", f"{HOST}/app:1")
+    assert pull(person, "podman")[0] == 0
+
+    person.do("rm", str(person.home / DROP_IN))
+    person.write(".config/containers/auth.json", json.dumps({"credHelpers": {HOST: "keyring"}}))
+    person.do(*remote, "pull", f"{HOST}/app:1")
 
 
 LISTS = [
@@ -287,6 +344,28 @@ def test_a_list_behind_ours_is_told(person: Person, registry: Registry) -> None:
     assert "warning" not in configure(person)
     assert login(person, "podman")[0] == 0
     assert listed(person) == {HOST: "alice"}
+
+
+@pytest.mark.parametrize("person", ["an ordinary user"], indirect=True)
+def test_the_helper_that_is_all_of_ours(person: Person, aws: FakeAws, registry: Registry, archive: Path) -> None:
+    """Who has `auto` for docker has it for podman: one word serves a cloud and the logins, and says nothing else."""
+    aws.mints = 0
+    person.env = aws.environment() | person.env | {"AWS_CA_BUNDLE": person.env["SSL_CERT_FILE"]}
+    person.write(".docker/config.json", '{"credsStore": "auto"}')
+    configure(person)
+    assert registriesconf.words((person.home / DROP_IN).read_bytes()) == ("auto",)
+
+    for tool in TOOLS:
+        assert person.do(tool, "login", "--get-login", ECR) == "AWS\n"
+        code, said = login(person, tool)
+        assert (code, "docker-credential" in said) == (0, False), said
+        assert listed(person) == {HOST: "alice"}
+        push(person, archive)
+        assert pull(person, tool)[0] == 0
+        person.do(tool, "logout", HOST)
+        assert listed(person) == {}
+    assert aws.mints == 1
+    assert person.holds(IN_A_FILE) == []
 
 
 def test_a_cloud_beside_the_keyring(person: Person, aws: FakeAws, registry: Registry) -> None:

@@ -37,6 +37,7 @@ from credhelpers.errors import (
     MissingServer,
     MissingUsername,
     NotFound,
+    NotMine,
     Refused,
     Unavailable,
     Unsupported,
@@ -436,6 +437,46 @@ def test_an_ageing_credential_is_answered_then_renewed_once_by_a_process_of_its_
     assert log.read_text() == "ghcr.io ['0', '1', '2', '3'] {'/dev/null'} True\n"  # 3 is the listing's own
 
 
+@pytest.mark.parametrize("is_at_hand", [True, False], ids=["at hand", "of get"])
+@pytest.mark.parametrize("outcome", ["comes", "fails", "never comes"])
+def test_what_is_nearly_over_is_renewed_before_the_answer(*, is_at_hand: bool, outcome: str) -> None:
+    """A new one that comes within a second is answered; else the old one is, at once if it is known that none comes."""
+    now = time.time()
+
+    class Low(Quick):
+        looks = 0
+
+        def ready(self, authority: Authority) -> Credential | None:
+            self.looks += 1
+            if self.looks == 1:
+                return self.hand if is_at_hand else None
+            if self.looks < 4:
+                return self.hand if self.looks == 2 else None  # as after a logout
+            if outcome == "comes":
+                return Credential("user", "new", soft=now + 90, hard=now + 95, expires=now + 99, low=now + 95)
+            if outcome == "fails":
+                self.hand.low = self.hand.expires
+            return self.hand
+
+        def get(self, authority: Authority) -> Credential:
+            return self.hand
+
+        def refresh(self, authority: Authority) -> None:
+            pass  # in a process of its own
+
+    helper = Low(soft=-9, hard=60)
+    helper.hand.low, helper.hand.expires = now - 1, now + 90
+    call = Running(helper, ("get",), b"ghcr.io")
+    assert call.result().credential["Secret"] == ("new" if outcome == "comes" else "at hand")
+    assert (call.took >= 1) == (outcome == "never comes")
+    assert call.took < 1 + patience(0.9)
+
+
+def test_what_is_nearly_over_and_not_to_be_renewed() -> None:
+    """What says nothing of it is answered, and renewed behind the answer as ever."""
+    assert run(Quick(soft=INFINITY), "get", stdin=b"ghcr.io").credential["Secret"] == "at hand"
+
+
 def test_a_renewal_that_cannot_start_costs_nothing() -> None:
     """A machine without a free process still gets its answer, with exit code 0 and no delay."""
     call = Running(
@@ -802,6 +843,42 @@ def test_an_interrupt_is_no_defect() -> None:
     os.kill(call.pid, signal.SIGINT)
     assert call.result() == Result(1, b"interrupted\n", b"docker-credential-fake: interrupted [interrupted]\n")
     os.close(writing)
+
+
+def test_what_was_deleted_is_told() -> None:
+    """On success, in a line of its own with the program's name; if it fails the failure is the line."""
+
+    class Deleting(Fake):
+        error: HelperError | None = None
+
+        def erase(self, authority: Authority) -> None:
+            notes.tell("deleted it; `bring it back` brings it back")
+            if self.error:
+                raise self.error
+
+    line = f"{NAME}: deleted it; `bring it back` brings it back\n".encode()
+    assert run(Deleting(), "erase", stdin=b"ghcr.io") == Result(0, b"", line)
+    helper = Deleting()
+    helper.error = Unavailable("a-code", "it broke", "mend it")
+    assert run(helper, "erase", stdin=b"ghcr.io").err == b"docker-credential-fake: it broke; mend it [a-code]\n"
+
+
+@pytest.mark.parametrize("is_loud", [True, False])
+def test_who_debugs_hears_that_a_registry_is_nobodys(*, is_loud: bool) -> None:
+    """For anybody else that is no news: most hosts are."""
+
+    class Foreign(Fake):
+        def ready(self, authority: Authority) -> Credential | None:
+            raise NotMine
+
+    def debug() -> None:
+        if is_loud:
+            posix.environ[b"CREDHELPERS_DEBUG"] = b"1"
+
+    done = run(Foreign(), "get", stdin=b"ghcr.io", before=debug)
+    assert done.out == NOT_FOUND
+    assert (b"debug: no entry of config.toml has this registry" in done.err) == is_loud
+    assert is_loud or not done.err
 
 
 def test_notes_go_to_standard_error_when_asked_for_only() -> None:

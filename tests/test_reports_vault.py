@@ -10,6 +10,8 @@ import base64
 import json
 import os
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -230,8 +232,6 @@ MORE = (
 def test_paths_as_people_call_them(team: Team, name: str) -> None:
     """Read, written, listed and deleted by the name that `vault kv` has for them."""
     name = name.partition(" ")[2]
-    from urllib.parse import quote
-
     team.path = quote(name, safe="") + "/" + HOST
     team.configure('write = "all"', path=name + "/{host}")
     team.put(PAIR)
@@ -247,8 +247,6 @@ def test_paths_as_people_call_them(team: Team, name: str) -> None:
 @pytest.mark.parametrize("mount", ["2.A10 team/my kv", "own a(b)", "own 50%", "own \u00fc/x"])
 def test_mounts_as_people_call_them(vault: Vault, home: Path, mount: str) -> None:
     """Found by asking Vault, and where the entry says them."""
-    from urllib.parse import quote
-
     name = mount.partition(" ")[2]
     made = Team(vault, home, quote(f"{name} {os.urandom(4).hex()}"), 2)
     try:
@@ -339,3 +337,64 @@ def test_what_a_logout_takes_out_of_auths(team: Team, auths: dict[str, Any], ask
 
     assert team.call("erase", asked).code == 0
     assert set(team.kept()["a"]["auths"]) == left
+
+
+# --- silence where something is configured ---------------------------------------------------------------------------
+
+
+def test_3_a3_what_is_not_there_is_told_in_a_line(team: Team) -> None:
+    """Program, what was looked for, where, and the line that said so; at once again for who debugs."""
+    team.configure(path="registries/x{host}")
+
+    done = team.call("get")
+
+    assert done.out == NOT_FOUND
+    assert len(done.err) <= 200
+    assert done.err.decode() == (
+        f"docker-credential-vault: nothing is at {team.mount}/registries/x{HOST} in Vault; "
+        "line 1 of config.toml has this host [vault-nothing-there]\n"
+    )
+    team.put(PAIR, f"registries/x{HOST}")
+    team.env["CREDHELPERS_DEBUG"] = "1"
+    assert team.call("get").credential["Secret"] == "made-up", "what was remembered does not count"
+
+
+@pytest.mark.parametrize("length", [60, 150])
+def test_own_a_long_path_leaves_room_for_the_line(team: Team, length: int) -> None:
+    """The path is shortened, and neither name nor line nor code is."""
+    team.configure(path="x" * length + "/{host}")
+    told = team.call("get").err
+    assert len(told) <= 200
+    assert told.startswith(b"docker-credential-vault: nothing is at ")
+    assert told.endswith(b"line 1 of config.toml has this host [vault-nothing-there]\n")
+
+
+@pytest.mark.parametrize("cause", ["wrong token", "no engine", "nothing there"])
+def test_own_who_debugs_hears_of_each_cause_at_once(team: Team, cause: str) -> None:
+    """Vault is asked each time, and the line does not say that anything is remembered."""
+    if cause == "wrong token":
+        team.env["VAULT_TOKEN"] = "hvs.nobody"
+    elif cause == "no engine":
+        team.mount += "x"
+        team.configure()
+    first, again = team.call("get"), team.call("get")
+    assert first.code == again.code == 1
+    team.env["CREDHELPERS_DEBUG"] = "1"
+    loud = team.call("get")
+    assert loud.out == first.out
+    assert b"remembered" not in loud.err
+    assert first.err.rpartition(b"docker-credential-vault: ")[2] == loud.err.rpartition(b"docker-credential-vault: ")[2]
+
+
+def test_2_b7_a_wrapping_token_is_said_to_be_one(team: Team) -> None:
+    """By its own sentence: no policy could make it open anything."""
+    headers = {"X-Vault-Wrap-TTL": "60", "X-Vault-Token": team.vault.token}
+    asked = Request(f"{team.vault.address}/v1/auth/token/create", b'{"policies": ["default"]}', headers)
+    with urlopen(asked, timeout=10) as answer:
+        team.env["VAULT_TOKEN"] = json.load(answer)["wrap_info"]["token"]
+
+    done = team.call("get")
+
+    assert b"[vault-token-wrapped]" in done.err, done
+    assert b"`vault unwrap`" in done.err
+    assert team.vault.call("POST", "sys/wrapping/lookup", {"token": team.env["VAULT_TOKEN"]})["data"], "it is not spent"

@@ -170,6 +170,25 @@ def test_a_failure_half_way_forgets_too(
                 helper.get(Authority(host))
 
 
+@pytest.mark.parametrize(("secret", "is_taken"), [("old", True), ("new", False)], ids=["as answered", "another"])
+def test_a_login_with_what_was_answered_is_taken_where_none_is_written(
+    secret: str, *, is_taken: bool, helper: Writable, keeper: FakeKeeper, kept: Path
+) -> None:
+    """`docker login` without a password asks for it, and brings that back: nothing need be written."""
+    (kept / "one").write_text("old")
+    answered = helper.get(Authority(_HOST))
+
+    def refuse() -> None:
+        raise Unsupported("a-code", "no")
+
+    _once(keeper, refuse)
+    if is_taken:
+        helper.store(Authority(_HOST), answered)
+    else:
+        with pytest.raises(Unsupported):
+            helper.store(Authority(_HOST), _typed(secret))
+
+
 @pytest.mark.parametrize("verb", ["store", "erase"])
 @pytest.mark.parametrize("reader", ["get", "refresh"])
 def test_who_read_before_does_not_bring_the_old_one_back(

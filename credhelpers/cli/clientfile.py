@@ -11,6 +11,7 @@ import fcntl
 import os
 import pwd
 import stat
+import sys
 import tempfile
 import time
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 LIMIT = 1 << 23  # bytes; docker has none, and a file of a person's has some thousand
 _MODE = 0o600  # of a new file, as docker's
+_ACL = "system.posix_acl_access"
 _MARK = ".credhelpers-"  # in the name of a file that is not yet in its place
 _TURN = 10.0  # seconds for who edits the same directory's files
 # A lock is not to be had on every file system: `flock(2)`, and NFS without a lock manager.
@@ -132,7 +134,7 @@ def _replace(seen: Seen, content: bytes, mode: int | None) -> str:
     descriptor, temporary = tempfile.mkstemp(prefix=beginning, dir=folder)
     try:
         try:
-            _give(descriptor, seen.status or folder.stat(), mode)
+            _give(descriptor, seen.status or folder.stat(), mode, _acl(seen.target) if seen.status else b"")
             private.fill(descriptor, content)
         finally:
             os.close(descriptor)
@@ -151,17 +153,32 @@ def _replace(seen: Seen, content: bytes, mode: int | None) -> str:
     return ""
 
 
-def _give(descriptor: int, whose: os.stat_result, mode: int) -> None:
-    """Make the new file its owner's, with this mode. No other group is let in by the bits for the former one."""
+def _give(descriptor: int, whose: os.stat_result, mode: int, acl: bytes) -> None:
+    """Make the new file its owner's, with this mode and access control list.
+
+    No group is let in by bits that were for another one, or that are the mask of a list which cannot be kept.
+    """
     new = os.fstat(descriptor)
     if whose.st_uid != new.st_uid:
         os.fchown(descriptor, whose.st_uid, -1)
-    if whose.st_gid != new.st_gid:
-        try:
+    try:
+        if whose.st_gid != new.st_gid:
             os.fchown(descriptor, -1, whose.st_gid)
-        except PermissionError:
-            mode &= ~0o070
-    os.fchmod(descriptor, mode)
+        os.fchmod(descriptor, mode)
+        if acl and sys.platform == "linux":
+            os.setxattr(descriptor, _ACL, acl)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP):
+            raise
+        os.fchmod(descriptor, mode & ~0o070)
+
+
+def _acl(target: Path) -> bytes:
+    """The file's access control list (acl(5)), as the system keeps it; nothing where there is none."""
+    try:
+        return os.getxattr(target, _ACL) if sys.platform == "linux" else b""
+    except OSError:
+        return b""
 
 
 def _overwrite(seen: Seen, content: bytes) -> None:

@@ -12,6 +12,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from credhelpers.cli import jsontext
+from credhelpers.cli.clientfile import AGAIN
 from credhelpers.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from credhelpers.cli.jsontext import Member
 
 STORE, HELPERS, AUTHS = "credsStore", "credHelpers", "auths"
-AGAIN = "then run it again"
 _KINDS = {STORE: str, HELPERS: dict, AUTHS: dict}
 _SECRETS = ("auth", "password", "identitytoken", "registrytoken")  # of an entry in `auths`
 # What people write for `credsStore` and `credHelpers`, and nobody reads: rancher-desktop#1124, drone-kaniko#27.
@@ -159,27 +159,32 @@ class Document:
 
 def _without_helpers(document: Document, number: int, words: Collection[str], former: Document) -> Document:
     """The same without the words in the `number`th `credHelpers`, which goes if nothing is left."""
-    changed = document
-    value = document.members(HELPERS)[number].value
-    table = value if isinstance(value, dict) else {}
-    hosts = [host for host, word in table.items() if isinstance(word, str) and word in words]
-    for host in hosts:
-        inner = jsontext.Object(changed.text, changed.members(HELPERS)[number].value_start)
-        same = [member for member in inner.members if member.key == host]
-        back = "" if former.helpers.get(host) in words else _written_helper(former, host)
-        changed = document.with_text(inner.written(same[-1], host, back) if back else inner.without(same))
+    whole = document.members(HELPERS)[number]
+    if not isinstance(whole.value, dict):
+        return document
+    hosts = {host for host, word in whole.value.items() if isinstance(word, str) and word in words}
+    before = former.helpers
+    back = {host: text for host, text in _written_helpers(former).items() if before.get(host) not in words}
+    text, done = "", 0
+    for member in jsontext.Object(document.text, whole.value_start).members:
+        if member.key in hosts and member.key in back:
+            text += document.text[done : member.value_start] + back[member.key]
+            done = member.end
+    inner = jsontext.Object(text + document.text[done:], whole.value_start)
+    gone = [member for member in inner.members if member.key in hosts and member.key not in back]
+    changed = document.with_text(inner.without(gone)) if hosts else document
     last = changed.members(HELPERS)[number]
     return changed.without_members([last]) if hosts and not last.value else changed
 
 
-def _written_helper(document: Document, host: str) -> str:
-    """What stands in `credHelpers` for the registry, as it is written; "" for nothing."""
-    found = [""]
-    for member in document.members(HELPERS):
-        if isinstance(member.value, dict):
-            inner = jsontext.Object(document.text, member.value_start)
-            found += [document.text[one.value_start : one.end] for one in inner.members if one.key == host]
-    return found[-1]
+def _written_helpers(document: Document) -> dict[str, str]:
+    """What stands in `credHelpers` for each registry, as it is written."""
+    found: dict[str, str] = {}
+    for whole in document.members(HELPERS):
+        if isinstance(whole.value, dict):
+            inner = jsontext.Object(document.text, whole.value_start)
+            found |= {member.key: document.text[member.value_start : member.end] for member in inner.members}
+    return found
 
 
 def _line(text: str, member: Member) -> int:

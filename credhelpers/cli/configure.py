@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from credhelpers.cli import changes, clientfile, dockerconfig, registriesconf
-from credhelpers.cli.dockerconfig import Wanted
+from credhelpers.cli.dockerconfig import ROUTER, Wanted
 from credhelpers.cli.helpernames import PREFIX, HelperNames
 from credhelpers.errors import Unavailable
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from credhelpers.cli.configjson import Document
 
 _STORE = "keyring"
-_WANTED = Wanted(store=_STORE, podman=_STORE)
 _TRIES = 5  # while somebody else writes the same file
 _EXAMPLES = {
     "111122223333.dkr.ecr.eu-west-1.amazonaws.com": "ecr",
@@ -48,16 +47,24 @@ def main(arguments: list[str], environ: Mapping[str, str] = os.environ) -> int:
     return 0
 
 
+def _wanted(environ: Mapping[str, str]) -> Wanted:
+    """Our store, for docker and for podman; or the helper that is all of ours, if docker has that already."""
+    _, document = dockerconfig.read(dockerconfig.config_file(environ))
+    word = ROUTER if document.store == ROUTER else _STORE
+    return Wanted(store=word, podman=word)
+
+
 def _check(environ: Mapping[str, str], names: HelperNames) -> None:
-    dockerconfig.plan_docker(_WANTED, environ, names)
+    dockerconfig.plan_docker(_wanted(environ), environ, names)
 
 
 def _write(environ: Mapping[str, str], names: HelperNames) -> None:
     file = dockerconfig.config_file(environ)
-    done = _apply(lambda: dockerconfig.plan_docker(_WANTED, environ, names))
+    wanted = _wanted(environ)
+    done = _apply(lambda: dockerconfig.plan_docker(wanted, environ, names))
     for change in done:
         kept = f"; as it was before: {change.copy}" if change.copy else ""
-        _say(f'{file} says "credsStore": "{_STORE}" now{kept}')
+        _say(f'{file} says "credsStore": "{wanted.store}" now{kept}')
         if change.replaces:
             store = json.dumps(change.replaces)
             _say(f'it said "credsStore": {store} before: what that one stores stays there, so log in again')
@@ -65,15 +72,21 @@ def _write(environ: Mapping[str, str], names: HelperNames) -> None:
     if done:
         _tell_passwords(document)
     else:
-        _say(f'{file} says "credsStore": "{_STORE}" already')
+        _say(f'{file} says "credsStore": "{wanted.store}" already')
     _tell_clouds(document, names)
-    _write_for_podman(environ, names)
+    _write_for_podman(wanted, environ, names)
 
 
-def _write_for_podman(environ: Mapping[str, str], names: HelperNames) -> None:
-    """What fails here costs docker nothing."""
+def _write_for_podman(wanted: Wanted, environ: Mapping[str, str], names: HelperNames) -> None:
+    """What fails here costs docker nothing.
+
+    On macOS podman is a remote client, which asks for all that a helper lists and fails for every registry where that
+    is a URL, as docker stores Docker Hub (containers/image, `validateKey`). So it is left alone there.
+    """
+    if sys.platform == "darwin":
+        return
     try:
-        done = _apply(lambda: dockerconfig.plan_podman(_WANTED, environ, names))
+        done = _apply(lambda: dockerconfig.plan_podman(wanted, environ, names))
     except Unavailable as error:
         _say(f"warning: podman, buildah and skopeo go on as before: {_sentence(error)}")
         return
@@ -87,8 +100,8 @@ def _write_for_podman(environ: Mapping[str, str], names: HelperNames) -> None:
 def _advise(environ: Mapping[str, str], names: HelperNames) -> None:
     file = dockerconfig.config_file(environ)
     _, document = dockerconfig.read(file)
-    if document.store == _STORE:
-        _say(f'docker uses it: {file} says "credsStore": "{_STORE}"')
+    if document.store in (_STORE, ROUTER):
+        _say(f'docker uses it: {file} says "credsStore": "{document.store}"')
     elif not document.is_empty:
         _say(f"for docker to use it, run ./install.sh --configure, or put this line into {file}:")
         _say(f'    "credsStore": "{_STORE}",')
@@ -99,9 +112,9 @@ def _advise(environ: Mapping[str, str], names: HelperNames) -> None:
         _say(note)
     _tell_clouds(document, names)
     drop_in = registriesconf.drop_ins(environ)[0]
-    if not drop_in.exists():
+    if not drop_in.exists() and sys.platform != "darwin":
         _say(f"--configure also writes this for podman, buildah and skopeo into {drop_in}:")
-        _say(f'    credential-helpers = ["{_STORE}"]')
+        _say(f'    credential-helpers = ["{_wanted(environ).podman}"]')
 
 
 def _remove(environ: Mapping[str, str], names: HelperNames) -> None:
@@ -110,6 +123,9 @@ def _remove(environ: Mapping[str, str], names: HelperNames) -> None:
             _say(change.why)
         if change.after is None:
             _tidy(change)
+    for left in dockerconfig.left_over(environ, names):
+        _say(f'warning: {left} names a helper of ours in "credential-helpers": take it out, or podman, buildah and')
+        _say("skopeo fail for every registry")
     backup = dockerconfig.backup_of(dockerconfig.config_file(environ))
     if backup.exists():
         _say(f"kept {backup}, since {dockerconfig.config_file(environ)} has been changed after it was made")
@@ -156,7 +172,7 @@ def _tell_passwords(document: Document) -> None:
 def _tell_clouds(document: Document, names: HelperNames) -> None:
     named = {document.store, *document.helpers.values()}
     started = {names.stand_ins.get(name, name) for name in named}
-    missing = {host: own for host, own in _EXAMPLES.items() if own not in started}
+    missing = {host: own for host, own in _EXAMPLES.items() if not {own, ROUTER} & started}
     if missing:
         _say("and for registries of a cloud such lines:")
         _say(f'    "credHelpers": {json.dumps(missing)}')

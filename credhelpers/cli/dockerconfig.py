@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from credhelpers.cli import clientfile, registriesconf
 from credhelpers.cli.changes import Change
-from credhelpers.cli.configjson import AGAIN, STORE, Document
+from credhelpers.cli.clientfile import AGAIN
+from credhelpers.cli.configjson import STORE, Document
 from credhelpers.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from credhelpers.cli.helpernames import HelperNames
 
 BACKUP = ".credhelpers-backup"
+ROUTER = "auto"
+"""The word of the helper that is all of ours at once."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,21 @@ def removal(environ: Mapping[str, str], names: HelperNames) -> list[Change]:
             changes += _restore(file, names)
     for file in registriesconf.drop_ins(environ):
         seen = clientfile.read(file)
-        if registriesconf.is_ours(seen.content or b""):
+        if seen.content is not None and registriesconf.is_ours(seen.content, names.own):
             changes.append(Change(seen, None, f"removed {file}, by which podman, buildah and skopeo asked our helpers"))
     return changes
+
+
+def left_over(environ: Mapping[str, str], names: HelperNames) -> list[Path]:
+    """Files of podman's that name a helper of ours and are not ours to change: without it podman fails everywhere.
+
+    One that cannot be read names nobody.
+    """
+    try:
+        settings = registriesconf.settings(environ)
+    except Unavailable:
+        return []
+    return [setting.file for setting in settings if names.only_ours & {*setting.words}]
 
 
 def _edit(file: Path, store: str, helpers: Mapping[str, str], names: HelperNames) -> list[Change]:
@@ -134,7 +149,7 @@ def _restore(file: Path, names: HelperNames) -> list[Change]:
 
 
 def _drop_ins(wanted: Wanted, environ: Mapping[str, str], names: HelperNames) -> list[Change]:
-    hidden = [setting for setting in registriesconf.later(environ) if wanted.podman not in setting.words]
+    hidden = [setting for setting in registriesconf.later(environ) if not {wanted.podman, ROUTER} & {*setting.words}]
     for setting in hidden:
         if setting.file.parent in [file.parent for file in registriesconf.drop_ins(environ)]:
             raise Unavailable(
@@ -153,7 +168,7 @@ def _drop_ins(wanted: Wanted, environ: Mapping[str, str], names: HelperNames) ->
     changes = []
     for file in registriesconf.drop_ins(environ):
         seen = clientfile.read(file)
-        if seen.content is not None and not registriesconf.is_ours(seen.content):
+        if seen.content is not None and not registriesconf.is_ours(seen.content, names.own):
             raise Unavailable(
                 "registries-conf-taken",
                 f"{file} is there and was not made by us",
@@ -181,6 +196,9 @@ def _words(wanted: Wanted, environ: Mapping[str, str], names: HelperNames, earli
     ours = [names.started(word) for word in named.values()]
     before = [names.started(word) or word for word in earlier if word not in (registriesconf.FILES, *same)]
     sources = sorted({word for word in (*ours, *before) if word in names.own and word != wanted.podman})
+    if ROUTER in (wanted.podman, *sources):
+        sources = [ROUTER]
+    last = [] if ROUTER in sources else [wanted.podman]
     others = [word for word in before if word not in names.own]
     needs_files = not all(ours) or any(document.clear for document in documents)
-    return tuple(dict.fromkeys((*sources, wanted.podman, *others, *[registriesconf.FILES] * needs_files)))
+    return tuple(dict.fromkeys((*sources, *last, *others, *[registriesconf.FILES] * needs_files)))

@@ -89,24 +89,19 @@ class Object:
         blanks = self.text[self.start + 1 : self.members[0].start]
         return "," + (blanks if "\n" in blanks else " " * colon.endswith(" "))
 
-    def without(self, keys: Iterable[Member]) -> str:
+    def without(self, members: Iterable[Member]) -> str:
         """The text without these members."""
-        gone = {member.start for member in keys}
-        kept = [member for member in self.members if member.start not in gone]
+        gone = {member.start for member in members}
+        kept = [number for number, member in enumerate(self.members) if member.start not in gone]
         if not kept:
             return self.text[: self.start] + "{}" + self.text[self.end :]
-        first, last = self.members[0], self.members[-1]
-        parts = [self.text[: first.start]]
-        before: Member | None = None
-        for member in self.members:
-            if member.start in gone:
-                continue
-            if before is not None:  # with the comma, and the blanks, that stood before it
-                previous = self.members[self.members.index(member) - 1]
-                parts.append(self.text[previous.end : member.start])
+        parts: list[str] = []
+        for number in kept:
+            member = self.members[number]
+            if parts:  # the comma, and the blanks, that stood before it
+                parts.append(self.text[self.members[number - 1].end : member.start])
             parts.append(self.text[member.start : member.end])
-            before = member
-        return "".join(parts) + self.text[last.end :]
+        return self.text[: self.members[0].start] + "".join(parts) + self.text[self.members[-1].end :]
 
     def nested(self, pairs: list[str]) -> str:
         """An object of these members, to be the value of a member: in one line if this one is, else in several."""

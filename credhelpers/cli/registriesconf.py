@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from credhelpers import files
+from credhelpers.cli.clientfile import AGAIN
 from credhelpers.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 NAME = "50-credhelpers.conf"
 FILES = "containers-auth.json"
@@ -59,19 +60,43 @@ def words(text: bytes) -> tuple[str, ...]:
     return tuple(word for word in named if isinstance(word, str)) if isinstance(named, list) else ()
 
 
-def is_ours(text: bytes) -> bool:
-    """Whether the drop-in was written by us, whatever has been changed in it since."""
-    return text.startswith(_HEAD.encode().split(b",")[0])
+def is_ours(text: bytes, own: Collection[str]) -> bool:
+    """Whether the drop-in is ours to change: written by us, or by hand with nothing in it but our helpers."""
+    if text.startswith(_HEAD.encode().split(b",")[0]):
+        return True
+    try:
+        named = words(text)
+        return list(tomllib.loads(text.decode())) == [_KEY] and {*named} <= {*own, FILES}
+    except ValueError:
+        return False
+
+
+def settings(environ: Mapping[str, str]) -> list[Setting]:
+    """All files but our drop-in that say `credential-helpers`. Raises Unavailable for one that cannot be read."""
+    mains = [*(folder / "registries.conf" for folder in _folders(environ)), _SYSTEM, _VENDOR]
+    if named := environ.get("CONTAINERS_REGISTRIES_CONF"):
+        mains.insert(0, Path(named))
+    found = []
+    for main in mains:
+        folder = main.with_name("registries.conf.d")
+        try:
+            names = sorted(path.name for path in folder.iterdir() if path.suffix == ".conf" and path.name != NAME)
+        except (FileNotFoundError, NotADirectoryError):
+            names = []
+        except OSError as error:
+            raise _unreadable(folder, error.strerror or "") from None
+        found += [Setting(file, _said(file)) for file in (main, *(folder / name for name in names))]
+    return [setting for setting in dict.fromkeys(found) if setting.words]
 
 
 def before(environ: Mapping[str, str]) -> list[Setting]:
-    """The settings that ours takes the place of. Raises Unavailable for one that cannot be read."""
-    return [setting for setting in _settings(environ) if not _is_later(setting.file, environ)]
+    """The settings that ours takes the place of. Raises Unavailable as `settings` does."""
+    return [setting for setting in settings(environ) if not _is_later(setting.file, environ)]
 
 
 def later(environ: Mapping[str, str]) -> list[Setting]:
-    """The settings that take the place of ours. Raises Unavailable as `before` does."""
-    return [setting for setting in _settings(environ) if _is_later(setting.file, environ)]
+    """The settings that take the place of ours. Raises Unavailable as `settings` does."""
+    return [setting for setting in settings(environ) if _is_later(setting.file, environ)]
 
 
 def lasting_auth_file(environ: Mapping[str, str]) -> Path:
@@ -107,23 +132,6 @@ def _is_later(file: Path, environ: Mapping[str, str]) -> bool:
     return str(file) == environ.get("CONTAINERS_REGISTRIES_CONF")
 
 
-def _settings(environ: Mapping[str, str]) -> list[Setting]:
-    mains = [*(folder / "registries.conf" for folder in _folders(environ)), _SYSTEM, _VENDOR]
-    if named := environ.get("CONTAINERS_REGISTRIES_CONF"):
-        mains.insert(0, Path(named))
-    found = []
-    for main in mains:
-        folder = main.with_name("registries.conf.d")
-        try:
-            names = sorted(path.name for path in folder.iterdir() if path.suffix == ".conf" and path.name != NAME)
-        except (FileNotFoundError, NotADirectoryError):
-            names = []
-        except OSError as error:
-            raise _unreadable(folder, error.strerror or "") from None
-        found += [Setting(file, _said(file)) for file in (main, *(folder / name for name in names))]
-    return [setting for setting in dict.fromkeys(found) if setting.words]
-
-
 def _said(file: Path) -> tuple[str, ...]:
     """The words in a file; none if it is not there."""
     try:
@@ -140,5 +148,5 @@ def _unreadable(path: Path, why: str) -> Unavailable:
     return Unavailable(
         "registries-conf-unreadable",
         f"{path}, which podman, buildah and skopeo read, cannot be read ({why})",
-        "mend it or look at its owner and mode with `ls -l`, then run it again",
+        f"mend it or look at its owner and mode with `ls -l`, {AGAIN}",
     )

@@ -36,6 +36,7 @@ from itertools import islice
 from credhelpers import realms
 from credhelpers.config import duration
 from credhelpers.config.file import SEE, File, trusted
+from credhelpers.config.meanings import meant
 from credhelpers.config.schema import Entry, Owners, announced, fits
 from credhelpers.errors import NotMine, Unavailable
 from credhelpers.hosts import label_fits, may_meet
@@ -101,11 +102,12 @@ def _missed(
     """
     for number, entry in enumerate(found, 1):
         source = sources[entry.source]
-        name = entry.pattern.partition(":")[0]
+        name, _, port = entry.pattern.partition(":")
         domain = "." + ".".join(name.split(".")[-2:])
         near = [rule for rule in source.rules if f".{rule[0]}".endswith(domain)]
         is_alias = bool(source.alias) and entry.settings.keys() >= set(source.alias)
-        if not near or is_alias or any(may_meet(name, pattern) for pattern, _, _ in near):
+        is_of_no_port = port in ("", "*") or source.has_ports
+        if not near or is_alias or (is_of_no_port and any(may_meet(name, pattern) for pattern, _, _ in near)):
             continue
         form = re.sub("<[^>]*>", "*", near[0][0])
         mistake = file.fault(
@@ -113,7 +115,9 @@ def _missed(
             f"line {file.line(number, 'match')}: `match` fits no registry of `{entry.source}`",
             f"`*` stands for any part of one label, as in `{form}`",
         )
-        if "*" in name and not entry.mistake:
+        if not is_of_no_port and entry.mistake:
+            mistake = entry.mistake
+        elif "*" in name and not entry.mistake:
             entry.mistake = mistake
         for rule in near:
             yield entry, mistake, source, rule
@@ -229,7 +233,9 @@ def _common(file: File, table: "dict[str, Any]", number: int, words: tuple[str, 
 
     for key in _COMMON[:2]:
         if key not in table:
-            for other in get_close_matches(key, [name[:_SHOWN] for name in table], 1, _NEAR):
+            names = [name[:_SHOWN] for name in table]
+            near = [name for name in names if meant(name, (key,))] or get_close_matches(key, names, 1, _NEAR)
+            for other in near:
                 file.only({other: ""}, (key,), number)
             raise file.fault("config-key-missing", f"line {file.line(number)}: no `{key}`", SEE)
         if not isinstance(table[key], str):

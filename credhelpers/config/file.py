@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SEE = "see `docs/configuration.md`"
 _FILE_BYTES = 1 << 22
+_LISTED = 12  # words, since a terminal's line is all there is for a hint
 _SHOWN = 24  # letters; no name that we know is longer, and a secret is
 
 
@@ -63,8 +64,17 @@ class File:
         import re
         from difflib import get_close_matches
 
-        near = get_close_matches(word[:_SHOWN], known, 1)
-        advice = f"did you mean `{near[0]}`?" if near else "it may be " + ", ".join(f"`{name}`" for name in known)
+        from credhelpers.config.meanings import meant, otherwise
+
+        found = meant(word[:_SHOWN], known) if word == key else ""
+        near = [found] if found else get_close_matches(word[:_SHOWN], known, 1)
+        rest = f", or one of {len(known) - _LISTED} more in `docs/configuration.md`" if len(known) > 2 * _LISTED else ""
+        listed = known[:_LISTED] if rest else known
+        advice = (
+            f"did you mean `{near[0]}`?" if near else "it may be " + ", ".join(f"`{name}`" for name in listed) + rest
+        )
+        if word == key:
+            advice = otherwise(word[:_SHOWN], known) or advice
         is_name = len(word) <= _SHOWN and re.fullmatch("[A-Za-z0-9_-]+", word)
         what = what or ("key" if word == key else key)
         raise self.fault(

@@ -111,6 +111,8 @@ def _answer(one: "Announcement", settings: "list[dict[str, Any]]") -> bytes:
             "takes_from": source.takes_from,
             "wrong": [source.wrong(table) if table.keys() <= source.settings.keys() else None for table in settings],
         }
+        if source.alias:
+            said["alias"] = source.alias
         return json.dumps(said).encode()
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the stranger's
         return json.dumps(type(error).__name__).encode()
@@ -159,6 +161,7 @@ def _understood(source: Announced, answer: bytes, settings: "list[dict[str, Any]
     source.settings = said["settings"]
     source.rules = tuple((pattern, static, "") for pattern, static, _ in said["rules"])
     source.has_ports, source.takes_from = said["has_ports"], said["takes_from"]
+    source.alias = tuple(said.get("alias", ()))
     source.wrong = lambda table: _of_no_kind(source, table) or wrong[_name(table)]
     return ""
 
@@ -176,6 +179,8 @@ def _is_sound(said: object, count: int) -> bool:
         and all(map(_is_rule, rules))
         and isinstance(said.get("has_ports"), bool)
         and isinstance(said.get("takes_from"), bool)
+        and isinstance(said.get("alias", []), list)
+        and all(isinstance(key, str) and key in settings for key in said.get("alias", []))
         and isinstance(wrong, list)
         and len(wrong) == count
         and all(one is None or _is_mistake(one, settings) for one in wrong)

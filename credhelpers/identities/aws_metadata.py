@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from credhelpers.identity import Environment
     from credhelpers.net.wire import Answer
 
-_EC2 = "169.254.169.254"
 _PEER = Peer("the service for credentials")
 _USUAL = 1  # second, and attempt: botocore's own defaults, which nobody has said
 _HASTE = 1.0  # second that a token always has, see `_Service.ask`
@@ -139,9 +138,10 @@ class _Service:
         What gives no token (PUT) in half of the time is asked without: from a container whose hop is one too many,
         such a request is heard and its answer is lost.
         """
-        self.address = place[1]
+        _, host, port, _ = place
+        self.address = host if port == 80 else f"{host}:{port}"  # noqa: PLR2004 - RFC 9110, 4.2.1
         if self._patience is None:
-            self._patience = Patience("amazon", place[1], self._until, is_named=self._is_named, said=self._said)
+            self._patience = Patience("amazon", host, self._until, is_named=self._is_named, said=self._said)
         elif self._error and self._patience.seconds < _WORTH:
             raise self._error  # lest the little time that is left decides what was heard
 

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from credhelpers.recorder import Recorder
 
 # What botocore 1.44 reads to choose an identity or an endpoint (botocore/configprovider.py, credentials.py, utils.py).
-# Left out: the region variables, since the host says the region; AWS_DATA_PATH and the plugins, which `aws` switches
-# off; and what changes neither, as time-outs, retries, the CA bundle and the account id do.
+# Left out: the region variables, since the host says the region; AWS_DATA_PATH and the plugins, which `aws_session`
+# switches off; and what changes neither, as retries, the CA bundle and the account id do.
 VARIABLES = (
     b"AWS_ACCESS_KEY_ID",
     b"AWS_SECRET_ACCESS_KEY",
@@ -30,6 +30,8 @@ VARIABLES = (
     b"AWS_EC2_METADATA_SERVICE_ENDPOINT",
     b"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
     b"AWS_IMDS_USE_IPV6",
+    b"AWS_METADATA_SERVICE_NUM_ATTEMPTS",  # by which an identity is found or is late
+    b"AWS_METADATA_SERVICE_TIMEOUT",
     b"AWS_LOGIN_CACHE_DIRECTORY",
     b"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
     b"AWS_ENDPOINT_URL",

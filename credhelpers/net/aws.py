@@ -24,7 +24,7 @@ _ERRORS = {
     "net-slow": "ReadTimeoutError",
     "net-proxy": "ProxyConnectionError",
     "net-connection-broken": "ConnectionClosedError",
-    "net-strange-answer": "HTTPClientError",
+    "net-strange-answer": "ConnectionClosedError",  # of a metadata service: it is none
 }
 
 

@@ -6,12 +6,13 @@ What clients rely on, and which of them, is in `docs/protocol.md`; the reference
 This module is on the way of a cache hit. What is slow is imported where it is needed.
 """
 
+import posix
 from time import monotonic, sleep, time
 
 from credhelpers import call as calls
 from credhelpers import servers
 from credhelpers.call import ANSWER_BYTES
-from credhelpers.errors import HelperError, NotFound, Refused, Unavailable
+from credhelpers.errors import HelperError, NotFound, NotMine, Refused, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,6 +95,12 @@ def _get(call: "Call", helper: "Helper", content: bytes) -> bytes:
         ready = helper.ready(authority)
     except Unavailable:  # remembered
         call.is_waived = _waives(helper, authority)
+        raise
+    except NotMine:
+        if b"CREDHELPERS_DEBUG" in posix.environ:
+            from credhelpers import notes
+
+            notes.take("no entry of config.toml has this registry, and no rule of this helper; see CREDHELPERS_CONFIG")
         raise
     now = time()
     if ready and now < ready.hard:

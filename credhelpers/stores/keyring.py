@@ -219,11 +219,9 @@ class Keyring:
         choice = self._environ.get(b"CREDHELPERS_KEYRING", b"").decode("ascii", "replace")
         native = _NATIVE.get(self._platform, "secret-service")
         if choice == _LIBRARY:
-            raise Unavailable(
-                "keyring-circle",
-                "this helper was started by the very backend of the keyring library that it would ask",
-                "name another `backend` in config.toml, the one place for it; or `unset CREDHELPERS_KEYRING`",
-            )
+            from credhelpers.stores.library import circle
+
+            raise circle()
         if not choice:
             self._backend = self._configured()
             return _LIBRARY if self._backend else ""

@@ -41,6 +41,7 @@ _SOON = 0.001  # seconds; none at all would mean something else to a socket
 _ANSWER_BYTES = 1 << 20
 _SOCKET, _ALL_DESCRIPTORS = 3, 1 << 20
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_PROCESS = b"credhelpers-lib"  # the name of a backend's, of 15 bytes at most
 _GROUP = "keyring.backends"  # of entry points, which is also the package with the library's own
 _WHICH = "`keyring --list-backends` shows which there are, see `docs/keyring.md`"
 _WHY = "try it with `keyring --keyring-backend CLASS get a b`, or `export CREDHELPERS_KEYRING=embedded` to do without"
@@ -67,6 +68,15 @@ _TROUBLES = {
     "none": ("keyring-backend-unusable", "no backend of the keyring library is usable in this session", _WHICH),
     "locked": ("keyring-locked", "the keyring is locked", "unlock it, " + _WHY),
 }
+
+
+def circle() -> Unavailable:
+    """What is said to a backend that asks a helper of ours in turn."""
+    return Unavailable(
+        "keyring-circle",
+        "this helper was started by the very backend of the keyring library that it would ask",
+        "name another `backend` in config.toml, the one place for it; or `unset CREDHELPERS_KEYRING`",
+    )
 
 
 class Library:
@@ -182,6 +192,8 @@ class Library:
         return json.loads(heard)
 
     def _begin(self) -> None:
+        if guard.is_below(_PROCESS):  # also where its environment is not the one that was given to it
+            raise circle()
         near, other = socket.socketpair()
         try:
             child = posix.fork()
@@ -204,6 +216,7 @@ class Library:
             _signal.setitimer(_signal.ITIMER_REAL, 2 * _TOGETHER)  # should nobody be left to end it
             if prctl := guard.prctl():
                 prctl(_PR_SET_PDEATHSIG, _signal.SIGKILL)
+            guard.take_name(_PROCESS)
             guard.silence()
             posix.dup2(other.fileno(), _SOCKET)
             posix.closerange(_SOCKET + 1, _ALL_DESCRIPTORS)  # the client's pipes among them

@@ -11,6 +11,7 @@ from credhelpers.identity import home
 from credhelpers.net import child
 from credhelpers.vault import hcl
 from credhelpers.vault.connection import variable
+from credhelpers.vault.vault_errors import WRAPPED, Final
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -174,6 +175,8 @@ def _opened(path: bytes, what: str) -> "tuple[bytes, os.stat_result] | None":
 
 def _checked(token: str, what: str) -> str:
     """The token, if it is visible ASCII, of which every token of Vault's is made. Raises Unavailable."""
+    if token.startswith("{") and '"creation_path"' in token:  # what an agent's sink with `wrap_ttl` has in it
+        raise Final(*WRAPPED)
     if not re.fullmatch("[!-~]*", token):
         raise Unavailable(
             "vault-token-malformed", f"{what} is not a token of Vault's", "run `vault login -no-print`, or correct it"

@@ -36,6 +36,7 @@ _SOCKET = re.compile(r"unix://(/[^\0]+)")
 _NAMESPACE = re.compile(r"[!-~]{0,512}")
 _CONNECT = 4.0  # seconds
 _VAULT = Peer("vault")
+_INSTALLING = "`pipx inject credhelpers hvac`, or install credhelpers again with its extra: `credhelpers[vault]`"
 _PAUSE = 0.1  # seconds before the first retry, doubled for each one
 # RFC 9110 and 6585; 412 is Vault's own for a standby that has not seen a write yet (DefaultRetryPolicy, api/client.go).
 _TRANSIENT = (412, 429, 500, *range(502, 600))
@@ -95,11 +96,14 @@ class Server:
         is_ours = "address" in self.settings
         name = "`address` in config.toml" if is_ours else "VAULT_ADDR or VAULT_AGENT_ADDR"
         found = _URL.fullmatch(self.address)
+        mending = (
+            '`address = "https://HOST:8200"` in config.toml' if is_ours else "`export VAULT_ADDR=https://HOST:8200`"
+        )
         if not found or not 0 < int(found["port"] or "1") <= 65535:  # noqa: PLR2004 - RFC 6335
             raise Unavailable(
                 "vault-address-malformed",
                 f"{name} is not the URL of a server",
-                "`export VAULT_ADDR=https://HOST:8200` names one",
+                f"{mending} names one",
             )
         scheme, host = found["scheme"], found["host"].lower()
         is_allowed = is_ours and self.settings.get("plain_http") == "allowed"
@@ -107,7 +111,13 @@ class Server:
             raise Unavailable(
                 "vault-plain-http",
                 "vault's address begins with `http://`, and nothing secret goes there unencrypted",
-                "`export VAULT_ADDR=https://HOST:8200`, or see `plain_http` in `docs/vault.md`",
+                f"{mending}, or see `plain_http` in `docs/vault.md`",
+            )
+        if f"{found['path']}/".endswith("/v1/"):
+            raise Unavailable(
+                "vault-address-malformed",
+                f"{name} ends in `/v1`, which is added to it with each request",
+                "take `/v1` off it",
             )
         return scheme, host, int(found["port"] or _PORTS[scheme]), found["path"]
 
@@ -142,7 +152,7 @@ class Connection:
             from hvac.adapters import JSONAdapter
         except ImportError:
             raise Unavailable(
-                "vault-sdk-missing", "hvac, which talks to Vault, is not installed", "see `docs/install.md`"
+                "vault-sdk-missing", "hvac, which talks to Vault, is not installed", _INSTALLING
             ) from None
 
         class Adapter(JSONAdapter):  # type: ignore[misc] # hvac has no types

@@ -217,7 +217,7 @@ def _not_there(secret: Secret, secret_path: "SecretPath") -> NotFound | _Gone:
             )
         return _Gone("vault-secret-gone", "the configured version of the secret is not in Vault", history)
     is_deleted = bool(secret.metadata)
-    notes.take("the newest version of the secret was deleted" if is_deleted else "nothing is at the configured path")
+    notes.take(f"the newest version of {secret_path} was deleted" if is_deleted else f"nothing is at {secret_path}")
     return NotFound("vault-nothing-there", f"nothing is at {secret_path} in Vault")
 
 

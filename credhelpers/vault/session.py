@@ -10,7 +10,7 @@ from credhelpers.recorder import Recorder
 from credhelpers.tokens import Wanted
 from credhelpers.vault.connection import Connection
 from credhelpers.vault.login import Login, record_proofs
-from credhelpers.vault.vault_errors import Final, Refusal, denied, unavailable, worn_out
+from credhelpers.vault.vault_errors import WRAPPED, Final, Refusal, denied, unavailable, worn_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Result = TypeVar("Result")
 
 _DENIED = 403
+_LOOKED_FOR_A_MOUNT = "preflight capability check"  # Vault's words, `handleUIMounts` in vault/logical_system.go
 _ITSELF = "auth/token/lookup-self"
 
 
@@ -162,10 +163,10 @@ class Session:
 
     def _unavailable(self, refusal: Refusal, path: str, capability: str) -> Unavailable:
         """Why a token that was there already was refused: of itself, or by a policy. Vault says the same for both."""
-        if refusal.is_of_policy:
-            return denied(path, capability)
-        is_good = False
-        if not refusal.is_of_token:
+        if refusal.says(_LOOKED_FOR_A_MOUNT) and self._is_wrapped():
+            return Final(*WRAPPED)
+        is_good = refusal.is_of_policy
+        if not is_good and not refusal.is_of_token:
             try:
                 self._lookup()
                 is_good = True
@@ -174,6 +175,18 @@ class Session:
         if is_good:
             return denied(path, capability)
         return self._worn_out()
+
+    def _is_wrapped(self) -> bool:
+        """Whether the token only holds another one, as with `vault token create -wrap-ttl`.
+
+        Asked before it is used for anything else: a refusal by a policy spends its only use, and so does a look at
+        itself.
+        """
+        try:
+            asked = {"token": self._secret()}
+            return "creation_path" in self.connection.request("POST", "sys/wrapping/lookup", json=asked).get("data", {})
+        except (Refusal, Unavailable):
+            return False
 
     def _worn_out(self) -> Unavailable:
         return worn_out() if self._secret() else _tokenless_agent()

@@ -105,6 +105,11 @@ def _sentence(refusal: Refusal) -> tuple[str, str, str]:
     )
 
 
+WRAPPED = (
+    "vault-token-wrapped",
+    "the Vault token is response-wrapped: it holds another token, and opens nothing itself",
+    "`vault unwrap` gives the one that it holds, once; `vault login -no-print` gets another",
+)
 _UNINITIALISED = (
     "vault-uninitialised",
     "vault is not initialised",
