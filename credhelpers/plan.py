@@ -47,7 +47,7 @@ _MAGIC = f"credhelpers-plan 3 {__version__} ".encode()
 _HEAD_BYTES = 8 * 1024  # a plan without entries, which is all of it, or at least a head
 _LONG_HEAD_BYTES = 1 << 20  # of a few paths, each of at most four kilobytes
 # In the order in which they count; the last one never does, but says what the host of an entry is.
-_ENTRY, _RULE, _ANY, _LAST, _TRUSTED, _NAMED = "0", "1", "2", "3", "4", "5"
+_ENTRY, _RULE, _ANY, _LAST, _TRUSTED, _NAMED, _BEHIND = "0", "1", "2", "3", "4", "5", "6"
 _OF_HOSTS = (_RULE, _TRUSTED, _NAMED)
 _MIN_LIFE = "min_life"  # the key of an entry that is none of its source's settings
 _SOURCE = 3  # which of the words of an owner it is
@@ -64,14 +64,16 @@ class Route:
     identity, path: those of the entry
     min_life:  seconds for which an answer must live, as the entry says, 0 if it does not
     line:      the line of the configuration in which the entry begins, 0 for a rule
-    is_any:    whether a rule for any registry has it, and nothing that is for this one
+    is_any:    whether what has it is for any registry, and nothing is for this one
+    chain:     the links that are asked behind the source
+    goes_on:   whether they are also where it fails
     is_optional: whether the entry has clients go on without a credential where one cannot be had
     word, receipt: what the decision was read from, see `receipt`
     """
 
     __slots__ = (
-        *("authority", "fields", "file", "identity", "is_any", "is_optional", "line", "min_life", "path", "receipt"),
-        *("settings", "source", "word"),
+        *("authority", "chain", "fields", "file", "goes_on", "identity", "is_any", "is_optional", "line", "min_life"),
+        *("path", "receipt", "settings", "source", "word"),
     )
 
     def __init__(self, authority: Authority, source: str) -> None:
@@ -82,7 +84,8 @@ class Route:
         self.identity = ""
         self.path = ""
         self.line = 0
-        self.is_any = self.is_optional = False
+        self.is_any = self.is_optional = self.goes_on = False
+        self.chain: tuple[str, ...] = ()
         self.min_life = 0.0
         self.file = b""
         self.word = ""
@@ -236,7 +239,8 @@ class _Plan:
             raise Unavailable(*self._broken)
         chosen = environ.get(b"CREDHELPERS_IDENTITY", b"").decode("ascii", "replace")
         found = list(self._fitting(authority, environ, source))
-        counting = [owner for owner in found if owner.kind != _NAMED and owner.identity in ("", chosen)]
+        unseen = (_NAMED,) if source else (_NAMED, _BEHIND)
+        counting = [owner for owner in found if owner.kind not in unseen and owner.identity in ("", chosen)]
         best = min(counting, key=lambda owner: owner.rank, default=None)
         if best is None:
             raise NotMine
@@ -258,11 +262,13 @@ class _Plan:
         result = Route(authority, best.source)
         result.file = self._file
         result.word, result.receipt = self.word, self._receipt
-        result.settings = best.settings() if best.kind in (_ENTRY, _LAST) else {}
+        result.settings = best.settings() if best.kind in (_ENTRY, _LAST, _BEHIND) else {}
         result.min_life = float(result.settings.pop(_MIN_LIFE, 0))
-        result.is_optional = result.settings.pop("on_error", "") == "anonymous"  # changes nothing of who mints
+        on_error = result.settings.pop("on_error", "")  # changes nothing of who mints
+        result.is_optional, result.goes_on = on_error == "anonymous", on_error == "next"
+        result.chain = tuple(result.settings.pop("then", ()))
         result.identity, result.path, result.line = best.identity, best.path, best.line
-        result.is_any = best.kind == _ANY
+        result.is_any = best.pattern == "*"
         rules = (owner for owner in found if owner.kind in _OF_HOSTS and owner.source == best.source)
         if rule := min(rules, key=lambda owner: owner.rank, default=None):
             result.fields = rule.settings() | (fields(rule.pattern, authority.host) or {})
@@ -292,9 +298,9 @@ class _Owner:
     """A line of a group: the key that it is found by, how it counts, and what it says.
 
     A kind is one of an entry, a rule of a source, a rule for any registry, an entry that counts last, a rule of a
-    stranger that is trusted, of one that is not. The words are key, kind, order, source, pattern, path, identity, line,
-    variable, what is wrong (code, message, hint), the package of a stranger, and then pairs of a key of the settings
-    and its value.
+    stranger that is trusted, of one that is not, an entry of a link behind the first. The words are key, kind, order,
+    source, pattern, path, identity, line, variable, what is wrong (code, message, hint), the package of a stranger, and
+    then pairs of a key of the settings and its value.
     """
 
     __slots__ = (
@@ -309,7 +315,8 @@ class _Owner:
         self.variable = variable.encode()
         self.line = int(line)
         self.mistake = list(map(_text, words[9:12])) if words[9] else None
-        self.rank = (self.kind, not self.identity, -path.count("/") if path else 1, int(order))
+        kind = _ENTRY if self.kind == _BEHIND else self.kind
+        self.rank = (kind, not self.identity, -path.count("/") if path else 1, int(order))
         self.package = words[12]
         self._said = words[13:]
 

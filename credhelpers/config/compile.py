@@ -36,6 +36,7 @@ from itertools import islice
 from credhelpers import realms
 from credhelpers.config import duration
 from credhelpers.config.file import SEE, File, trusted
+from credhelpers.config.links import default, links, of_nobody, on_error
 from credhelpers.config.meanings import meant
 from credhelpers.config.schema import Entry, Owners, announced, fits
 from credhelpers.errors import NotMine, Unavailable
@@ -51,9 +52,9 @@ if TYPE_CHECKING:
     from credhelpers.config.schema import Announced, Rule
     from credhelpers.recorder import Recorder
 
-_ON_ERROR = ("stop", "anonymous")
 _COMMON = ("match", "source", "identity", "realm", "min_life", "on_error")
 _FROM = "from"
+TABLE = "[keyring]"  # by which word the store asks for what its table says
 _MIN_LIFE = "min_life"  # as in `plan`
 _LABEL = "[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?"
 _HOST = rf"(?=[^:]{{1,253}}(:|$)){_LABEL}(\.{_LABEL})*(:([1-9][0-9]{{0,4}}|\*))?"
@@ -76,12 +77,13 @@ def compiled(name: bytes, recorder: "Recorder", *, is_named: bool) -> Owners:
     try:
         if file := read(name, recorder, is_named=is_named):
             words = {one.word for one in installed}
-            tables, trust, found.keyring = read_tables(file, words)
+            tables, trust, found.keyring, said = read_tables(file, words)
             if asked := _asked(tables, trust, words - sources.keys()):
                 from credhelpers.config.strangers import told
 
                 sources |= told(installed, asked, trust)
-            found.entries = entries(file, tables, sources, words)
+            found.entries = entries(file, [said | table for table in tables], sources, words)
+            found.entries += of_nobody(file, said, 2 * len(tables) + 2)
             found.missed = list(_missed(file, found.entries, sources))
     except Unavailable as error:
         found.broken = error
@@ -100,8 +102,10 @@ def _missed(
     Nobody would ever ask for what they do fit, and another identity would mint for what was meant. So the hosts of that
     domain that no entry has hear of it.
     """
-    for number, entry in enumerate(found, 1):
-        source = sources[entry.source]
+    for entry in found:
+        source = sources.get(entry.source)
+        if source is None:  # a store, which has no hosts of its own
+            continue
         name, _, port = entry.pattern.partition(":")
         domain = "." + ".".join(name.split(".")[-2:])
         near = [rule for rule in source.rules if f".{rule[0]}".endswith(domain)]
@@ -112,7 +116,7 @@ def _missed(
         form = re.sub("<[^>]*>", "*", near[0][0])
         mistake = file.fault(
             "config-match",
-            f"line {file.line(number, 'match')}: `match` fits no registry of `{entry.source}`",
+            f"line {file.line(entry.number, 'match')}: `match` fits no registry of `{entry.source}`",
             f"`*` stands for any part of one label, as in `{form}`",
         )
         if not is_of_no_port and entry.mistake:
@@ -149,21 +153,30 @@ def entries(
     found = []
     reached = _Reached()
     for number, (line, table) in enumerate(zip(file.starts(len(tables)), tables, strict=True), 1):
-        pattern, path = _common(file, table, number, tuple(sorted(words)))
-        entry = Entry(2 * number, pattern, path, table["source"], line)
+        pattern, path = _common(file, table, number)
+        chain = links(file, table, number, tuple(sorted(words)))
+        made = [Entry(2 * number, pattern, path, word, line) for word in chain if word in words or word == chain[0]]
+        made[0].chain = chain[1:]
+        for entry in made:
+            entry.number, entry.is_behind = number, entry is not made[0]
         try:
-            _fill(entry, file, table, number, sources)
+            _fill(made, file, table, sources)
         except Unavailable as mistake:
-            entry.mistake = mistake
-        if earlier := reached.by(entry):
-            entry.mistake = _never_reached(file, number, entry, earlier)
-            entry.order = earlier.order - 1  # whoever asks for such a host hears of it, and not only in the log
-        found.append(entry)
+            for entry in made:
+                entry.mistake = mistake
+        for entry in made:
+            if earlier := reached.by(entry):
+                entry.mistake = _never_reached(file, number, entry, earlier)
+                entry.order = earlier.order - 1  # whoever asks for such a host hears of it, and not only in the log
+        found += made
     return found
 
 
-def read_tables(file: File, words: set[str]) -> "tuple[list[dict[str, Any]], list[str], Entry | None]":
-    """The entries as written, who of the sources with these words is trusted, and the keyring. Raises Unavailable."""
+def read_tables(file: File, words: set[str]) -> "tuple[list[dict[str, Any]], list[str], Entry | None, dict[str, Any]]":
+    """The entries as written, who of the sources with these words is trusted, the keyring, and what is said for all.
+
+    Raises Unavailable.
+    """
     import tomllib
 
     try:
@@ -172,7 +185,7 @@ def read_tables(file: File, words: set[str]) -> "tuple[list[dict[str, Any]], lis
         raise file.fault(
             "config-no-toml", f"not TOML: {_position(error)}", "mend the line, see `docs/configuration.md`"
         ) from None
-    file.only(document, ("registry", "sources", KEYRING), 0)
+    file.only(document, ("registry", "sources", "default", KEYRING), 0)
     tables = document.get("registry", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise file.fault(
@@ -190,14 +203,15 @@ def read_tables(file: File, words: set[str]) -> "tuple[list[dict[str, Any]], lis
         )
     for word in trust:
         file.one_of(word, tuple(sorted(words)), 0, "sources", "source")
-    return tables, trust, _keyring(file, document[KEYRING]) if KEYRING in document else None
+    keyring = _keyring(file, document[KEYRING]) if KEYRING in document else None
+    return tables, trust, keyring, default(file, document, tuple(sorted(words)))
 
 
 def _keyring(file: File, table: object) -> Entry:
     """What the table says. A mistake in it fails the keyring, and no host of a source."""
     import re
 
-    entry = Entry(0, "*", "", KEYRING, file.line(0, KEYRING))
+    entry = Entry(0, "*", "", TABLE, file.line(0, KEYRING))
     try:
         for key in table if isinstance(table, dict) else ():
             file.one_of(key, ("backend",), 0, KEYRING, "key")
@@ -218,8 +232,10 @@ def _asked(tables: "list[dict[str, Any]]", trust: list[str], strangers: set[str]
     """The strangers that an entry names or that are trusted, with the settings of each one's entries."""
     asked: dict[str, list[dict[str, Any]]] = {word: [] for word in trust if word in strangers}
     for table in tables:
-        if (word := str(table.get("source"))) in strangers:
-            asked.setdefault(word, []).append(_settings(table))
+        said = table.get("source")
+        for word in said if isinstance(said, list) else (said,):
+            if isinstance(word, str) and word in strangers:
+                asked.setdefault(word, []).append(_settings(table))
     return asked
 
 
@@ -227,8 +243,8 @@ def _settings(table: "Mapping[str, Any]") -> "dict[str, Any]":
     return {key: value for key, value in table.items() if key not in (*_COMMON, _FROM)}
 
 
-def _common(file: File, table: "dict[str, Any]", number: int, words: tuple[str, ...]) -> tuple[str, str]:
-    """Host with port, and path, of an entry whose `match` and `source` can be read. Raises Unavailable."""
+def _common(file: File, table: "dict[str, Any]", number: int) -> tuple[str, str]:
+    """Host with port, and path, of an entry whose `match` can be read, and that has a `source`. Raises Unavailable."""
     from difflib import get_close_matches
 
     for key in _COMMON[:2]:
@@ -238,8 +254,8 @@ def _common(file: File, table: "dict[str, Any]", number: int, words: tuple[str, 
             for other in near:
                 file.only({other: ""}, (key,), number)
             raise file.fault("config-key-missing", f"line {file.line(number)}: no `{key}`", SEE)
-        if not isinstance(table[key], str):
-            raise file.fault("config-value", f"line {file.line(number, key)}: `{key}` is not a text", SEE)
+    if not isinstance(table["match"], str):
+        raise file.fault("config-value", f"line {file.line(number, 'match')}: `match` is not a text", SEE)
     pattern, slash, path = table["match"].partition("/")
     name, _, port = pattern.partition(":")
     is_host = re.fullmatch(_HOST, pattern) and "*" not in "".join(name.split(".")[-2:])
@@ -257,20 +273,36 @@ def _common(file: File, table: "dict[str, Any]", number: int, words: tuple[str, 
             f"line {file.line(number, 'match')}: what is behind the host in `match` is no path of a repository",
             "whole names between slashes, and at the end perhaps `/*`",
         )
-    file.one_of(table["source"], words, number, "source")
     pattern = pattern.removesuffix(_DEFAULT_PORT)
     return HUB if pattern.removesuffix(":*") in HUB_HOSTS else pattern, path.removesuffix("*").removesuffix("/")
 
 
-def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, sources: "Mapping[str, Announced]") -> None:
-    """Read the other keys. Raises Unavailable."""
-    source = sources[entry.source]
-    min_life = _fill_common(entry, file, table, number)
-    if source.broken:
-        line, error = file.line(number, "source"), source.broken
-        raise file.fault(error.code, f"line {line}: {error.message}", error.hint)
-    file.only(table, (*_COMMON, *((_FROM,) if source.takes_from else ()), *source.settings), number)
-    settings = _settings(table)
+def _fill(made: list[Entry], file: File, table: "dict[str, Any]", sources: "Mapping[str, Announced]") -> None:
+    """Read the other keys of an entry with a link or more. Raises Unavailable."""
+    number = made[0].number
+    min_life = ""
+    for entry in made:
+        min_life = _fill_common(entry, file, table, number)
+    known = [sources[entry.source] for entry in made if entry.source in sources]
+    for source in known:
+        if source.broken:
+            line, error = file.line(number, "source"), source.broken
+            raise file.fault(error.code, f"line {line}: {error.message}", error.hint)
+    takes_from = (_FROM,) if any(source.takes_from for source in known) else ()
+    file.only(table, (*_COMMON, *takes_from, *(key for source in known for key in source.settings)), number)
+    for entry in made:
+        if own := sources.get(entry.source):
+            _fill_own(entry, file, table, own)
+            if _FROM in table and own.takes_from:
+                entry.settings[_FROM] = _from(file, table, number, sources)
+        if min_life:
+            entry.settings[_MIN_LIFE] = str(duration.seconds(min_life))
+
+
+def _fill_own(entry: Entry, file: File, table: "dict[str, Any]", source: "Announced") -> None:
+    """Read the keys that are the source's own. Raises Unavailable."""
+    number = entry.number
+    settings = {key: value for key, value in _settings(table).items() if key in source.settings}
     is_alias = bool(source.alias) and settings.keys() >= set(source.alias)
     if ":" in entry.pattern and not (source.has_ports or is_alias):
         alias = " and ".join(f"`{key}`" for key in source.alias)
@@ -287,19 +319,19 @@ def _fill(entry: Entry, file: File, table: "dict[str, Any]", number: int, source
             key = named.pop() if len(named) == 1 and named <= settings.keys() else ""
         line = file.line(number, key) if key else entry.line
         raise file.fault(code, f"line {line}: {message}", SEE)
-    if _FROM in table:
-        # Who is asked must not ask on, so that nobody ever asks in a circle.
-        givers = (KEYRING, *(word for word, other in sources.items() if not other.takes_from and not other.broken))
-        if table[_FROM] not in givers:
-            raise file.fault(
-                "config-from",
-                f"line {file.line(number, _FROM)}: `{_FROM}` is not a helper with credentials of its own",
-                "it may be " + ", ".join(f"`{word}`" for word in givers),
-            )
-        settings[_FROM] = table[_FROM]
-    if min_life:
-        settings[_MIN_LIFE] = str(duration.seconds(min_life))
     entry.settings = settings
+
+
+def _from(file: File, table: "dict[str, Any]", number: int, sources: "Mapping[str, Announced]") -> str:
+    """The helper with whose credential a source mints: one that does not ask on, so that nobody asks in a circle."""
+    givers = (KEYRING, *(word for word, other in sources.items() if not other.takes_from and not other.broken))
+    if table[_FROM] not in givers:
+        raise file.fault(
+            "config-from",
+            f"line {file.line(number, _FROM)}: `{_FROM}` is not a helper with credentials of its own",
+            "it may be " + ", ".join(f"`{word}`" for word in givers),
+        )
+    return str(table[_FROM])
 
 
 def _fill_common(entry: Entry, file: File, table: "dict[str, Any]", number: int) -> str:
@@ -320,9 +352,7 @@ def _fill_common(entry: Entry, file: File, table: "dict[str, Any]", number: int)
             f"line {file.line(number, 'min_life')}: `min_life` is not a duration",
             "such as `15m` or `1h`",
         )
-    if "on_error" in table:
-        file.one_of(str(table["on_error"]), _ON_ERROR, number, "on_error")
-        entry.is_optional = table["on_error"] == _ON_ERROR[1]
+    entry.on_error = on_error(file, table, number)
     return str(min_life or "")
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Line = tuple[str, str]  # with the key of its group before it
 
-_ENTRY, _RULE, _ANY, _LAST, _TRUSTED, _NAMED = "0", "1", "2", "3", "4", "5"  # as in `plan`
+_ENTRY, _RULE, _ANY, _LAST, _TRUSTED, _NAMED, _BEHIND = "0", "1", "2", "3", "4", "5", "6"  # as in `plan`
 _BEFORE = 1 << 40  # more than there are entries: what counts before a rule, and behind all entries
 _PLAIN = frozenset(range(0x20, 0x7F)) - {0x25}  # printable ASCII but `%`
 
@@ -74,9 +74,11 @@ def _lines(found: "Owners") -> "Iterator[Line]":
 def _of_entry(entry: "Entry") -> "Line":
     key = _key_of(entry.pattern)
     mistake = _said(entry.mistake) if entry.mistake else ("", "", "")
-    words = [key, _LAST if entry.is_last else _ENTRY, str(entry.order), entry.source, entry.pattern, _word(entry.path)]
+    kind = _LAST if entry.is_last else _BEHIND if entry.is_behind else _ENTRY
+    words = [key, kind, str(entry.order), entry.source, entry.pattern, _word(entry.path)]
     words += [entry.identity, str(entry.line), "", *mistake, ""]
-    settings = entry.settings | ({"on_error": "anonymous"} if entry.is_optional else {})
+    settings = entry.settings | ({"on_error": entry.on_error} if entry.on_error != "stop" else {})
+    settings |= {"then": list(entry.chain)} if entry.chain else {}
     return key, "\t".join(words + [f"{name}={_shown(value)}" for name, value in sorted(settings.items())])
 
 

@@ -28,12 +28,15 @@ class Entry:
     path:     below which it counts, "" for all of the registry
     is_last:  whether all else counts before it, as before what a file of another program says
     realm:    where a credential for its hosts may be sent for a token, see `realms`; "" for what is known anyway
-    is_optional: whether clients are to go on without a credential where one cannot be had
+    on_error: what is done where one cannot be had: `stop`, `next` to go on with the chain, `anonymous`
+    chain:    the links behind its source, see `links`
+    is_behind: whether it is of such a link: only the helper of its own source sees it
+    number:   of the `[[registry]]`, from one on
     """
 
     __slots__ = (
-        *("identity", "is_last", "is_optional", "line", "mistake", "order", "path", "pattern", "realm", "settings"),
-        "source",
+        *("chain", "identity", "is_behind", "is_last", "line", "mistake", "number", "on_error", "order", "path"),
+        *("pattern", "realm", "settings", "source"),
     )
 
     def __init__(self, order: int, pattern: str, path: str, source: str, line: int) -> None:
@@ -43,7 +46,10 @@ class Entry:
         self.source = source
         self.line = line
         self.identity = self.realm = ""
-        self.is_last = self.is_optional = False
+        self.is_last = self.is_behind = False
+        self.on_error = "stop"
+        self.chain: tuple[str, ...] = ()
+        self.number = 0
         self.settings: dict[str, Any] = {}
         self.mistake: Unavailable | None = None
 

@@ -44,6 +44,12 @@ class Foreign:
         self._environ = environ
         self._until = until
 
+    def ready(self, authority: "Authority") -> None:
+        """Nothing: it has no cache of ours."""
+
+    def refresh(self, authority: "Authority") -> None:
+        """Nothing: that is its own affair."""
+
     def get(self, authority: "Authority") -> Credential:
         """What it has under exactly what was sent. Raises NotFound, and Unavailable if it fails."""
         status, output, errors = self._run("get", authority.sent.encode())

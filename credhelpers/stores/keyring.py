@@ -245,7 +245,7 @@ class Keyring:
 
         try:
             # The host does not matter: what the table says owns whatever is asked for by this word.
-            return str(plan.route(Authority(HUB), self._environ, "keyring").settings["backend"])
+            return str(plan.route(Authority(HUB), self._environ, "[keyring]").settings["backend"])
         except NotMine:
             return ""
 
