@@ -837,6 +837,18 @@ def test_a_metadata_service_that_is_not_there(bare: dict[str, str]) -> None:
     failure(result, "no AWS credentials", "aws configure sso")
 
 
+@pytest.mark.parametrize("place", ["environment", "profile"])
+def test_no_mode_of_botocore_asks_behind_our_back(aws: FakeAws, env: dict[str, str], home: Path, place: str) -> None:
+    """Its `auto` would look for the region of this machine, by a client of its own and through any proxy."""
+    del env["AWS_EC2_METADATA_DISABLED"]
+    if place == "profile":
+        config(home, "[default]\ndefaults_mode = auto\n")
+    else:
+        env["AWS_DEFAULTS_MODE"] = "auto"
+    assert get(env | {"HTTP_PROXY": aws.proxy.url, "http_proxy": aws.proxy.url}).credential
+    assert aws.proxy.asked == [f"{API}:443"]
+
+
 def test_a_disabled_metadata_service_is_not_asked(bare: dict[str, str]) -> None:
     """AWS_EC2_METADATA_DISABLED is honoured."""
     with instance() as service:

@@ -416,10 +416,10 @@ def age(machine: Machine, *times: str) -> None:
     assert len(paths) == 2  # the token, and its copy for the host
     for path in paths:
         first, rest = path.read_bytes().split(b"\n", 2)[1:]
-        issued, soft, hard, end, before = first.split()
+        issued, soft, hard, *others = first.split()
         past = str(int(time.time()) - 1).encode()
         soft, hard = past if "soft" in times else soft, past if "hard" in times else hard
-        body = b" ".join((issued, soft, hard, end, before)) + b"\n" + rest
+        body = b" ".join((issued, soft, hard, *others)) + b"\n" + rest
         path.write_bytes(cached_token.head_of(path.name.encode(), body) + b"\n" + body)
 
 

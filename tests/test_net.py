@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -519,3 +521,46 @@ def test_a_shortage_is_not_the_servers_fault() -> None:
     """As `errors.shortage` knows it."""
     with pytest.raises(Shortage):
         code_of(RuntimeError("can't start new thread"))
+
+
+def drips(kind: str, peer: socket.socket) -> None:
+    """Say a byte of an answer now and then, as long as somebody listens."""
+    head = b"HTTP/1.1 200 OK\r\nX: " if kind == "head" else b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+    with peer, contextlib.suppress(OSError):
+        peer.recv(1 << 16)
+        peer.sendall(head if kind != "without end" else b"HTTP/1.0 200 OK\r\n\r\n")
+        for _ in range(1000):
+            time.sleep(0.05)
+            peer.sendall(b"x")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the threads of a process, as Linux shows them")
+@pytest.mark.parametrize("is_secure", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("kind", ["head", "body", "without end"])
+def test_who_drips_keeps_no_thread(authority: CertificateAuthority, kind: str, *, is_secure: bool) -> None:
+    """The call goes on in time, and nothing of it is left: neither who waited for the answer, nor the connection."""
+    tasks = Path("/proc/self/task")
+    context = authority.context("localhost")
+    listener = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+
+    def serve() -> None:
+        peer, _ = listener.accept()
+        drips(kind, context.wrap_socket(peer, server_side=True) if is_secure else peer)
+        ended.set()
+
+    with listener:
+        threading.Thread(target=serve, daemon=True).start()
+        before = len(list(tasks.iterdir()))
+        trusted = ssl.create_default_context(cafile=str(authority.pem))
+        wire = Wire({}, _until(), lambda: trusted)
+        place = ("https" if is_secure else "http", "localhost", listener.getsockname()[1], "/")
+        started = time.monotonic()
+        with pytest.raises(NoAnswer, match="did not answer in time"):
+            wire.ask(PEER, "GET", place, seconds=0.6)
+        assert time.monotonic() - started < 0.6 + patience(0.5)
+        assert ended.wait(2 + patience(1))
+        until = time.monotonic() + patience(1)
+        while (now := len(list(tasks.iterdir()))) >= before and time.monotonic() < until:
+            time.sleep(0.02)
+        assert now < before  # who served has ended, too

@@ -4,7 +4,10 @@ It follows no redirect, reads no `.netrc`, keeps no cookies, and sends nothing t
 host of the URL and to no other. An answer is read to its end within a limit, uncompressed; half of one is none.
 """
 
+from contextlib import suppress
+from socket import SHUT_RDWR, socket
 from time import monotonic
+from weakref import WeakSet
 
 from credhelpers.deadline import Late, within
 from credhelpers.errors import Unavailable
@@ -111,7 +114,11 @@ class Wire:
             pool, proxy = self._pool(scheme, host, port)
             if scheme == "http" and proxy:  # what a proxy forwards unencrypted it is asked for by the whole URL
                 target = f"http://{host}:{port}{target}"
-            answer = within(left, lambda: _asked(pool, (method, target, body, headers or {}), left, connect))
+            try:
+                answer = within(left, lambda: _asked(pool, (method, target, body, headers or {}), left, connect))
+            except Late:
+                _hang_up(pool)
+                raise
             if 300 <= answer.status < 400 and not may_redirect:  # noqa: PLR2004 - RFC 9110, 15.4
                 raise Redirected
         except (Unavailable, ImportError):  # the latter is told by who needs an extra that is not installed
@@ -193,16 +200,30 @@ def json_object(content: bytes) -> "dict[str, Any]":
 def _patient(base: "Any", until: float) -> "Any":
     """A connection of urllib3 on which TLS and a proxy have all of the time: whoever takes it is there, and slow.
 
-    It knows no wire, lest one that nobody needs any more keeps its connections open.
+    It knows no wire and holds no socket, lest one that nobody needs any more keeps its connections open.
     """
+    made: WeakSet[socket] = WeakSet()
 
     class Patient(base):  # type: ignore[misc] # it is known when urllib3 is loaded
+        sockets = made
+
+        def connect(self) -> None:
+            super().connect()
+            made.add(self.sock)
+
         def _new_conn(self) -> "Any":
             found = super()._new_conn()
             found.settimeout(max(until - monotonic(), 0.01))
             return found
 
     return Patient
+
+
+def _hang_up(pool: "Any") -> None:
+    """End what waits for an answer of that origin: one that drips would have a thread of this process for ever."""
+    for connection in list(getattr(pool.ConnectionCls, "sockets", ())):
+        with suppress(OSError):  # it has ended
+            socket.shutdown(connection, SHUT_RDWR)  # not as TLS does it, which would say good-bye first
 
 
 def _asked(

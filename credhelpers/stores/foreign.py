@@ -102,15 +102,24 @@ class Foreign:
         command = (self._program(), verb)
         try:
             return child.run_command(command, self._environ, deep, self._until - monotonic(), b"/", given=given)
-        except (SubprocessError, OSError) as error:
-            if lacking := shortage(error):
-                raise lacking from None
-            is_late = isinstance(error, SubprocessError)
-            raise Unavailable(
-                "helper-late" if is_late else "helper-broken",
-                f"the helper {self._shown} {'does not answer in time' if is_late else 'cannot be started'}",
-                f"`echo HOST | {self._command} get` shows why",
-            ) from None
+        except SubprocessError as error:
+            raise shortage(error) or self._late() from None
+        except OSError as error:
+            raise shortage(error) or self._broken() from None
+
+    def _late(self) -> Unavailable:
+        return Unavailable(
+            "helper-late",
+            f"the helper {self._shown} does not answer in time",
+            f"`echo HOST | {self._command} get` shows why",
+        )
+
+    def _broken(self) -> Unavailable:
+        return Unavailable(
+            "helper-broken",
+            f"the helper {self._shown} cannot be started",
+            f"`echo HOST | {self._command} get` shows why",
+        )
 
     def _depth(self) -> int:
         text = self._environ.get(_DEPTH, b"0")
