@@ -335,7 +335,7 @@ def test_whatever_editor_wrote_it(content: bytes, file: File) -> None:
         ),
         pytest.param("[[registry]]\nmatch.x = 1\n", "line 2: `match` is not a text", "docs", id="table for a match"),
         pytest.param(
-            '[[registry]]\nmatch = "a.b.c"\nsource = true\n', "line 3: `source` is not a text", "docs", id="bool"
+            '[[registry]]\nmatch = "a.b.c"\nsource = true\n', "line 3: `source` is neither a text", "as in", id="bool"
         ),
         pytest.param(
             ENTRY.replace("ecr", "ecrs"), "line 3: unknown source `ecrs`", "did you mean `ecr`?", id="source nearly"
@@ -952,7 +952,12 @@ def test_a_backend_of_the_keyring(backend: str, file: File) -> None:
     """For any host, wherever in the file it stands, and it is no entry."""
     found = keyring_of(file, f'{ENTRY}[keyring]\nbackend = "{backend}"\n')
     assert found
-    assert (found.settings, found.mistake, found.pattern, found.source) == ({"backend": backend}, None, "*", "keyring")
+    assert (found.settings, found.mistake, found.pattern, found.source) == (
+        {"backend": backend},
+        None,
+        "*",
+        "[keyring]",
+    )
     assert (found.line, found.path, found.identity) == (4, "", "")
     assert keyring_of(file, ENTRY) is None
 

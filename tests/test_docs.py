@@ -231,9 +231,11 @@ def test_examples_of_the_configuration_file_are_right(text: str, home: Path) -> 
 
     assert written
     assert (found.keyring.settings if found.keyring else None) == written.get("keyring")
-    assert len(entries) == len(written.get("registry", []))
+    assert len({entry.number for entry in entries} - {0}) == len(written.get("registry", []))
     for entry in entries:
         assert entry.mistake is None
+        if entry.source == "keyring" or entry.source.startswith("helper:"):
+            continue
         environ[b"CREDHELPERS_IDENTITY"] = entry.identity.encode()
         chosen = [
             host

@@ -105,15 +105,15 @@ def compiling(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 def test_the_keyring_s_table_owns_what_is_asked_for_by_its_word(user: User) -> None:
     """Whatever the host; and nothing else, whoever is asked."""
-    assert user.owner("docker.io", "keyring") == ""
+    assert user.owner("docker.io", "[keyring]") == ""
     user.write('[keyring]\nbackend = "a.B"\n' + user.entry("mirror.acme.example:*", "vault", path="kv/x"))
     for server in ("docker.io", PRIVATE, ALIAS, "localhost:5000"):
-        found = user.route(server, "keyring")
-        assert (found.source, found.settings, found.line) == ("keyring", {"backend": "a.B"}, 1)
+        found = user.route(server, "[keyring]")
+        assert (found.source, found.settings, found.line) == ("[keyring]", {"backend": "a.B"}, 1)
     assert user.owner("docker.io") == ""
     assert (user.owner(PRIVATE), user.owner(ALIAS), user.owner(PRIVATE, "gcr")) == ("ecr", "vault", "")
     user.write("[keyring]\nbackend = 1\n")
-    assert "line 1: `backend` in `keyring`" in user.owner("docker.io", "keyring")
+    assert "line 1: `backend` in `keyring`" in user.owner("docker.io", "[keyring]")
     assert user.owner(PRIVATE) == "ecr"
 
 

@@ -57,7 +57,8 @@ class Source:
         recorder.variable(b"WHO")
 
     def minter(self, route: Route) -> Minter:
-        return Minter(self.cloud, f"{self.kind} {route.settings.get('profile', '')}".strip(), self._environ)
+        said = route.settings.get("profile", "") or route.settings.get("role_arn", "")
+        return Minter(self.cloud, f"{self.kind} {said}".strip(), self._environ)
 
 
 class Kept(Source):
@@ -302,6 +303,218 @@ def test_a_logout_asks_all_links(router: Router, environ: dict[bytes, bytes], cl
     with pytest.raises(Unavailable, match="sealed"):
         router.erase(Authority(PLAIN))
     assert Keyring(environ).list() == {}
+
+
+# --- chains -----------------------------------------------------------------------------------------------------------
+
+
+def chain(environ: dict[bytes, bytes], source: str, more: str = "", match: str = PLAIN) -> None:
+    configure(environ, f'[[registry]]\nmatch = "{match}"\nsource = {source}\n{more}')
+
+
+def helper_of_others(environ: dict[bytes, bytes], lines: str) -> Path:
+    folder = Path(os.fsdecode(environ[b"HOME"]), "bin")
+    folder.mkdir(exist_ok=True)
+    path = folder / "docker-credential-other"
+    path.write_text(f"#!/bin/sh\n{lines}\n")
+    path.chmod(0o755)
+    environ[b"PATH"] = bytes(folder) + b":/usr/bin:/bin"
+    return path
+
+
+OTHER = """echo '{"Username":"someone","Secret":"of-another"}'"""
+ROLE = "arn:aws:iam::111122223333:role/puller"
+PATH = 'path = "kv/registries/{host}"\n'
+
+
+def test_the_next_link_is_asked_where_there_is_nothing(
+    router: Router, environ: dict[bytes, bytes], cloud: Cloud
+) -> None:
+    """And the first again at the next time: it may have something by then."""
+    Keyring(environ).store(Authority(PLAIN), Credential("someone", "typed"))
+    chain(environ, '["vault", "keyring"]', PATH)
+    cloud.failure = NotFound("vault-nothing", "nothing is there")
+    assert secret(router.get(Authority(PLAIN))) == "typed"
+    cloud.failure = None
+    assert secret(Router(*KINDS, environ=environ).get(Authority(PLAIN))) == "vault"
+
+
+def test_a_token_of_a_later_link_is_no_hit(router: Router, environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """Else what was kept in the first link meanwhile would wait until the token ends. It is minted once."""
+    chain(environ, '["keyring", "ecr"]', match=ECR)
+    assert secret(router.get(Authority(ECR))) == "ecr"
+    again = Router(*KINDS, environ=environ)
+    assert again.ready(Authority(ECR)) is None
+    assert secret(again.get(Authority(ECR))) == "ecr"
+    assert cloud.asked == ["ecr"]
+    again.store(Authority(ECR), Credential("someone", "typed"))
+    assert secret(Router(*KINDS, environ=environ).get(Authority(ECR))) == "typed"
+
+
+@pytest.mark.parametrize("on_error", ["", 'on_error = "stop"\n'])
+def test_a_broken_link_ends_a_chain(on_error: str, router: Router, environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """Nobody knows what it has."""
+    Keyring(environ).store(Authority(PLAIN), Credential("someone", "typed"))
+    chain(environ, '["vault", "keyring"]', PATH + on_error)
+    cloud.failure = Unavailable("vault-sealed", "Vault is sealed")
+    with pytest.raises(Unavailable, match="sealed"):
+        router.get(Authority(PLAIN))
+
+
+def test_a_chain_may_go_on(router: Router, environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """With `next`; what failed is said if nobody has anything."""
+    chain(environ, '["vault", "keyring"]', PATH + 'on_error = "next"\n')
+    cloud.failure = Unavailable("vault-sealed", "Vault is sealed")
+    with pytest.raises(Unavailable, match="sealed"):
+        router.get(Authority(PLAIN))
+    Keyring(environ).store(Authority(PLAIN), Credential("someone", "typed"))
+    assert secret(router.get(Authority(PLAIN))) == "typed"
+
+
+def test_a_client_may_go_on(router: Router, environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """With `anonymous`, which whoever speaks the protocol is told."""
+    chain(environ, '"vault"', PATH + 'on_error = "anonymous"\n')
+    assert router.waives(Authority(PLAIN))
+    assert not router.waives(Authority("ghcr.io"))
+    configure(environ, "[[registry\n")
+    assert not Router(*KINDS, environ=environ).waives(Authority(PLAIN))
+
+
+def test_a_restricted_helper_sees_its_link_wherever_it_stands(
+    router: Router, environ: dict[bytes, bytes], cloud: Cloud
+) -> None:
+    """With its own keys, and no other link."""
+    chain(environ, '["vault", "ecr"]', PATH + f'role_arn = "{ROLE}"\n', match=ECR)
+    assert secret(Minted(cloud.source("ecr", environ), environ).get(Authority(ECR))) == f"ecr {ROLE}"
+    assert secret(router.get(Authority(ECR))) == "vault"
+    assert cloud.asked == [f"ecr {ROLE}", "vault"]
+
+
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [('["vault", "keyring"]', "vault"), ('["keyring", "vault"]', "keyring"), ('["helper:other", "vault"]', "other")],
+)
+def test_a_login_is_kept_by_the_first_link(
+    source: str, kept: str, router: Router, environ: dict[bytes, bytes], cloud: Cloud
+) -> None:
+    """And forgotten by all."""
+    helper_of_others(environ, "cat >$HOME/$1")
+    chain(environ, source, PATH)
+    router.store(Authority(PLAIN), Credential("someone", "typed"))
+    assert cloud.asked == (["store someone"] if kept == "vault" else [])
+    assert Keyring(environ).list() == ({PLAIN: "someone"} if kept == "keyring" else {})
+    assert Path(os.fsdecode(environ[b"HOME"]), "store").exists() == (kept == "other")
+    router.erase(Authority(PLAIN))
+    assert Keyring(environ).list() == {}
+    assert cloud.asked[-1:] == ["erase"]
+
+
+def test_a_login_goes_on_to_who_keeps(router: Router, environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """One that may only be read keeps nothing."""
+    chain(environ, '["vault", "keyring"]', PATH)
+    cloud.failure = Unsupported("vault-read-only", "Vault is read only")
+    router.store(Authority(PLAIN), Credential("someone", "typed"))
+    assert Keyring(environ).list() == {PLAIN: "someone"}
+
+
+def test_a_helper_of_others_is_asked_in_its_turn(router: Router, environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """By its name, or by its path."""
+    path = helper_of_others(environ, OTHER)
+    for source in ('["keyring", "helper:other"]', f'"helper:{path}"'):
+        chain(environ, source)
+        assert secret(Router(*KINDS, environ=environ).get(Authority(PLAIN))) == "of-another"
+    assert Router(*KINDS, environ=environ).ready(Authority(PLAIN)) is None
+    Router(*KINDS, environ=environ).refresh(Authority(PLAIN))
+    assert Router(*KINDS, environ=environ).list() == {}, "nobody else's list is asked for"
+
+
+def test_a_helper_of_others_that_fails(router: Router, environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """It is passed over; what it was is said where an entry names it, and is no evidence for what nobody owns."""
+    helper_of_others(environ, "echo out of order; exit 1")
+    chain(environ, '["helper:other", "keyring"]', '[default]\nsource = ["helper:other", "keyring"]\n')
+    with pytest.raises(Unavailable) as caught:
+        router.get(Authority(PLAIN))
+    assert caught.value.code == "helper-failed"
+    with pytest.raises(NotFound):
+        router.get(Authority("ghcr.io"))
+    for server in (PLAIN, "ghcr.io"):
+        Keyring(environ).store(Authority(server), Credential("someone", "typed"))
+        assert secret(router.get(Authority(server))) == "typed"
+
+
+def test_a_store_from_before_stays_reachable(router: Router, environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """Behind the keyring, for whatever nobody owns; a cloud's own registries are the cloud's."""
+    helper_of_others(environ, OTHER)
+    configure(environ, '[default]\nsource = ["keyring", "helper:other"]\n')
+    assert secret(router.get(Authority("ghcr.io"))) == "of-another"
+    assert secret(router.get(Authority(ECR))) == "ecr"
+    router.store(Authority("ghcr.io"), Credential("someone", "typed"))
+    assert secret(Router(*KINDS, environ=environ).get(Authority("ghcr.io"))) == "typed"
+
+
+def test_vault_for_any_registry_counts_before_the_default(
+    router: Router, environ: dict[bytes, bytes], cloud: Cloud
+) -> None:
+    """And the keyring is behind it."""
+    configure(environ, '[default]\nsource = "keyring"\n')
+    environ |= CATCH_ALL
+    assert secret(router.get(Authority("ghcr.io"))) == "vault"
+
+
+def test_what_the_default_says_counts_where_an_entry_says_nothing(
+    router: Router, environ: dict[bytes, bytes], cloud: Cloud
+) -> None:
+    """Its chain, and what is done on errors."""
+    default = '[default]\nsource = ["vault", "keyring"]\non_error = "next"\n'
+    entry = f'[[registry]]\nmatch = "{PLAIN}"\n{PATH}'
+    configure(environ, default + entry + f'[[registry]]\nmatch = "a.example"\n{PATH}on_error = "stop"\n')
+    for server in (PLAIN, "a.example"):
+        Keyring(environ).store(Authority(server), Credential("someone", "typed"))
+    cloud.failure = Unavailable("vault-sealed", "Vault is sealed")
+    assert secret(router.get(Authority(PLAIN))) == "typed"
+    with pytest.raises(Unavailable, match="sealed"):
+        router.get(Authority("a.example"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[[registry]]\nmatch = "a.example"\nsource = []\n', "line 3: `source` is neither a text nor a list"),
+        ('[[registry]]\nmatch = "a.example"\nsource = 1\n', "line 3: `source` is neither"),
+        ('[[registry]]\nmatch = "a.example"\nsource = [["vault"]]\n', "line 3: `source` is neither"),
+        (
+            '[[registry]]\nmatch = "a.example"\nsource = ["keyring", "keyring"]\n',
+            "line 3: `source` names one helper twice",
+        ),
+        ('[[registry]]\nmatch = "a.example"\nsource = "helper:"\n', "line 3: what is behind `helper:`"),
+        ('[[registry]]\nmatch = "a.example"\nsource = "helper:-x"\n', "line 3: what is behind `helper:`"),
+        ('[[registry]]\nmatch = "a.example"\nsource = "helper:a/b"\n', "line 3: what is behind `helper:`"),
+        ('[[registry]]\nmatch = "a.example"\nsource = "helper:../x"\n', "line 3: what is behind `helper:`"),
+        ('[[registry]]\nmatch = "a.example"\nsource = "helper:/a/../x"\n', "line 3: what is behind `helper:`"),
+        ('[[registry]]\nmatch = "a.example"\nsource = "helper:/a//x"\n', "line 3: what is behind `helper:`"),
+        ('[[registry]]\nmatch = "a.example"\nsource = "helper:/a b;c"\n', ""),
+        ('[[registry]]\nmatch = "a.example"\nsource = ["vault", "keyrin"]\n', "line 3: unknown source `keyrin`"),
+        (
+            f'[[registry]]\nmatch = "a.example"\nsource = {[f"helper:x{n}" for n in range(9)]}\n',
+            "line 3: `source` is neither",
+        ),
+        ('[default]\nsource = "none"\n', "line 1: unknown source `none`"),
+        ('[default]\non_eror = "next"\n', "line 1: unknown key `on_eror`"),
+        ('[default]\nsource = "keyring"\non_error = "perhaps"\n', "unknown on_error `perhaps`"),
+        ("default = 1\n", "line 1: `default` is not a table"),
+        ('[[registry]]\nmatch = "a.example"\nsource = ["vault", "ecr"]\nprofil = "x"\n', "unknown key `profil`"),
+        ('[[registry]]\nmatch = "a.example:5000"\nsource = ["keyring", "ecr"]\n', "line 2: `match` has a port"),
+        ('[[registry]]\nmatch = "a.example:5000"\nsource = "keyring"\n', ""),
+    ],
+)
+def test_a_chain_that_cannot_be_read(text: str, words: str, router: Router, environ: dict[bytes, bytes]) -> None:
+    """Is said with its line."""
+    configure(environ, text)
+    with pytest.raises((Unavailable, NotFound)) as caught:
+        router.get(Authority("a.example:5000" if ":5000" in text else "a.example"))
+    found = str(caught.value) + "; " + getattr(caught.value, "hint", "")
+    assert words in found, found
+    assert bool(words) == isinstance(caught.value, Unavailable) or caught.value.code.startswith("helper-"), found
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------

@@ -254,8 +254,8 @@ def _common(file: File, table: "dict[str, Any]", number: int) -> tuple[str, str]
             for other in near:
                 file.only({other: ""}, (key,), number)
             raise file.fault("config-key-missing", f"line {file.line(number)}: no `{key}`", SEE)
-    if not isinstance(table["match"], str):
-        raise file.fault("config-value", f"line {file.line(number, 'match')}: `match` is not a text", SEE)
+        if key == "match" and not isinstance(table[key], str):
+            raise file.fault("config-value", f"line {file.line(number, key)}: `match` is not a text", SEE)
     pattern, slash, path = table["match"].partition("/")
     name, _, port = pattern.partition(":")
     is_host = re.fullmatch(_HOST, pattern) and "*" not in "".join(name.split(".")[-2:])

@@ -37,9 +37,14 @@ class File:
         return Unavailable(code, f"config.toml: {message}", f"{hint} ({self.name})")
 
     def line(self, number: int, key: str | None = None) -> int:
-        """The line of the `number`th registry, or of a key in it; of a key outside of them if that is 0."""
+        """The line of the `number`th registry, or of a key in it; of a key outside of them if that is 0.
+
+        Of a key that the registry has from elsewhere it is that of the registry.
+        """
         if self._places is None:
             self._places = _lines(self.text)
+        if number and (number, key) not in self._places:
+            return self._places[number, None]
         return self._places[number, key]
 
     def starts(self, count: int) -> list[int]:

@@ -16,7 +16,6 @@ source is asked for these, since none of them is its own.
 import re
 
 from credhelpers.config.schema import Entry
-from credhelpers.errors import Unavailable
 from credhelpers.installed import KEYRING
 
 TYPE_CHECKING = False
@@ -30,6 +29,7 @@ ON_ERROR = ("stop", "next", "anonymous")
 _KEYS = ("source", "on_error", "min_life")
 _NAMED = r"helper:[A-Za-z0-9][A-Za-z0-9._@-]{0,63}"
 _AT_PATH = r"helper:(/(?!\.\.?(/|$))[ -.0-~]+)+"
+_TABLE = "default"
 _LINKS, _LETTERS = 8, 1000  # far more than anybody has
 
 
@@ -37,7 +37,8 @@ def links(file: "File", table: "dict[str, Any]", number: int, words: tuple[str, 
     """The links of an entry, in order; `words` are those of all sources. Raises Unavailable."""
     said = table["source"]
     chain = [said] if isinstance(said, str) else said
-    where = f"line {file.line(number, 'source')}"
+    place = "source" if number else _TABLE
+    where = f"line {file.line(number, place)}"
     is_list = isinstance(chain, list) and 0 < len(chain) <= _LINKS and all(isinstance(link, str) for link in chain)
     if not is_list:
         raise file.fault(
@@ -54,7 +55,7 @@ def links(file: "File", table: "dict[str, Any]", number: int, words: tuple[str, 
                     "write `helper:NAME` for docker-credential-NAME on PATH, or `helper:/the/whole/path`",
                 )
             continue
-        file.one_of(link, (*words, KEYRING), number, "source")
+        file.one_of(link, (*words, KEYRING), number, place, "source")
     if len(set(chain)) < len(chain):
         raise file.fault(
             "config-value", f"{where}: `source` names one helper twice", "leave it where it is asked first"
@@ -64,17 +65,18 @@ def links(file: "File", table: "dict[str, Any]", number: int, words: tuple[str, 
 
 def default(file: "File", document: "dict[str, Any]", words: tuple[str, ...]) -> "dict[str, Any]":
     """The keys of `[default]`. Raises Unavailable."""
-    table = document.get("default", {})
+    table = document.get(_TABLE, {})
     if not isinstance(table, dict):
         raise file.fault(
             "config-default",
-            f"line {file.line(0, 'default')}: `default` is not a table",
+            f"line {file.line(0, _TABLE)}: `default` is not a table",
             'write `[default]` and below it `source = ["keyring"]`',
         )
     for key in table:
-        file.one_of(key, _KEYS, 0, "default", "key")
+        file.one_of(key, _KEYS, 0, _TABLE, "key")
     if "source" in table:
         links(file, table, 0, words)
+    on_error(file, table, 0)
     return table
 
 
@@ -85,18 +87,15 @@ def of_nobody(file: "File", said: "dict[str, Any]", order: int) -> list[Entry]:
     stores = [link for link in chain if link == KEYRING or link.startswith(HELPER)]
     if not stores:
         return []
-    entry = Entry(order, "*", "", stores[0], file.line(0, "default"))
+    entry = Entry(order, "*", "", stores[0], file.line(0, _TABLE))
     entry.chain = tuple(stores[1:])
     entry.is_last = True
-    try:
-        entry.on_error = on_error(file, said, 0)
-    except Unavailable as mistake:
-        entry.mistake = mistake
+    entry.on_error = on_error(file, said, 0)
     return [entry]
 
 
 def on_error(file: "File", table: "dict[str, Any]", number: int) -> str:
     """What is done where a link fails. Raises Unavailable."""
     said = table.get("on_error", ON_ERROR[0])
-    file.one_of(str(said), ON_ERROR, number, "on_error")
+    file.one_of(str(said), ON_ERROR, number, "on_error" if number else _TABLE, "on_error")
     return str(said)
