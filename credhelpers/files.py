@@ -64,19 +64,19 @@ def read(path: bytes | str, limit: int) -> "tuple[bytes, posix.stat_result]":
 def is_trusted(status: "posix.stat_result") -> bool:
     """Whether nobody can have written it but root and this user.
 
-    `status` is that of a descriptor, or of a path whose parents have been looked at.
+    `status` is that of a descriptor, or of a path whose parents have been looked at. In a user namespace, as of
+    rootless podman, root's files are shown like those of anybody without a number there: the way to one tells more.
     """
-    owner = status.st_uid
-    is_known = owner == 0 or (owner == posix.geteuid() and not userns.is_anybody(owner))
+    is_known = status.st_uid in (0, posix.geteuid()) or userns.is_anybody(status.st_uid)
     return is_known and not others_may_write(status)
 
 
 def mending(path: bytes, status: "posix.stat_result") -> str:
-    """The command that makes the file trusted, see `is_trusted`; "" if it is.
+    """The command that makes the file at an absolute path trusted, see `is_trusted`; "" if it is.
 
     What names a server, an identity or a command to run must be, whichever program wrote it.
     """
-    if is_trusted(status):
+    if is_trusted(status) and not (userns.is_anybody(status.st_uid) and _is_in_shared_place(path)):
         return ""
     word = shown(path)
     if own := _own_home(path, status):
@@ -85,7 +85,7 @@ def mending(path: bytes, status: "posix.stat_result") -> str:
         return f"chmod go-w {word}"
     # Whether a group is its owner's own is another thing when it has another owner.
     more = f" && chmod go-w {word}" if status.st_mode & (_GROUP_MAY_WRITE | _ALL_MAY_WRITE) else ""
-    return f"sudo chown {posix.geteuid()} {word}{more}"
+    return f"sudo chown {userns.outside(posix.geteuid())} {word}{more}"
 
 
 def _own_home(path: bytes, status: "posix.stat_result") -> bytes:
@@ -148,6 +148,14 @@ def is_reserved(path: bytes, owner: int | None) -> bool:
         (status.st_uid in users or userns.is_anybody(status.st_uid)) and not others_may_write(status)
         for status in _directories(path)
     )
+
+
+def _is_in_shared_place(path: bytes) -> bool:
+    """Whether anybody can have put it there, by a link, too."""
+    try:
+        return not is_reserved(path, None)
+    except (OSError, ValueError):
+        return True
 
 
 def _directories(path: bytes) -> "Iterator[posix.stat_result]":

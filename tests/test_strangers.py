@@ -265,6 +265,43 @@ def test_nobody_is_nobody_in_particular(place: Path, tmp_path: Path) -> None:
     assert "in this user namespace, and no password goes there" in said, said
 
 
+@pytest.mark.usefixtures("_namespaces")
+@pytest.mark.parametrize(
+    "mapping", [b"0 %d 1" % VICTIM, b"%d %d 1" % (VICTIM, VICTIM)], ids=["as root", "as ourselves"]
+)
+@pytest.mark.parametrize(
+    ("directory", "mode", "owner", "is_trusted"),
+    [
+        pytest.param(0o755, 0o644, 0, True, id="2.A5, root's"),
+        pytest.param(0o755, 0o640, 0, True, id="root's, for a group"),
+        pytest.param(0o755, 0o664, 0, False, id="root's, that a group may write"),
+        pytest.param(0o755, 0o646, 0, False, id="root's, that all may write"),
+        pytest.param(0o1777, 0o644, 0, False, id="in a shared place, where it may be anybody's"),
+        pytest.param(0o1777, 0o644, STRANGER, False, id="a stranger's in a shared place"),
+        pytest.param(0o777, 0o644, 0, False, id="where anybody may put another"),
+        pytest.param(0o755, 0o600, VICTIM, True, id="our own"),
+        pytest.param(0o1777, 0o644, VICTIM, True, id="our own in a shared place"),
+    ],
+)
+def test_whose_file_counts_in_a_user_namespace(
+    place: Path, mapping: bytes, directory: int, mode: int, owner: int, *, is_trusted: bool
+) -> None:
+    """Root has no number there: its file is known by a way on which nobody else may write."""
+    file = make(place, directory) / "config.toml"
+    file.write_text("")
+    os.chown(file, owner, owner)
+    file.chmod(mode)
+
+    def ask() -> object:
+        _enter(mapping)
+        return files.mending(os.fsencode(file), file.stat()) or "trusted"
+
+    said = as_user(VICTIM, ask)
+
+    assert (said == "trusted") is is_trusted, said
+    assert is_trusted or f"chown {VICTIM} " in said or "chmod" in said
+
+
 def _enter(mapping: bytes) -> None:
     """Go into a user namespace in which the numbers are these (user_namespaces(7), "uid_map")."""
     system = ctypes.CDLL(None, use_errno=True)
