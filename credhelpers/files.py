@@ -105,12 +105,12 @@ def _own_home(path: bytes, status: "posix.stat_result") -> bytes:
         return b""
 
 
-def shown(path: bytes) -> str:
-    """The path as a word for a shell, as far as a line has room for it."""
+def shown(path: bytes, room: int = _SHOWN) -> str:
+    """The path as a word for a shell, `FILE` if it has more letters than there is room for."""
     from shlex import quote
 
     text = path.decode("ascii", "replace")
-    return quote(text) if len(text) <= _SHOWN and text.isprintable() and "\ufffd" not in text else "FILE"
+    return quote(text) if len(text) <= room and text.isprintable() and "\ufffd" not in text else "FILE"
 
 
 def others_may_write(status: "posix.stat_result") -> bool:

@@ -111,7 +111,7 @@ class Wanting:
         if word == KEYRING:
             from credhelpers.stores.keyring import Keyring
 
-            return Keyring(self._environ)
+            return Keyring(self._environ, is_expected=True)
 
         found = source(word, self._environ)
         giver, wanting = self._giver_of(found)

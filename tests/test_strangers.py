@@ -149,7 +149,7 @@ def test_an_ordinary_users_password_stays(place: Path, tmp_path: Path, variables
     bound = "@" + address.partition("=")[2] if "abstract" in address else str(place / "shared/bus")
 
     with Stranger(bound, tmp_path) as stranger:
-        said = as_user(VICTIM, lambda: keyring.find(environ, Folder(None), Index(Folder(None))))
+        said = as_user(VICTIM, lambda: keyring.find(environ, Folder(None)))
 
         assert stranger.heard == b""
     assert said.startswith("Unavailable: the session bus is "), said
@@ -196,7 +196,7 @@ def test_on_roots_bus_the_keyring_must_be_ours(place: Path, user: int, who: str)
         bus.folder.chmod(0o755)
         environ = {b"DBUS_SESSION_BUS_ADDRESS": bus.address.encode()}
         with named_on(bus.address, owner):
-            said = as_user(user, lambda: keyring.find(environ, Folder(None), Index(Folder(None))))
+            said = as_user(user, lambda: keyring.find(environ, Folder(None)))
 
     assert ("SecretService object" in said) is is_believed, said
     assert ("the keyring on the session bus is another user's" in said) is not is_believed
@@ -220,7 +220,7 @@ def test_the_keyring_from_inside_a_user_namespace(place: Path) -> None:
 
         def find() -> object:
             _enter(b"0 %d 1" % VICTIM)
-            return posix.geteuid(), keyring.find(environ, Folder(None), Index(Folder(None)))
+            return posix.geteuid(), keyring.find(environ, Folder(None))
 
         with named_on(bus.address, VICTIM):
             said = as_user(VICTIM, find)
@@ -239,7 +239,7 @@ def test_a_stranger_has_no_number_in_a_user_namespace(place: Path, tmp_path: Pat
 
     def find() -> object:
         _enter(mapping)
-        return keyring.find(environ, Folder(None), Index(Folder(None)))
+        return keyring.find(environ, Folder(None))
 
     with Stranger(str(place / "shared/bus"), tmp_path) as stranger:
         said = as_user(VICTIM, find)
@@ -256,7 +256,7 @@ def test_nobody_is_nobody_in_particular(place: Path, tmp_path: Path) -> None:
 
     def find() -> object:
         _enter(b"65534 %d 1" % VICTIM)
-        return posix.geteuid(), keyring.find(environ, Folder(None), Index(Folder(None)))
+        return posix.geteuid(), keyring.find(environ, Folder(None))
 
     with Stranger(str(place / "shared/bus"), tmp_path) as stranger:
         said = as_user(VICTIM, find)
