@@ -65,19 +65,19 @@ def read(path: bytes | str, limit: int) -> "tuple[bytes, posix.stat_result]":
 def is_trusted(status: "posix.stat_result") -> bool:
     """Whether nobody can have written it but root and this user.
 
-    `status` is that of a descriptor, or of a path whose parents have been looked at.
+    `status` is that of a descriptor, or of a path whose parents have been looked at. In a user namespace, as of
+    rootless podman, root's files are shown like those of anybody without a number there: the way to one tells more.
     """
-    owner = status.st_uid
-    is_known = owner == 0 or (owner == posix.geteuid() and not userns.is_anybody(owner))
+    is_known = status.st_uid in (0, posix.geteuid()) or userns.is_anybody(status.st_uid)
     return is_known and not others_may_write(status)
 
 
 def mending(path: bytes, status: "posix.stat_result") -> str:
-    """The command that makes the file trusted, see `is_trusted`; "" if it is.
+    """The command that makes the file at an absolute path trusted, see `is_trusted`; "" if it is.
 
     What names a server, an identity or a command to run must be, whichever program wrote it.
     """
-    if is_trusted(status):
+    if is_trusted(status) and not (userns.is_anybody(status.st_uid) and _is_in_shared_place(path)):
         return ""
     word = shown(path)
     if own := _own_home(path, status):
@@ -86,7 +86,7 @@ def mending(path: bytes, status: "posix.stat_result") -> str:
         return f"chmod go-w {word}"
     # Whether a group is its owner's own is another thing when it has another owner.
     more = f" && chmod go-w {word}" if status.st_mode & (_GROUP_MAY_WRITE | _ALL_MAY_WRITE) else ""
-    return f"sudo chown {posix.geteuid()} {word}{more}"
+    return f"sudo chown {userns.outside(posix.geteuid())} {word}{more}"
 
 
 def _own_home(path: bytes, status: "posix.stat_result") -> bytes:
@@ -106,12 +106,12 @@ def _own_home(path: bytes, status: "posix.stat_result") -> bytes:
         return b""
 
 
-def shown(path: bytes) -> str:
-    """The path as a word for a shell, as far as a line has room for it."""
+def shown(path: bytes, room: int = _SHOWN) -> str:
+    """The path as a word for a shell, `FILE` if it has more letters than there is room for."""
     from shlex import quote
 
     text = path.decode("ascii", "replace")
-    return quote(text) if len(text) <= _SHOWN and text.isprintable() and "\ufffd" not in text else "FILE"
+    return quote(text) if len(text) <= room and text.isprintable() and "\ufffd" not in text else "FILE"
 
 
 def others_may_write(status: "posix.stat_result") -> bool:
@@ -153,6 +153,14 @@ def is_reserved(path: bytes, owner: int | None, *, is_owned: bool = False) -> bo
         and (_is_link(status) or not others_may_write(status) or (is_owned and status.st_mode & _STICKY))
         for status in _on_the_way(path)
     )
+
+
+def _is_in_shared_place(path: bytes) -> bool:
+    """Whether anybody can have put it there, by a link, too."""
+    try:
+        return not is_reserved(path, None)
+    except (OSError, ValueError):
+        return True
 
 
 def _is_link(status: "posix.stat_result") -> bool:

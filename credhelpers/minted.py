@@ -296,7 +296,7 @@ class Minted:
         if word == KEYRING:
             from credhelpers.stores.keyring import Keyring
 
-            return Keyring(self._environ)
+            return Keyring(self._environ, is_expected=True)
 
         found = source(word, self._environ)
 

@@ -173,7 +173,8 @@ class Router:
 
     def _link(self, word: str, asked_by: bytes) -> "Link":
         if word == _KEYRING:
-            return self._keyring()
+            owner = self._routed
+            return self._keyring(is_expected=owner is not None and not owner.is_any)
         if word.startswith(_HELPER):
             from credhelpers.stores.foreign import Foreign
 
@@ -190,10 +191,10 @@ class Router:
         over = Writable if hasattr(made, "list") else Minted
         return over(made, self._environ, self._route, asked_by)
 
-    def _keyring(self) -> "Keyring":
+    def _keyring(self, *, is_expected: bool = False) -> "Keyring":
         from credhelpers.stores.keyring import Keyring  # what no source's host needs
 
-        return Keyring(self._environ)
+        return Keyring(self._environ, is_expected=is_expected)
 
     def _route(self, authority: "Authority", environ: "Environment", kind: str) -> "Route":
         """Who owns the authority, where that is the source of this kind; else what this kind has for it.

@@ -15,6 +15,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import pytest
 
 from tests import vault_build
-from tests.harness import lacking, need
+from tests.harness import BIN, Result, lacking, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -245,6 +246,124 @@ class Session(Stack):
             command, env=self.env | {"PATH": PATH}, capture_output=True, text=True, check=False, timeout=_PATIENCE
         )
         return done.stdout
+
+
+class Rootless(Stack):
+    """An ordinary user for whom rootless podman works: with numbers below him, a session bus and a GNOME Keyring.
+
+    He lives in mounts and processes of his own. `home` is his, `folder` is root's and may be read by all; `env` are the
+    variables of all that he runs. What he needs of the tests' environment he may enter there, wherever it lies.
+    """
+
+    _NAME = "games"  # of the users that every system has: a bus asks the database for those who want in
+    _SETUP = """
+printf '%s:100000:65536\n' "$NAME" >numbers
+for file in subuid subgid; do mount --bind numbers /etc/$file; done
+become="setpriv --reuid=$NAME --regid=$NAME --clear-groups"
+for path in $NEEDED; do mkdir -p "kept$path"; mount --bind "$path" "kept$path"; done
+for path in $NEEDED; do
+    above=
+    for part in $(printf %s "$path" | tr / ' '); do
+        above=$above/$part
+        $become test -x "$above" || { mount -t tmpfs -o mode=0755 none "$above"; break; }
+    done
+    [ -d "$path" ] || { mkdir -p "$path"; mount --bind "kept$path" "$path"; }
+done
+exec $become env -i PATH="$PATH" HOME="$PWD/home" \
+    XDG_RUNTIME_DIR="$PWD/run" DBUS_SESSION_BUS_ADDRESS="unix:path=$PWD/run/bus" sh -ec '
+        cd
+        dbus-daemon --session --fork --nopidfile --address="$DBUS_SESSION_BUS_ADDRESS"
+        printf made-up | gnome-keyring-daemon --foreground --unlock --components=secrets &
+        wait'
+"""
+
+    def __init__(self, authority: CertificateAuthority) -> None:
+        need_root("an ordinary user")
+        for command, package in (
+            *(("podman", "podman"), ("newuidmap", "uidmap"), ("dbus-daemon", "dbus")),
+            *(("gnome-keyring-daemon", "gnome-keyring"), ("nsenter", "util-linux"), ("busctl", "systemd")),
+        ):
+            need(command, package)
+        super().__init__()
+        self.home = self.folder / "home"
+        self.env = {
+            "HOME": str(self.home),
+            "PATH": f"{BIN}:{PATH}",
+            "LANG": "C.UTF-8",
+            "XDG_RUNTIME_DIR": f"{self.folder}/run",
+            "DBUS_SESSION_BUS_ADDRESS": f"unix:path={self.folder}/run/bus",
+            "SSL_CERT_FILE": f"{self.folder}/ca.pem",
+        }
+        with ExitStack() as safe:
+            safe.push(self)
+            self.folder.chmod(0o755)
+            shutil.copy(authority.pem, self.folder / "ca.pem")
+            (self.folder / "ca.pem").chmod(0o644)
+            for name in ("home", "run"):
+                (self.folder / name).mkdir(mode=0o700)
+                shutil.chown(self.folder / name, self._NAME, self._NAME)
+            needed = f"{BIN.parent} {sys.base_prefix}"
+            apart = (
+                "unshare",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                "sh",
+                "-ec",
+                self._SETUP,
+            )
+            self._service = self.start(*apart, env={"NAME": self._NAME, "NEEDED": needed, "PATH": PATH})
+            self._service.ready(
+                lambda: self.run("busctl", "--user", "status", "org.freedesktop.secrets").returncode == 0
+            )
+            self._service.ready(lambda: "/collection/" in self._default().stdout)
+            safe.pop_all()
+
+    def write(self, name: str, content: str) -> None:
+        """Have him write a file in his home."""
+        done = self.run("sh", "-c", 'mkdir -p "$(dirname "$0")" && cat >"$0"', f"{self.home}/{name}", stdin=content)
+        assert done.returncode == 0, done
+
+    def read(self, name: str) -> str:
+        """What is in a file in his home."""
+        return (self.home / name).read_text()
+
+    def helper(self, name: str, verb: str, content: str = "") -> Result:
+        """A call of a helper outside of any user namespace."""
+        done = self.run(str(BIN / f"docker-credential-{name}"), verb, stdin=content)
+        return Result(done.returncode, done.stdout.encode(), done.stderr.encode())
+
+    def lock(self) -> None:
+        """Lock the keyring."""
+        collection = self._default().stdout.split('"')[1]
+        asked = ("Service", "Lock", "ao", "1", collection)
+        assert self._secrets(*asked).returncode == 0
+
+    def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """What becomes of a command of his."""
+        inside = Path(f"/proc/{self._service.pid}/task/{self._service.pid}/children").read_text().split()
+        if not inside:
+            return subprocess.CompletedProcess(command, 1, "", "not begun")
+        enter = ["nsenter", f"--target={inside[0]}", "--mount", "--pid", f"--wd={self.home}"]
+        become = ["setpriv", f"--reuid={self._NAME}", f"--regid={self._NAME}", "--clear-groups"]
+        variables = [f"{name}={value}" for name, value in self.env.items()]
+        return subprocess.run(
+            [*enter, *become, "env", "-i", *variables, *command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=90,
+        )
+
+    def _default(self) -> subprocess.CompletedProcess[str]:
+        return self._secrets("Service", "ReadAlias", "s", "default")
+
+    def _secrets(self, interface: str, *words: str) -> subprocess.CompletedProcess[str]:
+        place = ("org.freedesktop.secrets", "/org/freedesktop/secrets", f"org.freedesktop.Secret.{interface}")
+        return self.run("busctl", "--user", "call", *place, *words)
 
 
 def vault_program() -> str:

@@ -472,6 +472,19 @@ def contradictions_of_vault() -> list[str]:
     return [text for text in found if "`" in text and " " in text]
 
 
+def test_pages_that_hints_name_are_installed() -> None:
+    """3.A7: `--help` says where, and every page that a hint or a manual names is there, for who has no checkout."""
+    done = subprocess.run([BIN / "docker-credential-ecr", "--help"], capture_output=True, text=True, check=True)
+    (place,) = re.findall(r"(?m)^  (/\S+/share/doc/credhelpers)$", done.stdout)
+    named = {
+        name
+        for path in (ROOT / "credhelpers").rglob("*.py")
+        for name in re.findall(r"(?<![\w/])docs/([a-z-]+\.md)", path.read_text())
+    }
+    assert {"errors.md", "configuration.md", "keyring.md", "vault.md"} <= named
+    assert not [name for name in named if not Path(place, name).is_file()]
+
+
 def test_the_page_of_vault_has_every_contradiction() -> None:
     """Each is in the page, also where the settings in it vary."""
     page = (ROOT / "docs/vault.md").read_text()

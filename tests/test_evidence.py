@@ -14,10 +14,11 @@ import pytest
 
 from credhelpers.credential import Credential
 from credhelpers.errors import HelperError, NotFound, Shortage, Unavailable, shortage
-from credhelpers.servers import Authority
+from credhelpers.servers import Authority, folded
 from credhelpers.stores.folder import Folder
 from credhelpers.stores.index import Index
 from credhelpers.stores.keyring import Keyring as Helper
+from credhelpers.typed import Typed
 from tests.fakes.secretservice import DOCKERS, Bus, Keyring, Service, silent_socket
 from tests.fakes.stranger import as_user
 from tests.harness import NOT_FOUND, Result, document, environment
@@ -446,3 +447,36 @@ def test_a_note_in_other_letters(bare: dict[str, str], home: Path) -> None:
     note(home, "Test.Registry.org")
     assert told(call("keyring", "get", "test.registry.org", bare)) == "keyring-elsewhere"
     assert told(call("keyring", "erase", "test.registry.org", bare)) == "keyring-elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("HTTPS://Host.Example/V2/A", "https://host.example/V2/A"),
+        ("Host.Example:5000", "host.example:5000"),
+        ("ssh://Host.Example", "ssh://Host.Example"),
+        ("//Host.Example:2376", "//Host.Example:2376"),
+        ("Key", "key"),
+    ],
+)
+def test_which_letters_are_folded(key: str, expected: str) -> None:
+    """Scheme and host of what may be a registry."""
+    assert folded(key) == expected
+
+
+def test_a_choice_that_names_no_store_lists_nothing(home: Path) -> None:
+    """A list never fails, that of what was typed neither."""
+    environ = {b"HOME": os.fsencode(home), b"CREDHELPERS_KEYRING": b"embedded"}
+    Typed(environ).keep(Authority(_ECR), Credential("robot", "made-up"))
+    assert Typed(environ).servers() == {_ECR: "robot"}
+    assert Typed(environ | {b"CREDHELPERS_KEYRING": b"plaintext"}).servers() == {}
+    assert Typed({b"HOME": b"/nonexistent"}).servers() == {}
+
+
+def test_who_mints_with_what_a_keyring_has_hears_why_it_fails(home: Path) -> None:
+    """`from = "keyring"` says that there is something: a keyring that cannot be asked is not one without it."""
+    environ = {b"HOME": os.fsencode(home), b"DBUS_SESSION_BUS_ADDRESS": b"tcp:host=localhost,port=1"}
+    with pytest.raises(Unavailable, match="only unix sockets"):
+        Helper(environ, "linux", is_expected=True).get(Authority(HOST))
+    with pytest.raises(NotFound):
+        Helper({b"HOME": os.fsencode(home)}, "linux", is_expected=True).get(Authority(HOST))

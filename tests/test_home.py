@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import posix
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from credhelpers import cached_token, files, identity, mkdir, userns
+from credhelpers.minted import Minted
+from credhelpers.servers import Authority
 from credhelpers.stores import folder
 from tests.fakes.aws import FakeAws
+from tests.fakes.source import FakeSource, owned
 from tests.harness import BIN, Result, call, document, environment, need
 from tests.services import need_root
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from credhelpers.credential import Credential
     from tests.fakes.tls import CertificateAuthority
 
 pytestmark = pytest.mark.slow
@@ -231,3 +236,27 @@ def test_another_users_configuration_read_by_root(home: Path) -> None:
     assert b"`export HOME=/root`" in done.err
     assert b"chown" not in done.err
     assert files.mending(os.fsencode(config), config.stat()).startswith("sudo chown 0"), "named by its path"
+
+
+def test_whose_a_directory_is(tmp_path: Path) -> None:
+    """Ours, and not what nobody can look at."""
+    assert identity._is_ours(os.fsencode(tmp_path))
+    assert not identity._is_ours(b"/nonexistent")
+    assert not identity._is_ours(b"a\0b")
+
+
+def test_an_empty_home_is_shown_to_no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They would take it for `/`; afterwards the variable is what the caller gave."""
+    monkeypatch.setitem(posix.environ, b"HOME", b"")
+    monkeypatch.setenv("HOME", "")
+    seen = []
+
+    class Looking(FakeSource):
+        def mint(self, server: str, old: Credential | None = None) -> Credential:
+            seen.append(os.environ.get("HOME"))
+            return super().mint(server, old)
+
+    environ = {b"CREDHELPERS_CACHE_DIR": os.fsencode(tmp_path / "cache")}
+    assert Minted(Looking(environ), environ, owned).get(Authority("a.one.fake.example"))
+    assert seen == [None]
+    assert os.environ["HOME"] == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,9 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from credhelpers.errors import Unavailable
+from credhelpers.minted import Minted
 from credhelpers.protocols import docker
+from credhelpers.servers import Authority
 from tests import running
 from tests.fakes.aws import FakeAws
+from tests.fakes.source import FakeSource, owned
 from tests.harness import NOT_FOUND, Result, call, document, environment, need
 from tests.services import Registry, Stack, until
 from tests.test_protocol import NAME, Fake, Quick, Slow
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from credhelpers.credential import Credential
+    from credhelpers.plan import Route
     from tests.fakes.tls import CertificateAuthority
 
 pytestmark = pytest.mark.slow
@@ -262,3 +269,35 @@ def test_podman_remote_pulls(authority: CertificateAuthority, aws: FakeAws, mixe
         said = pulled()
         assert "error getting credentials" not in said
         assert "registry.example" in said, "the registry itself is asked, and wants a login"
+
+
+# --- in-process ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("server", "waives"), [("a.one.fake.example", True), ("ghcr.io", False), ("b.fake.example", False)]
+)
+def test_who_waives(home: Path, server: str, *, waives: bool) -> None:
+    """The entry of the host does; nobody for what is nobody's, and no mistake does."""
+
+    def route(authority: Authority, environ: object, source: str) -> Route:
+        found = owned(authority, environ, source)
+        found.is_optional = server.startswith("a.")
+        if server.startswith("b."):
+            raise Unavailable("config-no-toml", "config.toml: not TOML", "mend it")
+        return found
+
+    environ = {b"HOME": os.fsencode(home)}
+    assert Minted(FakeSource(environ), environ, route).waives(Authority(server)) is waives
+
+
+def test_what_is_remembered_is_waived() -> None:
+    """`ready` raises it, before anything slow."""
+
+    class Remembering(_Waiving):
+        def ready(self, authority: Authority) -> Credential | None:
+            raise Unavailable("a-code", "the cloud is down", "wait")
+
+    done = _run(Remembering())
+    assert (done.code, done.out) == (1, NOT_FOUND)
+    assert b"the cloud is down; wait [a-code]" in done.err

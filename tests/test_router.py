@@ -337,7 +337,8 @@ def test_the_next_link_is_asked_where_there_is_nothing(
     cloud.failure = NotFound("vault-nothing", "nothing is there")
     assert secret(router.get(Authority(PLAIN))) == "typed"
     cloud.failure = None
-    until(lambda: secret(Router(*KINDS, environ=environ).get(Authority(PLAIN))) == "vault")  # it is remembered a while
+    # What was not found is remembered for a while.
+    until(lambda: secret(Router(*KINDS, environ=environ).get(Authority(PLAIN))) == "vault", "the first link")
 
 
 def test_a_token_of_a_later_link_is_no_hit(router: Router, environ: dict[bytes, bytes], cloud: Cloud) -> None:

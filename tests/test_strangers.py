@@ -149,7 +149,7 @@ def test_an_ordinary_users_password_stays(place: Path, tmp_path: Path, variables
     bound = "@" + address.partition("=")[2] if "abstract" in address else str(place / "shared/bus")
 
     with Stranger(bound, tmp_path) as stranger:
-        said = as_user(VICTIM, lambda: keyring.find(environ, Folder(None), Index(Folder(None))))
+        said = as_user(VICTIM, lambda: keyring.find(environ, Folder(None)))
 
         assert stranger.heard == b""
     assert said.startswith("Unavailable: the session bus is "), said
@@ -196,7 +196,7 @@ def test_on_roots_bus_the_keyring_must_be_ours(place: Path, user: int, who: str)
         bus.folder.chmod(0o755)
         environ = {b"DBUS_SESSION_BUS_ADDRESS": bus.address.encode()}
         with named_on(bus.address, owner):
-            said = as_user(user, lambda: keyring.find(environ, Folder(None), Index(Folder(None))))
+            said = as_user(user, lambda: keyring.find(environ, Folder(None)))
 
     assert ("SecretService object" in said) is is_believed, said
     assert ("the keyring on the session bus is another user's" in said) is not is_believed
@@ -220,7 +220,7 @@ def test_the_keyring_from_inside_a_user_namespace(place: Path) -> None:
 
         def find() -> object:
             _enter(b"0 %d 1" % VICTIM)
-            return posix.geteuid(), keyring.find(environ, Folder(None), Index(Folder(None)))
+            return posix.geteuid(), keyring.find(environ, Folder(None))
 
         with named_on(bus.address, VICTIM):
             said = as_user(VICTIM, find)
@@ -239,7 +239,7 @@ def test_a_stranger_has_no_number_in_a_user_namespace(place: Path, tmp_path: Pat
 
     def find() -> object:
         _enter(mapping)
-        return keyring.find(environ, Folder(None), Index(Folder(None)))
+        return keyring.find(environ, Folder(None))
 
     with Stranger(str(place / "shared/bus"), tmp_path) as stranger:
         said = as_user(VICTIM, find)
@@ -256,13 +256,50 @@ def test_nobody_is_nobody_in_particular(place: Path, tmp_path: Path) -> None:
 
     def find() -> object:
         _enter(b"65534 %d 1" % VICTIM)
-        return posix.geteuid(), keyring.find(environ, Folder(None), Index(Folder(None)))
+        return posix.geteuid(), keyring.find(environ, Folder(None))
 
     with Stranger(str(place / "shared/bus"), tmp_path) as stranger:
         said = as_user(VICTIM, find)
 
         assert stranger.heard == b""
     assert "in this user namespace, and no password goes there" in said, said
+
+
+@pytest.mark.usefixtures("_namespaces")
+@pytest.mark.parametrize(
+    "mapping", [b"0 %d 1" % VICTIM, b"%d %d 1" % (VICTIM, VICTIM)], ids=["as root", "as ourselves"]
+)
+@pytest.mark.parametrize(
+    ("directory", "mode", "owner", "is_trusted"),
+    [
+        pytest.param(0o755, 0o644, 0, True, id="2.A5, root's"),
+        pytest.param(0o755, 0o640, 0, True, id="root's, for a group"),
+        pytest.param(0o755, 0o664, 0, False, id="root's, that a group may write"),
+        pytest.param(0o755, 0o646, 0, False, id="root's, that all may write"),
+        pytest.param(0o1777, 0o644, 0, False, id="in a shared place, where it may be anybody's"),
+        pytest.param(0o1777, 0o644, STRANGER, False, id="a stranger's in a shared place"),
+        pytest.param(0o777, 0o644, 0, False, id="where anybody may put another"),
+        pytest.param(0o755, 0o600, VICTIM, True, id="our own"),
+        pytest.param(0o1777, 0o644, VICTIM, True, id="our own in a shared place"),
+    ],
+)
+def test_whose_file_counts_in_a_user_namespace(
+    place: Path, mapping: bytes, directory: int, mode: int, owner: int, *, is_trusted: bool
+) -> None:
+    """Root has no number there: its file is known by a way on which nobody else may write."""
+    file = make(place, directory) / "config.toml"
+    file.write_text("")
+    os.chown(file, owner, owner)
+    file.chmod(mode)
+
+    def ask() -> object:
+        _enter(mapping)
+        return files.mending(os.fsencode(file), file.stat()) or "trusted"
+
+    said = as_user(VICTIM, ask)
+
+    assert (said == "trusted") is is_trusted, said
+    assert is_trusted or f"chown {VICTIM} " in said or "chmod" in said
 
 
 def _enter(mapping: bytes) -> None:

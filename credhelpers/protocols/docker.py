@@ -71,7 +71,7 @@ def answer(call: "Call", helper: "Helper") -> bytes:
 
         return f"{call.name} (credhelpers) v{__version__}\n".encode()
     if verb in ("--help", "-h"):
-        return _SYNOPSIS.format(name=call.name).encode() + helper.manual.encode()
+        return _synopsis(call.name).encode("utf-8", "surrogateescape") + helper.manual.encode()
     answers = {"get": _get, "store": _store, "erase": _erase, "list": _list}
     if verb not in answers:
         # An argument is not repeated unless it is a word: it goes to terminals and logs.
@@ -209,6 +209,30 @@ def _fitting(answer: bytes) -> bytes:
     return answer
 
 
+def _synopsis(name: str) -> str:
+    """What every helper's `--help` begins with; it tells where the pages are that hints name, if they are here."""
+    import posix
+    from posixpath import normpath
+
+    import credhelpers
+
+    package = normpath(credhelpers.__path__[0])
+    above = package.rpartition("/")[0]
+    # As the wheel has put them beside `lib/python3.X/site-packages`, and as a checkout has them.
+    for pages in (package.rsplit("/", 4)[0] + "/share/doc/credhelpers", above + "/docs"):
+        try:
+            posix.stat(pages + "/errors.md")
+        except OSError:
+            continue
+        return _SYNOPSIS.format(name=name) + _PAGES.format(pages=pages)
+    return _SYNOPSIS.format(name=name)
+
+
+_PAGES = """\
+Pages that are named here and in errors, such as docs/errors.md, are in
+  {pages}
+
+"""
 _SYNOPSIS = """\
 usage: {name} get | store | erase | list | version
 

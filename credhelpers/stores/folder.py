@@ -262,7 +262,7 @@ def _unwritable(error: OSError | ValueError, path: bytes) -> Unavailable:
     if mending.is_not_private(error):
         return _unreadable(error, path)
     word = mending.shown(path)
-    hint = mending.entering(path) or f"look at it with `df {word}` and `ls -la {word}`"
+    hint = mending.entering(path) or f"look at it with `ls -la {word}` and `df`"
     return Unavailable(
         "store-unwritable", f"the embedded store cannot be written: {reason(error)}", remedy(error, hint)
     )

@@ -62,11 +62,17 @@ _NATIVE = {"darwin": "keychain"}  # by `sys.platform`; any other: "secret-servic
 
 
 class Keyring:
-    """The helper. `environ` and `platform` are those of the process, in the form of `posix` and `sys`."""
+    """The helper. `environ` and `platform` are those of the process, in the form of `posix` and `sys`.
 
-    __slots__ = ("_backend", "_embedded", "_environ", "_folder", "_index", "_platform")
+    is_expected: whether whoever asks was told that there is an item, as by `from` in an entry of config.toml
+    """
 
-    def __init__(self, environ: "Environment" = posix.environ, platform: str = sys.platform) -> None:
+    __slots__ = ("_backend", "_embedded", "_environ", "_folder", "_index", "_is_expected", "_platform")
+
+    def __init__(
+        self, environ: "Environment" = posix.environ, platform: str = sys.platform, *, is_expected: bool = False
+    ) -> None:
+        self._is_expected = is_expected
         self._environ = environ
         self._platform = platform
         self._folder = Folder(directory(environ))
@@ -113,7 +119,7 @@ class Keyring:
             credential = read(key)
             if credential and not credential.is_empty():
                 return credential
-        troubles.are_none(is_known=exactly)
+        troubles.are_none(is_known=exactly or self._is_expected)
         raise NotFound
 
     def store(self, authority: "Authority", credential: "Credential") -> None:
@@ -269,7 +275,7 @@ class Keyring:
             raise Unavailable(
                 "keyring-absent",
                 "there is no Secret Service in this session",
-                "start one, as with `gnome-keyring-daemon --unlock`, or `unset CREDHELPERS_KEYRING`",
+                "`gnome-keyring-daemon --unlock`, a password and Ctrl-D start one, or `unset CREDHELPERS_KEYRING`",
             )
         return _Native(store, self._index)
 
@@ -278,7 +284,7 @@ class Keyring:
             from credhelpers.stores import system
 
             return system.System(system.backend(), self._index)
-        return secretservice.find(self._environ, self._folder, self._index)
+        return secretservice.find(self._environ, self._folder)
 
 
 class _Opened:

@@ -11,12 +11,18 @@ from credhelpers.identity import home
 _EPERM, _ENOTDIR, _ELOOP = 1, 20, 40
 _EXECUTE = 1  # of access(2)
 _WRITE = 2
+_WHOLE, _TWICE = 200, 110  # letters that a line of 400 has room for, once and twice
 _S_IFMT, _S_IFDIR, _S_IFLNK = 0o170000, 0o040000, 0o120000  # <sys/stat.h>
 
 
 def shown(path: bytes) -> str:
-    """The path as a word for a shell."""
-    return files.shown(path)
+    """The path as a word for a shell, whole."""
+    return files.shown(path, _WHOLE)
+
+
+def _with_a_look(word: str, command: str) -> str:
+    """The command in a sentence with another one that shows what is there, where a line has room for both."""
+    return f"`ls -la {word}` shows it; {command}" if len(word) <= _TWICE else command
 
 
 def is_not_private(error: OSError | ValueError) -> bool:
@@ -38,7 +44,7 @@ def closing(path: bytes) -> str:
         return f"it is no directory: `mv {word} {word}.old` puts it aside"
     if status.st_uid != posix.geteuid():
         return _owning(path)
-    return f"`ls -la {word}` shows it; `chmod -R go= {word}` closes it to others"
+    return _with_a_look(word, f"`chmod -R go= {word}` closes it to others")
 
 
 def entering(path: bytes) -> str:
@@ -56,7 +62,7 @@ def entering(path: bytes) -> str:
         except OSError:
             return f"there is no way to {shown(here)}: `export XDG_DATA_HOME=DIRECTORY` names another place"
         if status.st_uid == posix.geteuid():
-            return f"`ls -la {shown(here)}` shows it; `chmod u+rwx {shown(here)}` opens it to you"
+            return _with_a_look(shown(here), f"`chmod u+rwx {shown(here)}` opens it to you")
         return _owning(here)
     return ""
 
@@ -68,7 +74,7 @@ def _owning(path: bytes) -> str:
         return f"{word} is another user's: `export HOME={shown(home({}))}`, or do without `sudo`"
     above = path.rpartition(b"/")[0] or b"/"
     if posix.stat(above).st_uid == posix.geteuid():  # it lies among ours, as root leaves it under `sudo -E`
-        return f"`ls -ld {word}` shows whose it is; `sudo chown -R {posix.geteuid()} {word}` makes it yours"
+        return _with_a_look(word, f"`sudo chown -R {posix.geteuid()} {word}` makes it yours")
     return f"{word} is another user's: `export HOME=DIRECTORY` or `export XDG_DATA_HOME=DIRECTORY` names one of yours"
 
 

@@ -11,18 +11,32 @@ import posix
 from time import monotonic
 
 from credhelpers.credential import Credential
-from credhelpers.errors import Unavailable, withheld
+from credhelpers.errors import Unavailable
 from credhelpers.private import is_private_directory
+from credhelpers.stores.index import Index
+from credhelpers.stores.keyring_errors import (
+    EMBEDDED,
+    SERVICE,
+    Trouble,
+    always_replaced,
+    error_name,
+    exposed,
+    locked,
+    no_collection,
+    not_answering,
+)
+from credhelpers.stores.keyring_errors import (
+    foreign as _foreign,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable
-    from typing import Any, Self
+    from typing import Any
 
     from credhelpers.identity import Environment
     from credhelpers.stores.folder import Folder
-    from credhelpers.stores.index import Index
 
 _PATIENCE = 4.0  # seconds for all that a call asks of the bus; with the start of a process on a busy machine, 5
 _TURN = 3.0  # seconds of these after which no other process that replaces an item is waited for any more
@@ -31,7 +45,6 @@ _GLANCE = 0.5  # seconds for what more there is to see than what was asked for
 _ATTEMPTS = 3  # at an item that others are replacing
 _LOCKS = 64
 
-_SERVICE = "org.freedesktop.secrets"
 _PROMPT = "org.freedesktop.Secret.Prompt"
 _KIND = {"docker_cli": "1", "xdg:schema": "io.docker.Credentials"}
 _LABEL = "Docker Credentials"
@@ -43,14 +56,13 @@ _LINE_BYTES = 8192  # of the conversation before the first message, whose lines 
 _CLOSED = "the session bus is not open to this user"
 _ANOTHERS = "the session bus is another user's, and no password goes there"
 _UNKNOWN = "whose the session bus is cannot be told in this user namespace, and no password goes there"
-_EMBEDDED = "or `export CREDHELPERS_KEYRING=embedded` to do without a keyring"
 
 
-def find(environ: "Environment", folder: "Folder", index: "Index") -> "SecretService | None":
+def find(environ: "Environment", folder: "Folder") -> "SecretService | None":
     """The session's Secret Service, or None where there is no session bus or nothing that offers one on it.
 
-    `folder` is where writers wait for their turn, `index` tells what lies there. Raises Unavailable if there is a bus
-    that does not work.
+    `folder` is where writers wait for their turn, and where notes tell what lies there. Raises Unavailable if there is
+    a bus that does not work.
     """
     for socket in _sockets(environ):
         connection = _connect(socket)
@@ -58,7 +70,7 @@ def find(environ: "Environment", folder: "Folder", index: "Index") -> "SecretSer
             can_prompt = bool(environ.get(b"DISPLAY") or environ.get(b"WAYLAND_DISPLAY"))
             if not _is_offered(connection):
                 return None
-            return SecretService(connection, folder, index, can_prompt=can_prompt)
+            return SecretService(connection, folder, can_prompt=can_prompt)
     return None
 
 
@@ -71,17 +83,17 @@ class SecretService:
 
     __slots__ = ("_can_prompt", "_connection", "_folder", "_index")
 
-    def __init__(self, connection: "Any", folder: "Folder", index: "Index", *, can_prompt: bool) -> None:
+    def __init__(self, connection: "Any", folder: "Folder", *, can_prompt: bool) -> None:
         self._connection = connection
         self._folder = folder
-        self._index = index
+        self._index = Index(folder)
         self._can_prompt = can_prompt
 
     def read(self, server: str) -> Credential | None:
         """The credential under exactly this key, or None: a locked keyring may have one that it does not show."""
         import secretstorage
 
-        with _Trouble(self._connection) as trouble:
+        with Trouble(self._connection) as trouble:
             for _ in range(_ATTEMPTS):
                 try:
                     trouble.has_item = False
@@ -97,7 +109,7 @@ class SecretService:
                     raise Unavailable(
                         "keyring-no-text", "the entry in the keyring is not text", "`docker login` writes it anew"
                     ) from None
-        raise _always_replaced()
+        raise always_replaced()
 
     def write(self, server: str, credential: Credential) -> None:
         """Keep the credential under exactly this key, in place of all others under it, in the default collection."""
@@ -105,7 +117,7 @@ class SecretService:
 
         username, secret = credential.expose()
         attributes = _KIND | {"label": _LABEL, "server": server, "username": username}
-        with _Trouble(self._connection):
+        with Trouble(self._connection):
             collection = self._default()
             if collection.is_locked():
                 self._unlock(collection)
@@ -124,11 +136,11 @@ class SecretService:
             finally:
                 if turn >= 0:
                     posix.close(turn)
-        raise _always_replaced()
+        raise always_replaced()
 
     def remove(self, server: str) -> bool:
         """Whether there was an item under exactly this key."""
-        with _Trouble(self._connection) as trouble:
+        with Trouble(self._connection) as trouble:
             items = self._search(server, trouble)
             self._delete(items)
             return bool(items)
@@ -147,7 +159,7 @@ class SecretService:
             connection.until = until
 
     def _named(self, counts: "Callable[[Any], bool]") -> dict[str, str]:
-        with _Trouble(self._connection):
+        with Trouble(self._connection):
             found: dict[str, tuple[Any, str]] = {}
             for item in filter(counts, self._find({})):
                 attributes = item.get_attributes()
@@ -160,15 +172,15 @@ class SecretService:
     def close(self) -> None:
         """Nothing: the connection ends with the process."""
 
-    def _search(self, server: str, trouble: "_Trouble") -> "list[Any]":
+    def _search(self, server: str, trouble: "Trouble") -> "list[Any]":
         """The items under this key, unlocked. `trouble` hears whether there are any.
 
         Some keyrings show nothing while they are locked: then a note is what tells that there is something.
         """
         items = self._find({"server": server})
-        if not items and self._index.has(server) and (locked := self._locked_collection()):
+        if not items and self._index.has(server) and (closed := self._locked_collection()):
             trouble.has_item = True
-            self._unlock(locked)
+            self._unlock(closed)
             items = self._find({"server": server})
         trouble.has_item = bool(items)
         unlocked = [item for item in items if not item.is_locked()]
@@ -223,71 +235,18 @@ class SecretService:
         try:
             return secretstorage.Collection(self._connection)
         except secretstorage.ItemNotFoundException:
-            raise Unavailable(
-                "keyring-no-collection",
-                "the keyring has no default collection",
-                f"`gnome-keyring-daemon --unlock` makes one, {_EMBEDDED}",
-            ) from None
+            raise no_collection() from None
 
-    def _unlock(self, locked: "Any") -> None:
+    def _unlock(self, closed: "Any") -> None:
         """Ask the person at the screen. Nobody is asked where there is no screen."""
         if not self._can_prompt:
-            raise _locked()
+            raise locked()
         try:
-            dismissed = locked.unlock()
+            dismissed = closed.unlock()
         except TimeoutError:
-            raise Unavailable(
-                "keyring-locked",
-                "the keyring is locked, and nobody unlocked it in time",
-                f"unlock it and try again, {_EMBEDDED}",
-            ) from None
-        if dismissed:
-            raise Unavailable(
-                "keyring-locked", "the keyring is locked, and unlocking it was cancelled", f"try again, {_EMBEDDED}"
-            )
-
-
-class _Trouble:
-    """Says in our words what goes wrong with the bus or the service behind `connection`.
-
-    has_item: whether it has shown that it has what is asked for
-    """
-
-    def __init__(self, connection: "Any") -> None:
-        self._connection = connection
-        self.has_item = False
-
-    def __enter__(self) -> "Self":
-        return self
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        told = error if isinstance(error, Unavailable) else self._told(error)
-        if told is not None:
-            raise (withheld(told) if self.has_item else told) from None
-
-    def _told(self, error: BaseException | None) -> Unavailable | None:
-        if not isinstance(error, Exception):
-            return None
-        import secretstorage
-        from jeepney import DBusErrorResponse
-
-        if isinstance(error, TimeoutError):
-            return _unanswered() if self._connection.shows_prompt else _not_answering()
-        if isinstance(error, secretstorage.LockedException):
-            return _locked()
-        if isinstance(error, secretstorage.PromptDismissedException):
-            return Unavailable(
-                "keyring-refused", "the keyring asked for leave, which was refused", f"try again, {_EMBEDDED}"
-            )
-        # The last three: it answers something that no Secret Service does.
-        of_theirs = (secretstorage.SecretStorageException, DBusErrorResponse, OSError)
-        if isinstance(error, (*of_theirs, ValueError, TypeError, LookupError)):
-            return Unavailable(
-                "keyring-failed",
-                "the keyring failed: " + _error_name(error),
-                f"look at it with `busctl --user status {_SERVICE}`, {_EMBEDDED}",
-            )
-        return None
+            raise locked(", and nobody unlocked it in time") from None
+        if dismissed:  # by a person, or by a service that has nobody to ask at this screen
+            raise locked(", and unlocking it was cancelled", "try again, or ")
 
 
 def _sockets(environ: "Environment") -> list[bytes]:
@@ -319,7 +278,7 @@ def _sockets(environ: "Environment") -> list[bytes]:
         )
     found = [socket for socket in sockets if socket and _may_listen(socket)]
     if of_systemd in found and not is_private_directory(status := posix.stat(runtime)):
-        raise _exposed(status)
+        raise exposed(status)
     return found
 
 
@@ -390,14 +349,14 @@ def _connect(socket: bytes) -> "Any":
     except (FileNotFoundError, ConnectionRefusedError):
         return None
     except (TimeoutError, BlockingIOError):  # the latter: the queue of those who want in is full
-        raise _not_answering() from None
+        raise not_answering() from None
     except PermissionError:
         raise _foreign("keyring-bus-closed", _CLOSED) from None
     except OSError as error:
         raise Unavailable(
             "keyring-bus-failed",
-            "the session bus failed: " + _error_name(error),
-            f"look at it with `busctl --user status`, {_EMBEDDED}",
+            "the session bus failed: " + error_name(error),
+            f"look at it with `busctl --user status`, {EMBEDDED}",
         ) from None
 
 
@@ -456,11 +415,11 @@ def _is_offered(connection: "Any") -> bool:
     from jeepney.bus_messages import message_bus
     from jeepney.io.blocking import Proxy
 
-    with _Trouble(connection):
+    with Trouble(connection):
         bus = Proxy(message_bus, connection)
-        if not bus.NameHasOwner(_SERVICE)[0]:
+        if not bus.NameHasOwner(SERVICE)[0]:
             try:
-                bus.StartServiceByName(_SERVICE)
+                bus.StartServiceByName(SERVICE)
             except DBusErrorResponse as error:
                 if error.name.removeprefix("org.freedesktop.DBus.Error.") in _NOBODY:
                     return False
@@ -469,7 +428,7 @@ def _is_offered(connection: "Any") -> bool:
         # are root. Our number is the one that the bus knows: in a user namespace we have another one.
         if connection.is_roots:
             ours = bus.GetConnectionUnixUser(connection.unique_name)[0]
-            if bus.GetConnectionUnixUser(_SERVICE)[0] not in (ours, 0):
+            if bus.GetConnectionUnixUser(SERVICE)[0] not in (ours, 0):
                 raise _foreign(
                     "keyring-bus-foreign",
                     "the keyring on the session bus is another user's, and no password goes there",
@@ -480,49 +439,3 @@ def _is_offered(connection: "Any") -> bool:
 def _newest(items: "list[Any]") -> "Any":
     """The item that was written last. More than one is the work of others: ours replace."""
     return items[0] if len(items) == 1 else max(items, key=lambda item: item.get_modified())
-
-
-def _locked() -> Unavailable:
-    return Unavailable(
-        "keyring-locked", "the keyring is locked", f"unlock it, as with `gnome-keyring-daemon --unlock`, {_EMBEDDED}"
-    )
-
-
-def _unanswered() -> Unavailable:
-    return Unavailable(
-        "keyring-unanswered",
-        "the keyring asked for leave, and nobody gave it in time",
-        f"try again and answer it on the screen of the session, {_EMBEDDED}",
-    )
-
-
-def _not_answering() -> Unavailable:
-    return Unavailable(
-        "keyring-slow", "the keyring does not answer", f"look at it with `busctl --user status {_SERVICE}`, {_EMBEDDED}"
-    )
-
-
-def _always_replaced() -> Unavailable:
-    return Unavailable(
-        "keyring-busy", "the entry in the keyring changes all the time", "try again when no `docker login` is running"
-    )
-
-
-def _exposed(status: "posix.stat_result") -> Unavailable:
-    reason = "the session bus is in a directory that is not this user's alone"
-    # One that others may write is shared on purpose, as /tmp is, and stays so.
-    if status.st_uid == posix.geteuid() and not status.st_mode & 0o022:
-        return Unavailable("keyring-bus-exposed", reason, f'`chmod 700 "$XDG_RUNTIME_DIR"` closes it, {_EMBEDDED}')
-    return _foreign("keyring-bus-exposed", reason)
-
-
-def _foreign(code: str, reason: str) -> Unavailable:
-    return Unavailable(
-        code, reason, f"`unset DBUS_SESSION_BUS_ADDRESS XDG_RUNTIME_DIR` if they are of another session, {_EMBEDDED}"
-    )
-
-
-def _error_name(error: Exception) -> str:
-    """The last part of a D-Bus error's name, or the system's words: neither holds anything of an item."""
-    name = getattr(error, "name", None) or getattr(error, "strerror", None) or type(error).__name__
-    return str(name).rpartition(".")[2]
