@@ -18,6 +18,7 @@ from credhelpers import cached_token, mkdir, notes, private
 from credhelpers.cached_token import CLOCK_SLACK, FORMAT, MAGIC, CachedToken, Failure, head_of
 from credhelpers.credential import Credential
 from credhelpers.errors import NotFound, Unavailable, reason, remedy
+from credhelpers.servers import DOCKER_HUB, HUB, Authority
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -233,6 +234,16 @@ class TokenCache:
         except (OSError, ValueError) as error:
             _note("not read", error)
         return found
+
+    def servers(self, copies_of: "Callable[[Authority], Collection[str]]") -> dict[str, str]:
+        """Server to user name of all that a copy answers now, where its key is one of those for the server."""
+        return {
+            DOCKER_HUB if host == HUB else host: cached.credential.username
+            for key, cached in self.tokens().items()
+            if cached.receipt and cached_token.holds(cached, self._environ)
+            for host in cached.hosts
+            if key in copies_of(Authority(host))  # not for a path only
+        }
 
     def _name(self, key: str) -> bytes:
         return f"{self._kind}-{key}".encode()

@@ -81,14 +81,15 @@ def directory(environ: "Environment") -> bytes | None:
     return home + b"/.cache/credhelpers" if home.startswith(b"/") else None
 
 
-def host_key(authority: "Authority", environ: "Environment") -> str:
+def host_key(authority: "Authority", environ: "Environment", asked_by: bytes = b"") -> str:
     """The name under which a copy for the host is cached, in the first slot, for the identity that is chosen by name.
 
     What lies below a path of a registry has one of its own, since an entry of the configuration may be for that path.
+    So has what is `asked_by` a helper that sees all entries, and not only those of one source.
     """
     path = "" if authority.is_whole else authority.path
     chosen = environ.get(b"CREDHELPERS_IDENTITY", b"")
-    parts = (authority.name.encode(), path.encode("utf-8", "surrogateescape"), chosen)
+    parts = (authority.name.encode(), path.encode("utf-8", "surrogateescape"), chosen, *filter(None, (asked_by,)))
     text = b"".join(b"%d:%s" % (len(part), part) for part in parts)
     return blake2b(text, digest_size=20).hexdigest()[:-1] + _SLOTS[0]
 

@@ -3,8 +3,8 @@
 import posix
 
 from credhelpers import cached_token
-from credhelpers.errors import NoIdentity, NotFound, NotMine, Unavailable, Unsupported
-from credhelpers.servers import DOCKER_HUB, HUB, Authority
+from credhelpers.errors import NotFound, NotMine, Unavailable, Unsupported
+from credhelpers.servers import Authority
 from credhelpers.tokens import Tokens
 
 TYPE_CHECKING = False
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 class Minted:
     """The helper that answers with tokens of `source`, through a cache in `cached_token.directory`.
 
-    `route` says who owns an authority; `plan.route` if it is None.
+    `route` says who owns an authority; `plan.route` if it is None. `asked_by` is that of `cached_token.host_key`.
     """
 
-    __slots__ = ("_environ", "_route_of", "_routed", "_source", "_tokens")
+    __slots__ = ("_asked_by", "_environ", "_route_of", "_routed", "_source", "_tokens")
     _keeps_typed = True
     """Whether what a person types is kept beside the source."""
 
@@ -34,7 +34,9 @@ class Minted:
         source: "Source",
         environ: "Environment" = posix.environ,
         route: "Callable[[Authority, Environment, str], Route] | None" = None,
+        asked_by: bytes = b"",
     ) -> None:
+        self._asked_by = asked_by
         self._source = source
         self._environ = environ
         self._route_of = route
@@ -106,7 +108,7 @@ class Minted:
             self._forget(authority)
         if end:
             recorder, _ = self.wanting().recorded(authority)
-            key = cached_token.host_key(authority.registry, self._environ)
+            key = self._key(authority.registry)
             self._tokens.take(key, authority.name, credential, end, recorder.text())
             typed.erase(authority.registry)  # last: who was not heard keeps what he had
 
@@ -122,26 +124,14 @@ class Minted:
 
     def list(self) -> dict[str, str]:
         """The hosts that `get` answers from the cache, to this identity, now, and those with something typed."""
-        return self._servers() | {
-            DOCKER_HUB if host == HUB else host: cached.credential.username
-            for key, cached in self._tokens.cache.tokens().items()
-            if cached.receipt and cached_token.holds(cached, self._environ)
-            for host in cached.hosts
-            if key in self._copies(Authority(host))  # not for a path only
-        }
+        return self._servers() | self.cached()
+
+    def cached(self) -> dict[str, str]:
+        """The hosts that `get` answers from the cache alone, to this identity, now."""
+        return self._tokens.cache.servers(self._copies)
 
     def _told(self, error: NotFound, authority: Authority) -> NotFound:
-        """The same with who says that there should be something; without a word where nobody would wonder.
-
-        That is where no entry of config.toml owns the host, and a source's own rule does not lack an identity.
-        """
-        if error.code:
-            line = self._route(authority).line
-            if not line and not isinstance(error, NoIdentity):
-                return NotFound()
-            error.hint = f"line {line} of config.toml" if line else f"a built-in rule of {self._source.kind}"
-            error.hint += " has this host"
-        return error
+        return self._route(authority).told(error) if error.code else error
 
     def _forget(self, authority: Authority, *keys: str) -> None:
         """Let the cache have nothing for the host, nor anything under further keys."""
@@ -159,9 +149,12 @@ class Minted:
         if word != KEYRING:  # where nobody forgets but who logs out there
             Tokens(word, self._environ).erase(authority.name, *self._copies(authority))
 
+    def _key(self, authority: Authority) -> str:
+        return cached_token.host_key(authority, self._environ, self._asked_by)
+
     def _copies(self, authority: Authority) -> tuple[str, ...]:
         """The keys of all that `ready` answers with, in its order."""
-        return tuple(cached_token.slots(cached_token.host_key(authority, self._environ)))
+        return tuple(cached_token.slots(self._key(authority)))
 
     def _route(self, authority: Authority) -> "Route":
         """Who owns it, asked once for one that a client sent: should that change meanwhile, nothing is kept."""
@@ -199,15 +192,27 @@ class Minted:
         if found := typed.get(authority):
             return found
         recorder.is_fleeting |= typed.is_unread
-        key = cached_token.host_key(authority.registry, self._environ)
-        copy = cached_token.host_key(authority, self._environ)
+        key = self._key(authority.registry)
+        copy = self._key(authority)
         return self._tokens.taken(key, copy, authority.name, recorder.text())
 
     def wanting(self) -> "Wanting":
         """What the tokens for its authorities hang on."""
         from credhelpers.wanting import Wanting  # what a hit does not need
 
-        return Wanting(self._source, self._environ, self._route, self._giver, keeps_typed=self._keeps_typed)
+        return Wanting(
+            self._source,
+            self._environ,
+            self._key,
+            self._route,
+            self._giver,
+            self._found_by(),
+            keeps_typed=self._keeps_typed,
+        )
+
+    def _found_by(self) -> tuple[bytes, ...]:
+        """The variables that say whether cached tokens count, where who asked does not look at them."""
+        return (self._source.uncached,) if self._asked_by and self._source.uncached else ()
 
     def _giver(self, source: "Source") -> "tuple[Giver, Wanting]":
         """The helper over another source, with what its own tokens hang on."""
@@ -216,5 +221,5 @@ class Minted:
             __slots__ = ()
             _keeps_typed = False  # what a person typed for the host is no source's word
 
-        giver = Giving(source, self._environ, self._route_of)
+        giver = Giving(source, self._environ, self._route_of, self._asked_by)
         return giver, giver.wanting()

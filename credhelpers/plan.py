@@ -31,7 +31,7 @@ from _blake2 import blake2b
 
 import credhelpers
 from credhelpers import __version__, cached_token, private, receipt
-from credhelpers.errors import NotMine, Unavailable
+from credhelpers.errors import NoIdentity, NotFound, NotMine, Unavailable
 from credhelpers.hosts import fields, fits
 from credhelpers.identity import configuration
 from credhelpers.servers import Authority
@@ -64,11 +64,22 @@ class Route:
     identity, path: those of the entry
     min_life:  seconds for which an answer must live, as the entry says, 0 if it does not
     line:      the line of the configuration in which the entry begins, 0 for a rule
+    is_any:    whether a rule for any registry has it, and nothing that is for this one
     word, receipt: what the decision was read from, see `receipt`
     """
 
     __slots__ = (
-        *("authority", "fields", "file", "identity", "line", "min_life", "path", "receipt", "settings", "source"),
+        "authority",
+        "fields",
+        "file",
+        "identity",
+        "is_any",
+        "line",
+        "min_life",
+        "path",
+        "receipt",
+        "settings",
+        "source",
         "word",
     )
 
@@ -81,6 +92,7 @@ class Route:
         self.path = ""
         self.line = 0
         self.min_life = 0.0
+        self.is_any = False
         self.file = b""
         self.word = ""
         self.receipt: list[str] = []
@@ -91,6 +103,17 @@ class Route:
         parts = [self.source, self.identity, self.path, self.authority.name]
         parts += [f"{name}={value!r}" for name, value in sorted(self.settings.items())]
         return "".join(f"{len(part)}:{part}" for part in parts)
+
+    def told(self, error: NotFound) -> NotFound:
+        """The same with who says that there should be something; without a word where nobody would wonder.
+
+        That is where no entry of config.toml owns the host, and a source's own rule does not lack an identity.
+        """
+        if not self.line and not isinstance(error, NoIdentity):
+            return NotFound()
+        error.hint = f"line {self.line} of config.toml" if self.line else f"a built-in rule of {self.source}"
+        error.hint += " has this host"
+        return error
 
     def contradiction(self, message: str) -> Unavailable:
         """What a source raises for settings that do not go with this host."""
@@ -247,6 +270,7 @@ class _Plan:
         result.settings = best.settings() if best.kind in (_ENTRY, _LAST) else {}
         result.min_life = float(result.settings.pop(_MIN_LIFE, 0))
         result.identity, result.path, result.line = best.identity, best.path, best.line
+        result.is_any = best.kind == _ANY
         rules = (owner for owner in found if owner.kind in _OF_HOSTS and owner.source == best.source)
         if rule := min(rules, key=lambda owner: owner.rank, default=None):
             result.fields = rule.settings() | (fields(rule.pattern, authority.host) or {})

@@ -1,6 +1,5 @@
 """Which token is wanted for an authority of a source: who owns it, and what decides who mints, looked at first."""
 
-from credhelpers import cached_token
 from credhelpers.errors import NotMine
 from credhelpers.installed import KEYRING, source
 from credhelpers.minting import Wanted
@@ -48,25 +47,31 @@ if TYPE_CHECKING:
 class Wanting:
     """What the tokens of `source` for its authorities hang on.
 
+    key_of:      under which name a copy for an authority is cached
     route_of:    who owns an authority; raises NotMine and Unavailable
     giver_of:    the helper over another source, and what its tokens hang on
+    found_by:    variables by which a copy counts at all
     keeps_typed: whether what a person types is kept beside the source
     """
 
-    __slots__ = ("_environ", "_giver_of", "_keeps_typed", "_route_of", "_source")
+    __slots__ = ("_environ", "_found_by", "_giver_of", "_keeps_typed", "_key_of", "_route_of", "_source")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one argument a fact
         self,
         source: "Source",
         environ: "Environment",
+        key_of: "Callable[[Authority], str]",
         route_of: "Callable[[Authority], Route]",
         giver_of: "Callable[[Source], tuple[Giver, Wanting]]",
+        found_by: tuple[bytes, ...],
         *,
         keeps_typed: bool,
     ) -> None:
         self._source = source
         self._environ = environ
+        self._key_of = key_of
         self._route_of = route_of
+        self._found_by = found_by
         self._giver_of = giver_of
         self._keeps_typed = keeps_typed
 
@@ -74,7 +79,7 @@ class Wanting:
         """What decides who owns the authority and whether something was typed for it, looked at, and the route."""
         route = self._route_of(authority)
         recorder = recorder or Recorder(self._environ, route.word)
-        for name in (b"CREDHELPERS_CONFIG", b"XDG_CONFIG_HOME", b"HOME", b"CREDHELPERS_IDENTITY"):
+        for name in (b"CREDHELPERS_CONFIG", b"XDG_CONFIG_HOME", b"HOME", b"CREDHELPERS_IDENTITY", *self._found_by):
             recorder.variable(name)  # by which the configuration was found, and the entry in it
         recorder.copy(route.receipt)
         if self._keeps_typed and (path := path_of(authority, recorder.environ)):
@@ -98,7 +103,7 @@ class Wanting:
         return Wanted(
             minter,
             authority.name,
-            cached_token.host_key(authority, self._environ),
+            self._key_of(authority),
             (recorder.text(), recorder.text(is_of_failure=True)),
             lambda: holds(lines, recorder.word, self._environ),
             min_life=route.min_life,

@@ -47,8 +47,9 @@ class Writable(Minted):
         source: "WritableSource",
         environ: "Environment" = posix.environ,
         route: "Callable[[Authority, Environment, str], Route] | None" = None,
+        asked_by: bytes = b"",
     ) -> None:
-        super().__init__(source, environ, route)
+        super().__init__(source, environ, route, asked_by)
         self._writable = source
 
     def store(self, authority: "Authority", credential: "Credential") -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -23,7 +23,7 @@ class TestAcr(contract.SourceContract):
 
     name = "acr"
     own = (HOST, "otherregistry.azurecr.io", "myregistry-a1b2c3d4.azurecr.io", "myregistry.westeurope.geo.azurecr.io")
-    foreign = (
+    foreign: ClassVar[tuple[str, ...]] = (
         *("ghcr.io", "gcr.io", "us-docker.pkg.dev", "111122223333.dkr.ecr.eu-west-1.amazonaws.com", "public.ecr.aws"),
         *("azurecr.io", "mcr.microsoft.com", "myregistry.westeurope.data.azurecr.io", "myregistry.azurecr.de"),
         *("myregistry.azurecr.io.evil.example", "myregistryazurecr.io", "myregistry.evil-azurecr.io"),

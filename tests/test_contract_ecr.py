@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -22,7 +22,7 @@ class TestEcr(contract.SourceContract):
 
     name = "ecr"
     own = ("111122223333.dkr.ecr.eu-west-1.amazonaws.com", "public.ecr.aws")
-    foreign = (
+    foreign: ClassVar[tuple[str, ...]] = (
         *("ghcr.io", "gcr.io", "us-docker.pkg.dev", "acme.azurecr.io", "amazonaws.com", "dkr.ecr.amazonaws.com"),
         *("11112222333.dkr.ecr.eu-west-1.amazonaws.com", "111122223333.dkr.ecr.eu-west-1.amazonaws.com.cn"),
         *("x111122223333.dkr.ecr.eu-west-1.amazonaws.com", "111122223333.dkr.ecr.evil.example.amazonaws.com"),

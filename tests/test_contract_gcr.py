@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -22,7 +22,7 @@ class TestGcr(contract.SourceContract):
     name = "gcr"
     forks = False
     own = ("europe-docker.pkg.dev", "gcr.io", "eu.gcr.io", "docker.us-central1.rep.pkg.dev")
-    foreign = (
+    foreign: ClassVar[tuple[str, ...]] = (
         *("ghcr.io", "acme.azurecr.io", "111122223333.dkr.ecr.eu-west-1.amazonaws.com", "public.ecr.aws"),
         *("pkg.dev", "docker.pkg.dev", "europe-npm.pkg.dev", "europe-docker.pkg.dev.evil.example", "evilgcr.io"),
         *("europe-docker.pkg.devil", "x.europe-docker.pkg.dev", "europe-docker-pkg.dev", "europe.docker.pkg.dev"),

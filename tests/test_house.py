@@ -43,7 +43,7 @@ ARROWS = {
     "plan": {"", "cache", "cached_token", "config.file", "config.lines", "errors", "hosts", "servers", "identity"}
     | {"private", "receipt"},
     "cached_token": {"credential", "errors", "identity", "lifetimes", "private", "receipt", "servers"},
-    "cache": {"credential", "cached_token", "errors", "identity", "mkdir", "notes", "private"},
+    "cache": {"credential", "cached_token", "errors", "identity", "mkdir", "notes", "private", "servers"},
     "tokens": {"cache", "cached_token", "credential", "errors", "identity", "minting"},
     "minting": {"cache", "cached_token", "credential", "environment", "errors", "lifetimes"},
     "typed": {"credential", "errors", "servers", "identity", "lifetimes", "stores.keyring", "stores.note"},
@@ -51,6 +51,9 @@ ARROWS = {
     | {"servers", "stores.keyring", "tokens", "typed", "wanting"},
     "wanting": {"cached_token", "errors", "given", "identity", "installed", "minting", "plan", "receipt", "recorder"}
     | {"servers", "stores.keyring", "stores.note"},
+    "_router": set(),
+    "router": {"_router", "cached_token", "credential", "errors", "identity", "installed", "minted", "plan", "servers"}
+    | {"stores.keyring", "writable"},
     "writable": {"credential", "errors", "identity", "minted", "minting", "notes", "plan", "servers", "wanting"},
     "call": {"environment", "errors", "guard", "notes"},
     "protocols": set(),
@@ -88,7 +91,7 @@ AREAS = {
 }
 # What a cache hit may import besides ours: built into the interpreter, or next to it.
 BUILT_INS = {"posix", "sys", "time", "_blake2", "_json", "_signal", "_thread"}
-ON_A_HIT = {"", "writable", "protocols", "protocols.docker"} | {
+ON_A_HIT = {"", "router", "writable", "protocols", "protocols.docker"} | {
     "call",
     "credential",
     "cached_token",
@@ -253,7 +256,7 @@ def test_an_executable_only_composes(path: Path) -> None:
     assert len(lines) <= 12
     assert all(line.startswith("from credhelpers.") for line in lines[:-1])
     assert lines[-1].startswith("serve(")
-    assert ours(imports_of(path)) <= {"", "writable", "minted", "protocols.docker", "tokens"} | {
+    assert ours(imports_of(path)) <= {"", "writable", "minted", "protocols.docker", "router", "tokens"} | {
         name for name in MODULES if name.startswith(("sources.", "stores."))
     }
 
