@@ -132,7 +132,7 @@ def load(path: bytes | None, names: "Iterable[bytes]", environ: "Environment") -
                 for name in names:
                     found = read_one(folder, name)
                     if found and holds(found, environ):
-                        if isinstance(found, CachedToken) and 0 < found.credential.low <= time():
+                        if isinstance(found, CachedToken) and found.credential.is_low(time()):
                             _spare(folder, name, found.credential, environ)
                         return found
         finally:

@@ -1,6 +1,7 @@
 """A user name and a secret, in the form in which they go over the wire."""
 
 INFINITY = float("inf")
+LITTLE = 600.0  # seconds that are left of what is nearly over, see `lifetimes`, which a hit does not load
 
 
 class Credential:
@@ -13,8 +14,8 @@ class Credential:
     expires: from here on it is refused by the registry, or too close to that to hand out.
     hard:    from here on a new one must be tried first; this one answers only if that fails.
     soft:    from here on it is renewed in the background.
-    low:     from here on so little is left of it that the new one is awaited for a moment; 0 where nobody has said so,
-             and `expires` where it need never be.
+    low:     from here on so little is left of it that a new one is awaited for a moment; 0 where nobody has said that,
+             see `is_low`, and `expires` where it need never be.
 
     memo is what its source must know to renew or end it: words in ASCII on one line, none of them secret.
     """
@@ -88,6 +89,12 @@ class Credential:
     def is_empty(self) -> bool:
         """Whether the secret is empty."""
         return self._tail.endswith(b',"Secret":""}\n')
+
+    def is_low(self, now: float) -> bool:
+        """Whether it is nearly over. What is tried no earlier than it ends is not: such an end is no end of it."""
+        if self.low:
+            return now >= self.low
+        return self.hard < self.expires <= now + LITTLE
 
     @property
     def username(self) -> str:

@@ -6,6 +6,7 @@ moments that lie in the cache.
 
 import posix
 
+from credhelpers import credential as credentials
 from credhelpers.credential import INFINITY, Credential
 
 # All of it in seconds.
@@ -49,7 +50,7 @@ class Left:
 
 # A long push must not start on a token's last minutes (docker/buildx#3977); gcloud's own helper never gives one that
 # has less than 55 minutes. An entry may say another one, `min_life`.
-LITTLE = Left(least=10 * _MINUTE)
+LITTLE = Left(least=credentials.LITTLE)
 _NOTHING = Left()
 _ALL = Left(1.0)  # so in the middle of its use, before which nothing is renewed
 
@@ -145,19 +146,18 @@ def window(start: float, end: float, lifetime: Lifetime, keep: float = INFINITY)
 
 
 def answered(credential: Credential, issued: float, min_life: float = 0.0) -> Credential:
-    """The same with the moments of one that a host is answered with, from when on less than `min_life` is left of it.
+    """The same as a host is answered with for which somebody has said a `min_life`; 0 if nobody has.
 
-    Where nobody has said that, 0, it is `LITTLE`, of which nothing is looked at before the soft expiry. What somebody
-    has said moves that, but not before the middle between `issued` and the hard expiry. Both are left as they are of
-    what need never be awaited: an answer from KV ends when it is to be read again, and not by itself.
+    It is low when less than that is left of it, and soft no later; but neither before the middle between `issued` and
+    the hard expiry. What ends only to be looked at again, as an answer from KV does, is left as it is.
     """
-    soft, low, expires = credential.soft, credential.low, credential.expires
-    if low < expires:
-        low = max(expires - min_life, (issued + credential.hard) / 2) if min_life else expires - LITTLE.least
-        soft, low = (min(soft, low), low) if min_life else (soft, max(soft, low))
-    return Credential.sealed(
-        credential.tail(), soft=soft, hard=credential.hard, expires=expires, low=low, memo=credential.memo
-    )
+    hard, expires = credential.hard, credential.expires
+    if not min_life or hard >= expires:
+        return credential
+    low = max(expires - min_life, (issued + hard) / 2)
+    soft = min(credential.soft, low)
+    tail = credential.tail()
+    return Credential.sealed(tail, soft=soft, hard=hard, expires=expires, low=low, memo=credential.memo)
 
 
 def spread(soft: float, start: float) -> float:

@@ -127,7 +127,7 @@ class Tokens:
                 "the token cannot be kept, since there is no place for a cache",
                 "`export HOME=DIRECTORY`, or an absolute CREDHELPERS_CACHE_DIR",
             )
-        credential.soft = credential.hard = credential.low = credential.expires = end  # nothing renews it
+        credential.soft = credential.hard = credential.expires = end  # nothing renews it
         credential.memo = cached_token.TYPED
         sleep(_AFTER_ERASE)
         if receipt:

@@ -137,3 +137,20 @@ def test_nobody_has_said_that_it_is_low() -> None:
     assert given.low == 0
     assert Credential.sealed(given.tail()).low == 0
     assert Credential("user", "secret", low=7).low == Credential.sealed(given.tail(), low=7).low == 7
+
+
+@pytest.mark.parametrize(
+    ("hard", "expires", "low", "now", "expected"),
+    [
+        pytest.param(900, 1000, 0, 399, False, id="more than ten minutes are left"),
+        pytest.param(900, 1000, 0, 400, True, id="ten minutes are left"),
+        pytest.param(1000, 1000, 0, 999, False, id="it ends only to be looked at again"),
+        pytest.param(900, 1000, 700, 699, False, id="somebody has said when, and it is not yet"),
+        pytest.param(900, 1000, 700, 700, True, id="it is"),
+        pytest.param(900, 1000, 1000, 999, False, id="never"),
+        pytest.param(float("inf"), float("inf"), 0, 1e12, False, id="for ever"),
+    ],
+)
+def test_what_is_low(hard: float, expires: float, low: float, now: float, *, expected: bool) -> None:
+    """What has less than ten minutes to live, or what somebody has said."""
+    assert Credential("user", "secret", hard=hard, expires=expires, low=low).is_low(now) == expected

@@ -67,7 +67,8 @@ def when_renewed(env: dict[str, str], old: str) -> str:
         pytest.param("0 3600 7200", False, id="soft, and hours are left"),
         pytest.param("0 300 700", False, id="own: eleven minutes are left"),
         pytest.param("0 300 590", True, id="1.A11 less than ten minutes are left"),
-        pytest.param("0 60 60", True, id="own: one that never lives so long"),
+        pytest.param("0 60 61", True, id="own: one that never lives so long"),
+        pytest.param("0 60 60", False, id="own: one that is only to be looked at again, as from KV"),
         pytest.param("30 300 400", False, id="own: not soft yet, as short as it is"),
     ],
 )
@@ -128,14 +129,13 @@ def test_own_another_host_of_the_token_has_the_new_one_too(env: dict[str, str]) 
     assert get(env)[0] == found
 
 
-def test_a_token_that_is_the_same_again_is_not_awaited_each_time(tmp_path: Path) -> None:
-    """A metadata server gives what it has: that is looked at again in half of what is left, and not at each call."""
-    cached = lifetimes.window(NOW, NOW + 400, lifetimes.GCR)
-    answered = lifetimes.answered(Credential("u", "s", soft=cached[0], hard=cached[1], expires=cached[2]), NOW)
-    assert answered.low >= cached[0] > NOW
-
-
 # --- the moments -----------------------------------------------------------------------------------------------------
+
+
+def made(row: lifetimes.Lifetime, life: float) -> Credential:
+    """What lives so long, from 0 on."""
+    soft, hard, expires = lifetimes.window(0, life, row)
+    return Credential("user", "secret", soft=soft, hard=hard, expires=expires, memo="a memo")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,6 @@ def test_a_token_that_is_the_same_again_is_not_awaited_each_time(tmp_path: Path)
         pytest.param(lifetimes.ACR, 3 * HOUR, 0, 5400, 10740 - 600, id="ACR"),
         pytest.param(lifetimes.ECR, 12 * HOUR, 0, 21600, 43140 - 600, id="ECR, whose hard expiry is earlier"),
         pytest.param(lifetimes.LEASE, HOUR, 0, 1800, 3590 - 600, id="a lease"),
-        pytest.param(lifetimes.GCR, 500, 0, 100, 100, id="own: not before it is soft"),
         pytest.param(lifetimes.ECR, 12 * HOUR, 2 * HOUR, 21600, 43140 - 7200, id="two hours of ECR"),
         pytest.param(lifetimes.GCR, HOUR, 30 * MINUTE, 1740, 1740, id="own: more than what is soft"),
         pytest.param(lifetimes.GCR, HOUR, 5 * HOUR, 1650, 1650, id="own: more than its life is the middle of its use"),
@@ -156,18 +155,22 @@ def test_from_when_on_it_is_awaited(
     row: lifetimes.Lifetime, life: float, min_life: float, soft: float, low: float
 ) -> None:
     """With less than `min_life` left before its end, see `docs/cache.md`."""
-    given = dict(zip(("soft", "hard", "expires"), lifetimes.window(0, life, row), strict=True))
-    found = lifetimes.answered(Credential("user", "secret", memo="a memo", **given), 0, min_life)
-    assert (found.soft, found.low, found.hard, found.expires) == (soft, low, given["hard"], given["expires"])
+    _, hard, expires = lifetimes.window(0, life, row)
+    found = lifetimes.answered(made(row, life), 0, min_life)
+    assert (found.soft, found.hard, found.expires) == (soft, hard, expires)
+    assert [found.is_low(now) for now in (low - 0.001, low)] == [False, True]
     assert (found.memo, found.expose()) == ("a memo", ("user", "secret"))
 
 
 @pytest.mark.parametrize("min_life", [0, HOUR])
-def test_what_need_never_be_awaited(min_life: float) -> None:
+@pytest.mark.parametrize("row", [lifetimes.KV, lifetimes.ROTATED])
+def test_what_need_never_be_awaited(row: lifetimes.Lifetime, min_life: float) -> None:
     """An answer from KV is read again at its end, which is no end of what it answers."""
-    given = Credential("user", "secret", soft=150, hard=300, expires=300, low=300)
+    given = made(row, 300)
     found = lifetimes.answered(given, 0, min_life)
-    assert (found.soft, found.low) == (150, 300)
+    assert (found.soft, found.low) == (given.soft, 0)
+    assert not any(found.is_low(now) for now in (0, 150, 299))
+    assert not Credential("user", "for ever").is_low(NOW)
 
 
 def test_the_page_says_how_much() -> None:
@@ -238,7 +241,8 @@ def test_hosts_of_one_token_have_moments_of_their_own(tmp_path: Path) -> None:
     first = tokens.get(wanted(0, "a.example"))
     second = tokens.get(wanted(50 * MINUTE, "bb.example"))
     assert first.tail() == second.tail()
-    assert second.low < second.hard < first.low + 600
+    assert first.low == 0
+    assert 0 < second.low < second.hard
     found = tokens.cache.tokens()
     kept = [found[f"{len(host):039x}0"].credential for host in ("a.example", "bb.example")]
     assert [int(one.low) for one in kept] == [int(first.low), int(second.low)]

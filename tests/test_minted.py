@@ -1363,3 +1363,12 @@ def test_no_process_of_a_mint_holds_lock_or_cache(
         assert time.monotonic() - began < patience(2), "the child does not keep the lock"
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def test_who_looks_for_the_cause_asks_anew(env: dict[str, str], tmp_path: Path) -> None:
+    """With CREDHELPERS_DEBUG set nothing is remembered of a failure, so the recipe of each page works at once."""
+    slow = env | {"FAKE_OUTCOME": "unavailable", "FAKE_SECONDS": "1"}
+    for more, asked in (({}, 1), ({}, 1), ({"CREDHELPERS_DEBUG": "1"}, 2), ({}, 2), ({"CREDHELPERS_DEBUG": ""}, 3)):
+        process = _start("get", slow | more)
+        assert process.communicate(timeout=30)[0] == b"the fake cloud is down\n"
+        assert _mints(tmp_path) == asked

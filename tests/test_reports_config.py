@@ -311,6 +311,14 @@ def test_3_a7_what_no_key_is_for(user: User, source: str, word: str, said: str) 
     assert said in raised.value.hint
 
 
+def test_own_a_token_is_a_word_of_vault_alone(user: User) -> None:
+    """Elsewhere it leads to nothing of Vault's."""
+    user.write({"match": "x.example", "source": "ecr", "vault_token": "y"})
+    with pytest.raises(Unavailable) as raised:
+        plan.route(Authority("x.example"), user.environ, "ecr")
+    assert "VAULT" not in raised.value.hint
+
+
 def test_own_every_meaning_is_of_a_key_that_there_is() -> None:
     """So that no hint names a key that has gone."""
     from credhelpers.config.meanings import _MEANT

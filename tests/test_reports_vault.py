@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import subprocess
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from urllib.request import Request, urlopen
@@ -62,6 +63,15 @@ class Team:
         status, answer = self.vault.ask("GET", f"{self.data}/{self.path}")
         found = answer.get("data") or {}
         return None if status == 404 else found if self.is_first else found["data"]
+
+    def run(self, told: str, folder: Path) -> None:
+        """Type the command of a hint, as who administers the server."""
+        (folder / "bin").mkdir()
+        (folder / "bin/vault").symlink_to(self.vault.program)
+        command = told.split("`")[1]
+        env = {"VAULT_ADDR": self.vault.address, "VAULT_TOKEN": self.vault.token, "HOME": str(folder)}
+        env |= {"PATH": str(folder / "bin"), "GODEBUG": self.vault.env["GODEBUG"]}
+        subprocess.run(["/bin/sh", "-c", command], env=env, check=True, capture_output=True, timeout=30)
 
     def call(self, verb: str, server: str = HOST) -> Result:
         given = document(server, "alice", "typed") if verb == "store" else server
@@ -127,7 +137,7 @@ def test_what_may_be_written(either: Team, lines: tuple[str, ...], login: str, l
     assert either.call("erase").err == (erased.err if logout == "refused" else b""), "nothing more is deleted"
 
 
-def test_what_was_deleted_is_told_with_what_brings_it_back(team: Team) -> None:
+def test_what_was_deleted_is_told_with_what_brings_it_back(team: Team, tmp_path: Path) -> None:
     """The very version, by a command that can be typed as it stands."""
     team.configure('write = "all"', path="my registries/{host}")
     team.path = f"my registries/{HOST}".replace(" ", "%20")
@@ -141,11 +151,11 @@ def test_what_was_deleted_is_told_with_what_brings_it_back(team: Team) -> None:
         f"docker-credential-vault: deleted version 3 of {shown} in Vault; "
         f"`vault kv undelete -versions=3 {shown}` brings it back\n"
     )
-    team.vault.call("PUT", f"{team.mount}/undelete/{team.path}", {"versions": [3]})
+    team.run(told, tmp_path)
     assert team.call("get").credential["Secret"] == "made-up"
 
 
-def test_an_entry_of_auths_that_was_taken_out_is_told(team: Team) -> None:
+def test_an_entry_of_auths_that_was_taken_out_is_told(team: Team, tmp_path: Path) -> None:
     """By a rollback to the version before: the secret itself was not deleted."""
     auth = base64.b64encode(b"robot:made-up").decode()
     team.configure('auths_field = "a"', 'write = "all"')
@@ -157,6 +167,8 @@ def test_an_entry_of_auths_that_was_taken_out_is_told(team: Team) -> None:
     assert f"`vault kv rollback -version=1 {team.mount}/{team.path}`".encode() in told
     assert team.kept() == {"a": {"auths": {"other.example": {"auth": auth}}}}
     assert team.call("erase") == Result(0, b"", b"")
+    team.run(told.decode(), tmp_path)
+    assert team.call("get").credential["Secret"] == "made-up"
 
 
 def test_own_who_may_delete_and_not_read(team: Team) -> None:

@@ -102,29 +102,34 @@ def _missed(
     Nobody would ever ask for what they do fit, and another identity would mint for what was meant. So the hosts of that
     domain that no entry has hear of it.
     """
+    near_of: dict[tuple[str, str], list[Rule]] = {}
+    for one in sources.values():
+        for rule in one.rules:
+            near_of.setdefault((one.word, _domain(rule[0])), []).append(rule)
     for entry in found:
         source = sources.get(entry.source)
         if source is None:  # a store, which has no hosts of its own
             continue
         name, _, port = entry.pattern.partition(":")
-        domain = "." + ".".join(name.split(".")[-2:])
-        near = [rule for rule in source.rules if f".{rule[0]}".endswith(domain)]
+        near = near_of.get((entry.source, _domain(name)))
         is_alias = bool(source.alias) and entry.settings.keys() >= set(source.alias)
         is_of_no_port = port in ("", "*") or source.has_ports
         if not near or is_alias or (is_of_no_port and any(may_meet(name, pattern) for pattern, _, _ in near)):
             continue
         form = re.sub("<[^>]*>", "*", near[0][0])
-        mistake = file.fault(
+        mistake = entry.mistake or file.fault(
             "config-match",
             f"line {file.line(entry.number, 'match')}: `match` fits no registry of `{entry.source}`",
             f"`*` stands for any part of one label, as in `{form}`",
         )
-        if not is_of_no_port and entry.mistake:
-            mistake = entry.mistake
-        elif "*" in name and not entry.mistake:
+        if "*" in name:  # else the source itself says what the one host lacks
             entry.mistake = mistake
         for rule in near:
             yield entry, mistake, source, rule
+
+
+def _domain(pattern: str) -> str:
+    return ".".join(pattern.rsplit(".", 2)[-2:])
 
 
 def read(name: bytes, recorder: "Recorder", *, is_named: bool) -> File | None:

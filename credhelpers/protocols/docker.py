@@ -107,7 +107,7 @@ def _get(call: "Call", helper: "Helper", content: bytes) -> bytes:
         found = _fitting(ready.answer(authority.sent))
         if now >= ready.soft:
             call.renewal = lambda: helper.refresh(authority)
-            if 0 < ready.low <= now:
+            if ready.is_low(now):
                 return _renewed(call, helper, authority, ready)
         return found
     if ready:
@@ -115,7 +115,8 @@ def _get(call: "Call", helper: "Helper", content: bytes) -> bytes:
     call.is_waived = _waives(helper, authority)
     call.slow_down()
     got = helper.get(authority)
-    if 0 < got.low <= time() < got.hard:
+    now = time()
+    if got.soft <= now < got.hard and got.is_low(now):
         return _renewed(call, helper, authority, got)
     return _fitting(got.answer(authority.sent))
 
@@ -133,7 +134,7 @@ def _renewed(call: "Call", helper: "Helper", authority: "Authority", old: "Crede
     while monotonic() < until:
         sleep(_POLL)
         found = helper.ready(authority)
-        if found and not found.low <= time() < found.expires:
+        if found and not found.is_low(time()):
             return _fitting(found.answer(authority.sent))
     return answer
 

@@ -92,4 +92,4 @@ def _kept(session: Session, secret_path: "SecretPath", registry: "Registry") -> 
     data, metadata = kv.read(session, secret_path)
     username, password = fields.pair(data, registry, secret_path.writer)
     soft, hard, expires = fields.times(data, metadata, registry, secret_path.writer)
-    return Credential(username, password, soft=soft, hard=hard, expires=expires, low=expires, memo=secret_path.memo())
+    return Credential(username, password, soft=soft, hard=hard, expires=expires, memo=secret_path.memo())

@@ -119,14 +119,13 @@ class Writing:
             )
 
     def _made_there(self) -> Unsupported:
-        otherwise = ": what Vault makes is answered without it"
+        message = "vault makes the credentials of this registry itself, so none can be written there"
+        if "write" in self._settings:  # with which the older key does not go
+            return Unsupported("vault-not-written", message, "leave out `docker login`: what Vault makes needs none")
         return Unsupported(
             "vault-not-written",
-            "vault makes the credentials of this registry itself, so none can be written there",
-            "leave out `docker login`"
-            + (
-                otherwise if "write" in self._settings else ", or let it succeed with `read_only = true` in config.toml"
-            ),
+            message,
+            "leave out `docker login`, or let it succeed with `read_only = true` in config.toml",
         )
 
 
