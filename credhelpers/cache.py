@@ -273,8 +273,14 @@ class TokenCache:
         """The directory. Raises OSError or ValueError if it is not there or not this user's alone."""
         if self._path is None:
             raise FileNotFoundError(2, "there is no directory for it")
-        if create:
-            mkdir.make(self._path)
+        if create and posix.geteuid() == 0 and private.owner_above(self._path) != 0:
+            raise mkdir.SomebodyElses(1, "it would be root's, below a directory of somebody else's")
+        try:
+            return _Directory(private.open_directory(self._path))
+        except FileNotFoundError:
+            if not create:
+                raise
+        mkdir.make(self._path)
         return _Directory(private.open_directory(self._path))
 
     def _keep(self, folder: int, name: bytes, cached: CachedToken, began: float) -> None:

@@ -5,7 +5,7 @@ No hit loads it: what is read is there already.
 
 import posix
 
-from credhelpers import userns
+from credhelpers.private import owner_above as _owner_above
 
 
 class SomebodyElses(PermissionError):
@@ -31,23 +31,6 @@ def is_there(path: bytes) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _owner_above(path: bytes) -> int:
-    """Whose the nearest directory is that is not root's, by its name and by where that leads; 0 if all are root's.
-
-    In a user namespace, who has no number there may be root outside. Raises OSError.
-    """
-    from posixpath import realpath
-
-    for name in (path, realpath(path)):
-        above = name.rstrip(b"/")
-        while above:
-            owner = posix.stat(above).st_uid if is_there(above) else 0
-            if owner != 0 and not userns.is_anybody(owner):
-                return owner
-            above = above.rpartition(b"/")[0]
-    return 0
 
 
 def _make(path: bytes) -> None:

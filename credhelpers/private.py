@@ -87,6 +87,32 @@ def unlink(folder: int, name: bytes | str) -> bool:
     return True
 
 
+def owner_above(path: bytes) -> int:
+    """Whose the nearest directory is that is not root's, by its name and by where that leads; 0 if all are root's.
+
+    In a user namespace, who has no number there may be root outside. Raises OSError.
+    """
+    from posixpath import realpath
+
+    from credhelpers import userns  # no hit asks
+
+    for name in (path, realpath(path)):
+        above = name.rstrip(b"/")
+        while above:
+            owner = _owner(above)
+            if owner != 0 and not userns.is_anybody(owner):
+                return owner
+            above = above.rpartition(b"/")[0]
+    return 0
+
+
+def _owner(path: bytes) -> int:
+    try:
+        return posix.stat(path).st_uid
+    except FileNotFoundError:
+        return 0  # it may be made
+
+
 def _require_file(descriptor: int) -> None:
     if not _is_private(posix.fstat(descriptor), _S_IFREG):
         raise PermissionError(1, "the file is not private to this user")

@@ -6,6 +6,8 @@ The numbers are those of the reports that were replayed; rows without one are ou
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from contextlib import ExitStack
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -292,12 +294,17 @@ def test_a_home_that_is_not_to_be_had(
     os.chown(home, USER, USER)
     home.chmod(mode)
     get, erase, listed, stored = _user(home_of.format(home=home))
-    home.chmod(0o700)
     assert (get, erase, listed) == ("|credentials not found in native keychain|", "None", "{}")
     code, message, hint = stored.split("|")
     assert code == "store-unwritable"
     assert message.startswith("the embedded store cannot be written: ")
-    assert "`" in hint
+    commands = re.findall(r"`(?:sudo )?(ch(?:own|mod) [^`]+)`", hint)
+    assert len(commands) == home_of.startswith("{"), hint
+    for command in commands:  # for what lies in a home of his own; to take root's home would be no mending
+        subprocess.run(["sh", "-ec", command], check=True)
+        assert _user(home_of.format(home=home))[-1] == "None"
+    assert commands or "`export " in hint
+    home.chmod(0o700)
 
 
 def test_no_home_at_all(monkeypatch: pytest.MonkeyPatch) -> None:

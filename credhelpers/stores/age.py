@@ -74,11 +74,13 @@ class Age:
 
     def servers(self) -> dict[str, str]:
         """Server to user name of every item that `read` would answer. Others are left out."""
+        names = [name for name in self._folder.names() if name.endswith(_SUFFIX)]
+        if not names:  # as at each miss where nothing is kept
+            return {}
         import json
 
         found: dict[str, str] = {}
-        names = [name for name in self._folder.names() if name.endswith(_SUFFIX)]
-        identities = self._identities() if names else []
+        identities = self._identities()
         for name in names:
             content = self._folder.read(name)
             try:

@@ -72,9 +72,12 @@ def _owning(path: bytes) -> str:
     word = shown(path)
     if posix.geteuid() == 0:
         return f"{word} is another user's: `export HOME={shown(home({}))}`, or do without `sudo`"
-    above = path.rpartition(b"/")[0] or b"/"
-    if posix.stat(above).st_uid == posix.geteuid():  # it lies among ours, as root leaves it under `sudo -E`
-        return _with_a_look(word, f"`sudo chown -R {posix.geteuid()} {word}` makes it yours")
+    below = path
+    while above := below.rpartition(b"/")[0]:
+        if posix.stat(above).st_uid == posix.geteuid():  # it lies in ours, as root leaves it under `sudo -E`
+            whole = shown(below)
+            return _with_a_look(whole, f"`sudo chown -R {posix.geteuid()} {whole}` makes it yours")
+        below = above
     return f"{word} is another user's: `export HOME=DIRECTORY` or `export XDG_DATA_HOME=DIRECTORY` names one of yours"
 
 
