@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import os
-import posix
 import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from credhelpers import cached_token, files, identity, mkdir, userns
-from credhelpers.minted import Minted
-from credhelpers.servers import Authority
 from credhelpers.stores import folder
 from tests.fakes.aws import FakeAws
-from tests.fakes.source import FakeSource, owned
 from tests.harness import BIN, Result, call, document, environment, need
 from tests.services import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-    from credhelpers.credential import Credential
     from tests.fakes.tls import CertificateAuthority
 
 pytestmark = pytest.mark.slow
@@ -245,18 +241,13 @@ def test_whose_a_directory_is(tmp_path: Path) -> None:
     assert not identity._is_ours(b"a\0b")
 
 
-def test_an_empty_home_is_shown_to_no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """They would take it for `/`; afterwards the variable is what the caller gave."""
-    monkeypatch.setitem(posix.environ, b"HOME", b"")
-    monkeypatch.setenv("HOME", "")
-    seen = []
-
-    class Looking(FakeSource):
-        def mint(self, server: str, old: Credential | None = None) -> Credential:
-            seen.append(os.environ.get("HOME"))
-            return super().mint(server, old)
-
-    environ = {b"CREDHELPERS_CACHE_DIR": os.fsencode(tmp_path / "cache")}
-    assert Minted(Looking(environ), environ, owned).get(Authority("a.one.fake.example"))
-    assert seen == [None]
-    assert os.environ["HOME"] == ""
+def test_an_empty_home_is_shown_to_no_library() -> None:
+    """They would take it for `/`: a call has none then."""
+    script = "import os, posix; from credhelpers.call import serve; "
+    script += "serve(lambda call: repr((posix.environ.get(b'HOME'), os.environ.get('HOME'))).encode())"
+    for home in ("", "/a/home"):
+        env = {"HOME": home, "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=env, cwd=Path(__file__).parents[1], capture_output=True, check=True
+        )
+        assert done.stdout.decode() == (repr((home.encode(), home)) if home else "(None, None)")

@@ -154,7 +154,7 @@ def test_what_was_typed_and_is_out_of_reach(home: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "code"),
     [
-        (('on_error = "next"',), "config-unknown-word"),
+        (('on_error = "nxt"',), "config-unknown-word"),
         (('on_error = "Anonymous"',), "config-unknown-word"),
         (("on_error = true",), "config-unknown-word"),
         (('on_errors = "anonymous"',), "config-unknown-word"),

@@ -38,8 +38,8 @@ def authorization_token(
 ) -> Credential:
     """A token for the registries of `host`'s region, with its times, by whom settings and variables choose.
 
-    Raises NoIdentity if `host` is the public registry, which serves anybody, and there are no credentials at all and
-    none are configured; else Unavailable.
+    Raises NoIdentity if there are no credentials at all and none are configured, of the public registry, which serves
+    anybody, also if a machine of Amazon's hears nothing of its metadata service; else Unavailable.
     """
 
     def sign_in_and_ask(caller: "Caller") -> Credential:
@@ -51,7 +51,10 @@ def authorization_token(
     try:
         return aws.answered(sign_in_and_ask, host.region, settings, aws.BUDGET, environ)
     except Unavailable as error:
-        if error.code not in aws_errors.NOBODY or not host.public or settings.keys() & {"profile", "role_arn"}:
+        nobody = (
+            aws_errors.NOBODY if host.public else aws_errors.NOBODY[:1]
+        )  # where one may be meant, silence is no word
+        if error.code not in nobody or settings.keys() & {"profile", "role_arn"}:
             raise
     raise NoIdentity("ecr-no-identity", "no AWS credentials in variables, files, container and metadata service")
 

@@ -245,6 +245,8 @@ class Keyring:
             posix.stat(configuration(self._environ))
         except (FileNotFoundError, NotADirectoryError):
             return ""  # mostly, and whoever has no such file pays for nothing
+        except PermissionError:
+            return ""  # a home that is not this user's
         except OSError:
             pass  # the plan says why
         from credhelpers import plan
