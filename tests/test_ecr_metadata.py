@@ -156,7 +156,7 @@ def island(home: Path, tmp_path: Path, authority: CertificateAuthority) -> Islan
 
 LATE_EC2 = f"the metadata service of EC2 at {EC2} did not answer in time"
 LATE_EKS = f"the credential service of this container at {EKS} did not answer in time"
-NOBODY = "no AWS credentials found on this machine"
+NOBODY = "no AWS credentials in variables"
 TOKEN = '"Username":"AWS"'
 NAMED = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://{EC2}"}
 

@@ -261,6 +261,7 @@ def test_library_is_never_another_package_s(home: Path) -> None:
 def test_a_backend_that_is_not_taken(home: Path, backend: str, code: str) -> None:
     """Nothing is kept anywhere, and what could be elsewhere is not answered."""
     assert stored(environment(home)).code == 0
+    noted(home)
     choose(home, backend)
     for result in (call("keyring", "get", HOST, environment(home)), stored(environment(home), "other.example")):
         assert result.code == 1
@@ -433,7 +434,7 @@ HOSTILE = {
 def noted(home: Path) -> None:
     """Have a note tell that there is an item for HOST."""
     folder = home / ".local/share/credhelpers"
-    folder.mkdir(mode=0o700, parents=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     Index(Folder(bytes(folder)), b".library").add(HOST)
 
 
