@@ -25,6 +25,12 @@ def credential(token: object, end: float) -> Credential:
         raise Unavailable(
             "gcr-no-token", "google answered with something that is no access token", "try again in a moment"
         )
+    if 0 < life < _SHORTEST:
+        raise Unavailable(
+            "gcr-token-short",
+            "google's token ends in less than a minute",
+            "federated tokens end with what they were given for: see for how long your `credential_source` gives one",
+        )
     if not _SHORTEST <= life <= lifetimes.GCR.longest:
         raise Unavailable(
             "gcr-clock",

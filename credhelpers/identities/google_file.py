@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from credhelpers.identities.google_network import Network
 
 _FILE_BYTES = 1 << 20
+_MILLISECONDS = (5000, 120_000)  # google-auth's `pluggable.EXECUTABLE_TIMEOUT_MILLIS_LOWER_BOUND` and `_UPPER_`
 _ANOTHER_FILE = "`gcloud auth application-default login` or `gcloud iam service-accounts keys create` makes another"
 
 
@@ -112,6 +113,12 @@ class CredentialFile:
     def _external_account(self) -> "Any":
         info = {name: value for name, value in self._info.items() if not name.endswith("_supplier")}
         source = dict(info["credential_source"])
+        if "certificate" in source:  # before its URLs, which are others than usual
+            self._refuse(
+                "gcr-client-certificate",
+                "wants a client certificate, which is not supported",
+                "use a file, a URL or AWS as the source",
+            )
         self._send_to("token_url")
         if "service_account_impersonation_url" in info:
             self._send_to("service_account_impersonation_url")
@@ -132,14 +139,10 @@ class CredentialFile:
                     "allow that with GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1",
                 )
             self._check_that_it_may_name_a_program()
+            self._check_its_patience(source["executable"])
             external = of_program(self._network.environ, self._network.until)
-        elif "certificate" in source:
-            self._refuse(
-                "gcr-client-certificate",
-                "wants a client certificate, which is not supported",
-                "use a file, a URL or AWS as the source",
-            )
         else:
+            self._check_its_format(source.get("format", {}))
             from google.auth import identity_pool
 
             external = identity_pool.Credentials
@@ -162,6 +165,24 @@ class CredentialFile:
                 f"see what is in it, then run `{mending}`",
             )
 
+    def _check_its_patience(self, program: "Any") -> None:
+        milliseconds = program.get("timeout_millis")
+        least, most = _MILLISECONDS
+        if isinstance(milliseconds, int) and not least <= milliseconds <= most:
+            self._refuse(
+                "gcr-file-timeout",
+                f"gives its program a `timeout_millis` that is not between {least} and {most}",
+                "correct it, or take it out",
+            )
+
+    def _check_its_format(self, form: "Any") -> None:
+        if isinstance(form, dict) and form.get("type", "text") not in ("text", "json"):
+            self._refuse(
+                "gcr-file-format",
+                "has a `format` of another type than text and json",
+                "correct `type` in `format` of its `credential_source`",
+            )
+
     def _send_to(self, name: str) -> str:
         """The URL under this name, if it is one of Google's: a secret goes there."""
         url: str = self._info[name]
@@ -170,6 +191,12 @@ class CredentialFile:
             if scheme != "https" or port != 443 or not is_service(host, self._universe):  # noqa: PLR2004 - HTTPS
                 raise NotFound
         except NotFound:
+            if _is_below(url, self._universe):
+                self._refuse(
+                    "gcr-file-service-unknown",
+                    f"has a `{name}` at a host of Google's that is not known here for giving tokens",
+                    "nothing was sent; compare it with `gcloud iam workload-identity-pools create-cred-config`",
+                )
             self._refuse(
                 "gcr-file-foreign",
                 f"sends secrets to a `{name}` that is not Google's",
@@ -190,6 +217,16 @@ class CredentialFile:
         self._network.allowed.append(url)
 
 
+def _is_below(url: object, universe: str) -> bool:
+    """Whether it is https at a host of the universe, which nobody but Google can have: a bucket is no API's."""
+    try:
+        scheme, host, _, _ = endpoint(str(url))
+    except NotFound:
+        return False
+    labels = host.removesuffix(f".{universe}").split(".")
+    return scheme == "https" and host.endswith(f".{universe}") and "storage" not in labels
+
+
 def _read(path: bytes, what: str) -> "tuple[dict[str, Any], os.stat_result]":
     """The object in a JSON file, and whose that is."""
     try:
@@ -198,6 +235,12 @@ def _read(path: bytes, what: str) -> "tuple[dict[str, Any], os.stat_result]":
     except (FileNotFoundError, NotADirectoryError):
         raise Unavailable(
             "gcr-file-missing", f"{what} does not exist", f"correct the path; `ls -l` shows it. Or {LOGIN}"
+        ) from None
+    except IsADirectoryError:
+        raise Unavailable(
+            "gcr-file-directory",
+            f"{what} is a directory",
+            "docker and compose make one where they mount a file that is not there: `rmdir` it, and put the file there",
         ) from None
     except files.TooLong:
         info = None

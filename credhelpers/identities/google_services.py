@@ -23,5 +23,6 @@ def is_service(host: str, universe: str) -> bool:
             "<location:place>.{}",
             "<location:place>-{}",
             "{}-<network:word>.p",
+            "{}.mtls",  # which asks for a client certificate: google-auth's `_mtls_helper`, files of X.509 federation
         )
     )
