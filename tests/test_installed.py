@@ -347,7 +347,11 @@ def test_a_port_is_for_a_source_that_says_so(machine: Machine) -> None:
         ('[sources]\ntrusts = ["toy"]\n', "line 1: `sources` is not a table of `trust`, a list of names", "write"),
         ("\nsources = 1\n", "line 2: `sources` is not a table of `trust`, a list of names", "write"),
         ('[[registry]]\nmatch = "a.b.c"\nsource = "tpy"\n', "line 3: unknown source `tpy`", "did you mean `toy`?"),
-        ('[[registry]]\nmatch = "a.b.c"\nsource = ["toy"]\n', "line 3: `source` is not a text", ""),
+        (
+            '[[registry]]\nmatch = "a.b.c"\nsource = 1\n',
+            "line 3: `source` is neither a text nor a list of texts",
+            "as in",
+        ),
     ],
 )
 def test_what_cannot_be_read_of_sources_fails_all(text: str, words: str, hint: str, machine: Machine) -> None:
