@@ -196,7 +196,7 @@ class Call:
             line, told = b"this system gives no more memory\n", _WITHOUT_MEMORY
         if self.last_resort and isinstance(error, Unavailable) and not error.is_denial:
             return self._succeed(self.last_resort)
-        if self.is_waived and isinstance(error, Unavailable):
+        if self.is_waived and isinstance(error, Unavailable) and not error.code.startswith("config-"):
             line = _line(NotFound().message, _LINE_BYTES)
         self._take_the_word()
         self._tell_notes()

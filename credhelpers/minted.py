@@ -112,6 +112,10 @@ class Minted:
         """Renew the cached token unless somebody does it already, has just done it or has just failed."""
         self._tokens.refresh(self._wanted(authority, *self._recorded(authority)))
 
+    def knows(self, credential: "Credential") -> bool:
+        """Whether it is one that was answered from here."""
+        return self._tokens.cache.knows(credential)
+
     def store(self, authority: Authority, credential: "Credential") -> None:
         """Keep what `docker login` typed for a registry of the source, to be answered before any token is minted.
 

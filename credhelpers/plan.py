@@ -48,6 +48,8 @@ _HEAD_BYTES = 8 * 1024  # a plan without entries, which is all of it, or at leas
 _LONG_HEAD_BYTES = 1 << 20  # of a few paths, each of at most four kilobytes
 # In the order in which they count; the last one never does, but says what the host of an entry is.
 _ENTRY, _RULE, _ANY, _LAST, _TRUSTED, _NAMED, _BEHIND = "0", "1", "2", "3", "4", "5", "6"
+_OF_NOBODY = "7"
+_KEYRING = "keyring"  # as in `installed`
 _OF_HOSTS = (_RULE, _TRUSTED, _NAMED)
 _MIN_LIFE = "min_life"  # the key of an entry that is none of its source's settings
 _SOURCE = 3  # which of the words of an owner it is
@@ -239,12 +241,11 @@ class _Plan:
             raise Unavailable(*self._broken)
         chosen = environ.get(b"CREDHELPERS_IDENTITY", b"").decode("ascii", "replace")
         found = list(self._fitting(authority, environ, source))
-        unseen = (_NAMED,) if source else (_NAMED, _BEHIND)
-        counting = [owner for owner in found if owner.kind not in unseen and owner.identity in ("", chosen)]
+        counting = [owner for owner in found if owner.is_seen(source) and owner.identity in ("", chosen)]
         best = min(counting, key=lambda owner: owner.rank, default=None)
         if best is None:
             raise NotMine
-        if chosen and not best.identity and not any(self._group(f"@{chosen}")):
+        if chosen and not best.identity and best.kind != _OF_NOBODY and not any(self._group(f"@{chosen}")):
             raise Unavailable(
                 "identity-unknown",
                 "the chosen identity is one that no entry of config.toml has",
@@ -262,11 +263,14 @@ class _Plan:
         result = Route(authority, best.source)
         result.file = self._file
         result.word, result.receipt = self.word, self._receipt
-        result.settings = best.settings() if best.kind in (_ENTRY, _LAST, _BEHIND) else {}
+        result.settings = best.settings() if best.kind in (_ENTRY, _LAST, _BEHIND, _OF_NOBODY) else {}
         result.min_life = float(result.settings.pop(_MIN_LIFE, 0))
         on_error = result.settings.pop("on_error", "")  # changes nothing of who mints
         result.is_optional, result.goes_on = on_error == "anonymous", on_error == "next"
         result.chain = tuple(result.settings.pop("then", ()))
+        if best.kind == _ANY:  # what it has nothing for is asked of the stores
+            stores = [owner for owner in counting if owner.kind == _OF_NOBODY]
+            result.chain = stores[0].chain if stores else (_KEYRING,)
         result.identity, result.path, result.line = best.identity, best.path, best.line
         result.is_any = best.pattern == "*"
         rules = (owner for owner in found if owner.kind in _OF_HOSTS and owner.source == best.source)
@@ -298,9 +302,9 @@ class _Owner:
     """A line of a group: the key that it is found by, how it counts, and what it says.
 
     A kind is one of an entry, a rule of a source, a rule for any registry, an entry that counts last, a rule of a
-    stranger that is trusted, of one that is not, an entry of a link behind the first. The words are key, kind, order,
-    source, pattern, path, identity, line, variable, what is wrong (code, message, hint), the package of a stranger, and
-    then pairs of a key of the settings and its value.
+    stranger that is trusted, of one that is not, an entry of a link behind the first, what is for registries of nobody.
+    The words are key, kind, order, source, pattern, path, identity, line, variable, what is wrong (code, message and
+    hint), the package of a stranger, and then pairs of a key of the settings and its value.
     """
 
     __slots__ = (
@@ -319,6 +323,21 @@ class _Owner:
         self.rank = (kind, not self.identity, -path.count("/") if path else 1, int(order))
         self.package = words[12]
         self._said = words[13:]
+
+    def is_seen(self, source: str) -> bool:
+        """Whether it counts for who asks for this source's, or, with "", for all.
+
+        A link behind the first is seen by its own source. So is what another program's file says of any registry: a
+        helper for everything would send that to whoever is asked.
+        """
+        if self.kind == _NAMED:
+            return False
+        return bool(source) or not (self.kind == _BEHIND or (self.kind == _LAST and self.pattern == "*"))
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """All its links."""
+        return (self.source, *self.settings().get("then", ()))
 
     def settings(self) -> "dict[str, Any]":
         """Those of an entry, or what is true of all hosts of a rule."""

@@ -63,10 +63,12 @@ class Router:
             found = self._cached(authority, (owner.source,)) if owner and not self._is_known(owner.source) else None
         if isinstance(found, CachedToken):
             return found.credential
+        owner = self._owner(authority)
+        if owner and (owner.chain or owner.is_any):
+            return None  # what failed a moment ago is only the first that is asked
         try:
             cached_token.raise_remembered(found)
         except NotFound as error:
-            owner = self._owner(authority)
             raise owner.told(error) if owner else error from None
         return None
 
@@ -74,32 +76,35 @@ class Router:
         """What the first link has that has something.
 
         One that fails ends that, but a helper of somebody else's, and where the entry says to go on. That it failed is
-        said at the end if nobody has anything, and the registry is one that somebody owns.
+        said at the end if nobody has anything, and the registry is one that somebody owns. A mistake in the
+        configuration always ends it.
         """
         owner = self._owner(authority)
+        links = self._links(authority)
+        has_sources = any(_is_source(word) for word, _ in links)
         told: NotFound | None = None
         failed: Unavailable | None = None
-        for number, (word, link) in enumerate(self._links(authority)):
+        for number, (word, link) in enumerate(links):
             try:
-                found = self._ready_behind(link, authority) if number else None
-                return found or link.get(authority)
+                found = _asked(link, authority) if number and _is_source(word) else link.get(authority)
+                if has_sources and not _is_source(word) and _is_token_name(found):
+                    continue  # what somebody piped in long ago, for a registry that has tokens of its own
+                return found
             except NotFound as error:
                 told = told if told and told.code else error
             except Unavailable as error:
                 is_of_others = word.startswith(_HELPER)
-                if shortage(error) or not (is_of_others or (owner and owner.goes_on)):
+                goes_on = is_of_others or (owner is not None and owner.goes_on)
+                if shortage(error) or error.code.startswith("config-") or not goes_on:
                     raise
+                if last := _last_resort(link, authority, error):
+                    return last
                 from credhelpers import notes
 
                 notes.take(f"{word} failed, the next one is asked: {error.message}")
                 if owner and not (is_of_others and owner.is_any):
                     failed = failed or error
         raise failed or told or NotFound()
-
-    def _ready_behind(self, link: "Link", authority: "Authority") -> "Credential | None":
-        """What a link behind the first has in its cache, which `ready` does not look at: it is asked in its turn."""
-        found = link.ready(authority)
-        return found if found and time() < found.hard else None
 
     def waives(self, authority: "Authority") -> bool:
         """See `minted.Minted`."""
@@ -114,15 +119,27 @@ class Router:
         self._links(authority)[0][1].refresh(authority)
 
     def store(self, authority: "Authority", credential: "Credential") -> None:
-        """Keep what `docker login` typed, in the first link that keeps it."""
-        *links, (_, last) = self._links(authority)
-        for _, link in links:
+        """Keep what `docker login` typed, in the first link that keeps it: what is only accepted is kept behind it.
+
+        A token that ends is for the cache of the source whose it is, and no store.
+        """
+        from credhelpers.minted import Minted
+        from credhelpers.writable import Writable
+
+        links = self._links(authority)
+        minting = [link for _, link in links if isinstance(link, Minted) and not isinstance(link, Writable)]
+        if minting and (_is_token_name(credential) or any(link.knows(credential) for link in minting)):
+            minting[0].store(authority, credential)
+            return
+        for number, (_, link) in enumerate(links, 1):
             try:
                 link.store(authority, credential)
             except Unsupported:
+                if number == len(links):
+                    raise
                 continue
-            return
-        last.store(authority, credential)
+            if not isinstance(link, Writable) or link.has_kept:
+                return
 
     def erase(self, authority: "Authority") -> None:
         """Forget it in all links. Nothing to forget is success."""
@@ -137,10 +154,24 @@ class Router:
 
     def list(self) -> dict[str, str]:
         """What the caches answer now, and the keyring if it is open. No network, and no failure."""
-        found: dict[str, str] = {}
+        found = {server: user for server, user in self._keyring().list().items() if self._asks_keyring(server)}
         for kind in self._kinds:
-            found |= self._over(kind).cached()
-        return found | self._keyring().list()
+            for asked_by in (_BEHIND, _ASKED_BY):
+                found |= self._over(kind, asked_by).cached()
+        return found
+
+    def _asks_keyring(self, server: str) -> bool:
+        """Whether what the keyring has is answered: nobody else owns the server, or it was typed beside a source."""
+        from credhelpers.servers import Authority
+        from credhelpers.typed import Typed
+
+        try:
+            owner = self._owner(Authority(server))
+        except Unavailable:
+            return False
+        if owner is None or owner.is_any or _KEYRING in (owner.source, *owner.chain):
+            return True
+        return server in Typed(self._environ).servers()
 
     def _cached(self, authority: "Authority", kinds: tuple[str, ...]) -> "CachedToken | Failure | None":
         slots = cached_token.slots(cached_token.host_key(authority, self._environ, _ASKED_BY))
@@ -167,8 +198,6 @@ class Router:
         """The helpers to be asked in turn, each with its word."""
         owner = self._owner(authority)
         words = (owner.source, *owner.chain) if owner else (_KEYRING,)
-        if owner and owner.is_any and not owner.line:  # a source that a variable makes one for any registry
-            words += (_KEYRING,)
         return tuple((word, self._link(word, _BEHIND if number else _ASKED_BY)) for number, word in enumerate(words))
 
     def _link(self, word: str, asked_by: bytes) -> "Link":
@@ -205,3 +234,38 @@ class Router:
 
         owner = self._owner(authority)
         return owner if owner and owner.source == kind else route(authority, environ, kind)
+
+
+def _is_source(word: str) -> bool:
+    return word != _KEYRING and not word.startswith(_HELPER)
+
+
+def _asked(link: "Link", authority: "Authority") -> "Credential":
+    """What a source has that is asked in its turn: no hit has looked into its cache, and nobody renews behind it."""
+    found = link.ready(authority)
+    if found is None or time() >= found.soft:
+        try:
+            if found and time() < found.hard:
+                link.refresh(authority)
+                return link.ready(authority) or found
+            return link.get(authority)
+        except Unavailable as error:
+            if found is None or error.is_denial:
+                raise
+    return found
+
+
+def _last_resort(link: "Link", authority: "Authority", error: Unavailable) -> "Credential | None":
+    """The token in hand of a link that fails, if it has not expired: it is of who was asked, and nobody else's."""
+    if error.is_denial:
+        return None
+    try:
+        return link.ready(authority)
+    except (NotFound, Unavailable):
+        return None
+
+
+def _is_token_name(credential: "Credential") -> bool:
+    from credhelpers.typed import is_token_name
+
+    return is_token_name(credential.username)

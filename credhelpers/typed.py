@@ -46,7 +46,7 @@ class Typed:
             credential = self._keyring().get(Authority(note.server), exactly=True)
         except NotFound:
             return None  # another program has removed it
-        return None if _is_token_name(credential.username) else credential
+        return None if is_token_name(credential.username) else credential
 
     @property
     def is_unread(self) -> bool:
@@ -101,7 +101,7 @@ def token_end(credential: "Credential") -> float | None:
     What it is, its user name says. Raises Unavailable for a token that has expired or does not say when it will.
     """
     username, secret = credential.expose()
-    if not _is_token_name(username):
+    if not is_token_name(username):
         return None
     now = time()
     if username == _OF_ECR:
@@ -127,7 +127,8 @@ def token_end(credential: "Credential") -> float | None:
     return end
 
 
-def _is_token_name(username: str) -> bool:
+def is_token_name(username: str) -> bool:
+    """Whether the name says that the password is a token, which ends."""
     start, end = _OF_GCLOUD
     return username in (_OF_ECR, _OF_ACR, _OF_DOCKER, _OF_GOOGLE) or (
         username.startswith(start) and username.endswith(end)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     class WritableMinter(Minter, Protocol):
         """A token that is read where a person may write it."""
 
-        def store(self, credential: Credential) -> None:
-            """Keep what `docker login` typed, or take note of it only. Raises Unavailable or Unsupported."""
+        def store(self, credential: Credential) -> bool:
+            """Whether what `docker login` typed is kept, and not only accepted. Raises Unavailable or Unsupported."""
 
         def erase(self, old: Credential | None) -> None:
             """Forget it there, and end `old`, the one in hand. Nothing to forget is success. Raises Unavailable."""
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class Writable(Minted):
     """The helper that answers with what `source` keeps, and lets docker write it."""
 
-    __slots__ = ("_writable",)
+    __slots__ = ("_writable", "has_kept")
     _keeps_typed = False
 
     def __init__(
@@ -51,6 +51,7 @@ class Writable(Minted):
     ) -> None:
         super().__init__(source, environ, route, asked_by)
         self._writable = source
+        self.has_kept = True
 
     def store(self, authority: "Authority", credential: "Credential") -> None:
         """Keep the credential at the source.
@@ -72,7 +73,7 @@ class Writable(Minted):
         is_known = self._tokens.cache.knows(credential)
         self._forget(authority, key)  # before, too: this process may be killed as soon as it is written
         try:
-            minter.store(credential)
+            self.has_kept = minter.store(credential)
         except Unsupported:
             if (
                 not is_known

@@ -110,6 +110,7 @@ def test_not_found_is_said_in_many_ways(helpers: Helpers, lines: str) -> None:
     [
         ('{"ServerURL":"x","Username":"someone","Secret":"made-up"}', ("someone", "made-up")),
         ('{"username":"someone","secret":"made-up"}', ("someone", "made-up")),
+        ('{"Secret":"made-up"}', ("", "made-up")),
         ('{"Username":"","Secret":"made-up"}', ("", "made-up")),
         ('\n {"Username":"someone","Secret":"made-up","More":[1]}\n\n', ("someone", "made-up")),
         ('{"Username":"\\u00e4","Secret":"\\ud83d\\ude00"}', ("\u00e4", "\U0001f600")),
@@ -125,7 +126,7 @@ def test_an_answer_is_read_as_docker_reads_it(helpers: Helpers, answer: str, exp
 @pytest.mark.parametrize(
     "answer",
     [
-        *("", "made-up", "[]", '{"Secret":"made-up"}', '{"Username":"someone"}', '{"Username":1,"Secret":"made-up"}'),
+        *("", "made-up", "[]", '{"Username":"someone"}', '{"Username":1,"Secret":"made-up"}'),
         *('{"Username":"someone","Secret":"made-up"', '{"Username":"someone","Secret":null}', "null", '"made-up"'),
         *('{"Username":"\\ud800","Secret":"made-up"}', '{"Username":"a\\u0000b","Secret":"made-up"}', "[" * 100_000),
         '{"Username":"someone","Secret":"made-up"} {"Username":"another","Secret":"made-up"}',
@@ -136,6 +137,30 @@ def test_what_is_no_answer_is_none(helpers: Helpers, answer: str) -> None:
     (helpers.home / "answer").write_text(answer)
     helpers.write("cat $HOME/answer")
     assert refused(lambda: helpers.link().get(ASKED)) == "helper-no-answer"
+
+
+def test_what_it_says_beside_an_answer_is_no_word(helpers: Helpers) -> None:
+    """That its cache has nothing, say."""
+    helpers.write(f"echo 'cache: credentials not found, asking' >&2; echo '{ANSWER}'")
+    assert helpers.link().get(ASKED).expose() == ("someone", "made-up")
+
+
+def test_hints_name_what_there_is(helpers: Helpers, tmp_path: Path) -> None:
+    """A path where it is one, and all of a long name."""
+    name = "a" * 60
+    helpers.write("exit 1", name)
+    place = helpers.write("exit 1").rename(tmp_path / "my cred")
+    for link, words in (
+        (helpers.link(name), f"docker-credential-{name} get"),
+        (helpers.link(str(place)), f"'{place}'"),
+    ):
+        with pytest.raises(Unavailable) as caught:
+            link.get(ASKED)
+        assert words in caught.value.hint
+    place.chmod(0o644)
+    with pytest.raises(Unavailable, match="no program") as caught:
+        helpers.link(str(place)).get(ASKED)
+    assert "ls -l" in caught.value.hint
 
 
 def test_bytes_that_are_no_text(helpers: Helpers) -> None:

@@ -41,6 +41,8 @@ class Cloud:
         self.asked: list[str] = []
         self.failure: Exception | None = None
         self.took = 0.0
+        self.keeps = True
+        self.lives = (100.0, 200.0, 9000.0)
 
     def source(self, word: str, environ: dict[bytes, bytes]) -> Source:
         return Kept(self, word, environ) if word == "vault" else Source(self, word, environ)
@@ -82,12 +84,14 @@ class Minter:
         if self.cloud.failure:
             raise self.cloud.failure
         now = time.time()
-        return Credential("token", self.name, soft=now + 100, hard=now + 200, expires=now + 9000)
+        soft, hard, expires = (now + life for life in self.cloud.lives)
+        return Credential("token", self.name, soft=soft, hard=hard, expires=expires)
 
-    def store(self, credential: Credential) -> None:
+    def store(self, credential: Credential) -> bool:
         if self.cloud.failure:
             raise self.cloud.failure
         self.cloud.asked.append(f"store {credential.username}")
+        return self.cloud.keeps
 
     def erase(self, old: Credential | None) -> None:
         if self.cloud.failure:
@@ -517,6 +521,173 @@ def test_a_chain_that_cannot_be_read(text: str, words: str, router: Router, envi
     found = str(caught.value) + "; " + getattr(caught.value, "hint", "")
     assert words in found, found
     assert bool(words) == isinstance(caught.value, Unavailable) or caught.value.code.startswith("helper-"), found
+
+
+# --- what fresh eyes have found ---------------------------------------------------------------------------------------
+
+
+def asked(environ: dict[bytes, bytes], server: str) -> str:
+    """What the protocol answers: `ready` is asked first, as in every call."""
+    router, authority = Router(*KINDS, environ=environ), Authority(server)
+    return secret(router.ready(authority) or router.get(authority))
+
+
+@pytest.mark.parametrize("failure", [NotFound("x", "y"), NoIdentity("x", "y"), Unavailable("x", "y")])
+def test_a_remembered_failure_of_a_link_ends_no_chain(
+    failure: Exception, environ: dict[bytes, bytes], cloud: Cloud
+) -> None:
+    """docker asks several times for one pull."""
+    Keyring(environ).store(Authority(PLAIN), Credential("someone", "typed"))
+    chain(environ, '["vault", "keyring"]', PATH + 'on_error = "next"\n')
+    cloud.failure, cloud.took = failure, 0.5
+    assert [asked(environ, PLAIN) for _ in range(3)] == ["typed"] * 3
+    assert cloud.asked == ["vault"], "it is remembered all the same"
+
+
+def test_a_remembered_failure_of_vault_for_any_registry_ends_nothing(environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """As above, by a variable."""
+    Keyring(environ).store(Authority(PLAIN), Credential("someone", "typed"))
+    environ |= CATCH_ALL
+    cloud.failure, cloud.took = NotFound("x", "y"), 0.5
+    assert [asked(environ, PLAIN) for _ in range(3)] == ["typed"] * 3
+
+
+@pytest.mark.parametrize("username", ["AWS", "oauth2accesstoken"])
+def test_a_token_goes_into_no_store(username: str, environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """Whatever stands first: it ends, and a store would answer it for ever."""
+    chain(environ, '["keyring", "ecr"]', match=ECR)
+    Router(*KINDS, environ=environ).store(Authority(ECR), Credential(username, "piped"))
+    assert Keyring(environ).list() == {}
+    assert asked(environ, ECR) == "piped"
+    assert cloud.asked == []
+    Keyring(environ).store(Authority(ECR), Credential(username, "of long ago"))
+    assert asked(environ, ECR) == "piped"
+
+
+def test_what_was_answered_goes_into_no_store(environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """A login without a password brings back what it was answered."""
+    chain(environ, '["keyring", "ecr"]', match=ECR)
+    router = Router(*KINDS, environ=environ)
+    found = router.get(Authority(ECR))
+    router.store(Authority(ECR), found)
+    assert Keyring(environ).list() == {}
+
+
+@pytest.mark.parametrize("is_denied", [False, True], ids=["out of order", "denied"])
+def test_a_token_in_hand_comes_before_another_s_password(
+    environ: dict[bytes, bytes], cloud: Cloud, *, is_denied: bool
+) -> None:
+    """An outage changes nobody's identity while the token lives."""
+    Keyring(environ).store(Authority(ECR), Credential("old", "stale"))
+    cloud.lives = (0.0, 0.0, 9000.0)
+    chain(environ, '["ecr", "keyring"]', 'on_error = "next"\n', match=ECR)
+    assert secret(Router(*KINDS, environ=environ).get(Authority(ECR))) == "ecr"
+    cloud.failure = failure = Unavailable("x", "y")
+    failure.is_denial = is_denied  # what was taken away does not stand in
+    assert secret(Router(*KINDS, environ=environ).get(Authority(ECR))) == ("stale" if is_denied else "ecr")
+
+
+def test_a_link_behind_has_its_last_resort_and_is_renewed(environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """As where it stands alone."""
+    chain(environ, '["keyring", "ecr"]', match=ECR)
+    cloud.lives = (0.0, 100.0, 9000.0)
+    for count in (1, 2):
+        assert secret(Router(*KINDS, environ=environ).get(Authority(ECR))) == "ecr"
+        assert cloud.asked == ["ecr"] * count
+    cloud.failure = Unavailable("x", "y")
+    assert secret(Router(*KINDS, environ=environ).get(Authority(ECR))) == "ecr"
+
+
+def test_a_mistake_in_the_configuration_is_passed_over_by_nobody(environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """It must not send docker to another identity."""
+    Keyring(environ).store(Authority(PLAIN), Credential("someone", "typed"))
+    chain(environ, '["vault", "keyring"]', PATH + 'on_error = "next"\n')
+    cloud.failure = Unavailable("config-contradiction", "a mistake")
+    with pytest.raises(Unavailable, match="a mistake"):
+        Router(*KINDS, environ=environ).get(Authority(PLAIN))
+
+
+def test_the_default_is_for_what_nobody_owns(environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """Not for what vault-login's file names; and it stands behind Vault for any registry, with all its links."""
+    home = Path(os.fsdecode(environ[b"HOME"]))
+    file = home / "vault-login.hcl"
+    file.write_text(
+        'auto_auth {\n  method "token" {\n    config {\n      secrets = {\n'
+        + "".join(f'        "{one}.example" = "kv/{one}"\n' for one in "abcdef")
+        + "      }\n    }\n  }\n}\n"
+    )
+    environ[b"DCVL_CONFIG_FILE"] = bytes(file)
+    helper_of_others(environ, OTHER)
+    configure(environ, '[default]\nsource = ["keyring", "helper:other"]\n')
+    owners = {one: plan.route(Authority(f"{one}.example"), environ).source for one in "abcdef"}
+    assert set(owners.values()) == {"vault"}, owners
+    environ |= CATCH_ALL
+    cloud.failure = NotFound("x", "y")
+    assert asked(environ, "quay.io") == "of-another"
+
+
+@pytest.mark.parametrize("what", ['secret = "kv/all"', "nonsense = 1"])
+def test_what_vault_login_s_file_says_of_any_registry_is_vault_s_alone(
+    what: str, environ: dict[bytes, bytes], cloud: Cloud
+) -> None:
+    """A helper for everything would send that credential to whoever is asked, and fail all where it is broken."""
+    file = Path(os.fsdecode(environ[b"HOME"]), "vault-login.hcl")
+    file.write_text('auto_auth {\n  method "token" {\n    config {\n      ' + what + "\n    }\n  }\n}\n")
+    environ[b"DCVL_CONFIG_FILE"] = bytes(file)
+    router = Router(*KINDS, environ=environ)
+    with pytest.raises(NotFound):
+        router.get(Authority("quay.io"))
+    router.store(Authority("quay.io"), Credential("someone", "typed"))
+    assert asked(environ, "quay.io") == "typed"
+
+
+def test_a_login_that_is_only_accepted_goes_on(environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """`read_only` keeps nothing, and what nobody keeps is lost."""
+    chain(environ, '["vault", "keyring"]', PATH + "read_only = true\n")
+    cloud.keeps = False
+    Router(*KINDS, environ=environ).store(Authority(PLAIN), Credential("someone", "typed"))
+    assert Keyring(environ).list() == {PLAIN: "someone"}
+
+
+@pytest.mark.parametrize("text", ["", '[default]\nsource = ["keyring"]\n'])
+def test_an_identity_that_nobody_has_is_no_matter_of_nobody_s_registries(
+    text: str, environ: dict[bytes, bytes], cloud: Cloud
+) -> None:
+    """They are the keyring's, which has no identities."""
+    configure(environ, text)
+    environ[b"CREDHELPERS_IDENTITY"] = b"typo"
+    with pytest.raises(NotFound):
+        Router(*KINDS, environ=environ).get(Authority("docker.io"))
+
+
+def test_the_list_is_what_get_answers(environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """Clients give up on all entries where one of the list fails."""
+    Keyring(environ).store(Authority(ECR), Credential("AWS", "of another program"))
+    Keyring(environ).store(Authority("quay.io"), Credential("ku", "ks"))
+    router = Router(*KINDS, environ=environ)
+    assert router.list() == {"quay.io": "ku"}
+    environ |= CATCH_ALL
+    again = Router(*KINDS, environ=environ)
+    again.get(Authority("quay.io"))
+    assert again.list() == {"quay.io": "token"}
+    chain(environ, '["keyring", "vault"]', PATH)
+    again.get(Authority(PLAIN))
+    assert again.list()[PLAIN] == "token"
+
+
+def test_sources_with_a_key_of_one_name(environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """It is of the one that it goes with."""
+    chain(environ, '["ecr", "vault"]', PATH + 'profile = "prod"\n', match=ECR)
+    assert secret(Router(*KINDS, environ=environ).get(Authority(ECR))) == "ecr prod"
+    assert "profile" not in plan.route(Authority(ECR), environ, "vault").settings
+
+
+def test_the_line_of_a_mistake_in_the_default(environ: dict[bytes, bytes]) -> None:
+    """It is that of the table, and not of an innocent entry."""
+    entry = f'[[registry]]\nmatch = "{PLAIN}"\nsource = "keyring"\n'
+    configure(environ, entry + '[default]\nmin_life = "x"\n')
+    with pytest.raises(Unavailable, match="line 4: `min_life` is not a duration"):
+        plan.route(Authority(PLAIN), environ)
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------

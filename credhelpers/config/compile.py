@@ -297,17 +297,24 @@ def _fill(made: list[Entry], file: File, table: "dict[str, Any]", sources: "Mapp
     file.only(table, (*_COMMON, *takes_from, *(key for source in known for key in source.settings)), number)
     for entry in made:
         if own := sources.get(entry.source):
-            _fill_own(entry, file, table, own)
+            shared = {key for source in known if source is not own for key in source.settings}
+            _fill_own(entry, file, table, own, shared)
             if _FROM in table and own.takes_from:
                 entry.settings[_FROM] = _from(file, table, number, sources)
         if min_life:
             entry.settings[_MIN_LIFE] = str(duration.seconds(min_life))
 
 
-def _fill_own(entry: Entry, file: File, table: "dict[str, Any]", source: "Announced") -> None:
-    """Read the keys that are the source's own. Raises Unavailable."""
+def _fill_own(entry: Entry, file: File, table: "dict[str, Any]", source: "Announced", shared: set[str]) -> None:
+    """Read the keys that are the source's own. Raises Unavailable.
+
+    One that another link has, too, is left to that where it does not go with the rest.
+    """
     number = entry.number
     settings = {key: value for key, value in _settings(table).items() if key in source.settings}
+    own = {key: value for key, value in settings.items() if key not in shared}
+    if source.wrong(settings) and not source.wrong(own):
+        settings = own
     is_alias = bool(source.alias) and settings.keys() >= set(source.alias)
     if ":" in entry.pattern and not (source.has_ports or is_alias):
         alias = " and ".join(f"`{key}`" for key in source.alias)

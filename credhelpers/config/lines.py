@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Line = tuple[str, str]  # with the key of its group before it
 
 _ENTRY, _RULE, _ANY, _LAST, _TRUSTED, _NAMED, _BEHIND = "0", "1", "2", "3", "4", "5", "6"  # as in `plan`
+_OF_NOBODY = "7"
 _BEFORE = 1 << 40  # more than there are entries: what counts before a rule, and behind all entries
 _PLAIN = frozenset(range(0x20, 0x7F)) - {0x25}  # printable ASCII but `%`
 
@@ -48,7 +49,7 @@ def _lines(found: "Owners") -> "Iterator[Line]":
         yield _of_entry(entry)
     if found.keyring:  # it owns what is asked for by its name, and nothing else
         key = f"!{found.keyring.source}"
-        yield key, "\t".join((key, _LAST, *_of_entry(found.keyring)[1].split("\t")[2:]))
+        yield key, "\t".join((key, _OF_NOBODY, *_of_entry(found.keyring)[1].split("\t")[2:]))
     for name in {entry.identity for entry in found.entries if entry.identity}:
         yield f"@{name}", "\t".join((f"@{name}", _ENTRY, "0", "", "", "", "", "0", "", "", "", "", ""))
     for order, (source, (pattern, static, variable)) in enumerate(found.rules):
@@ -75,6 +76,7 @@ def _of_entry(entry: "Entry") -> "Line":
     key = _key_of(entry.pattern)
     mistake = _said(entry.mistake) if entry.mistake else ("", "", "")
     kind = _LAST if entry.is_last else _BEHIND if entry.is_behind else _ENTRY
+    kind = _OF_NOBODY if entry.is_of_nobody else kind
     words = [key, kind, str(entry.order), entry.source, entry.pattern, _word(entry.path)]
     words += [entry.identity, str(entry.line), "", *mistake, ""]
     settings = entry.settings | ({"on_error": entry.on_error} if entry.on_error != "stop" else {})

@@ -15,7 +15,8 @@ source is asked for these, since none of them is its own.
 
 import re
 
-from credhelpers.config.schema import Entry
+from credhelpers.config import duration
+from credhelpers.config.schema import Entry, fits
 from credhelpers.installed import KEYRING
 
 TYPE_CHECKING = False
@@ -77,6 +78,10 @@ def default(file: "File", document: "dict[str, Any]", words: tuple[str, ...]) ->
     if "source" in table:
         links(file, table, 0, words)
     on_error(file, table, 0)
+    if "min_life" in table and not fits(table["min_life"], duration.SETTING[1]):
+        raise file.fault(
+            "config-value", f"line {file.line(0, _TABLE)}: `min_life` is not a duration", "such as `15m` or `1h`"
+        )
     return table
 
 
@@ -89,7 +94,7 @@ def of_nobody(file: "File", said: "dict[str, Any]", order: int) -> list[Entry]:
         return []
     entry = Entry(order, "*", "", stores[0], file.line(0, _TABLE))
     entry.chain = tuple(stores[1:])
-    entry.is_last = True
+    entry.is_of_nobody = True
     entry.on_error = on_error(file, said, 0)
     return [entry]
 

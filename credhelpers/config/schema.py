@@ -30,12 +30,25 @@ class Entry:
     realm:    where a credential for its hosts may be sent for a token, see `realms`; "" for what is known anyway
     on_error: what is done where one cannot be had: `stop`, `next` to go on with the chain, `anonymous`
     chain:    the links behind its source, see `links`
+    is_of_nobody: whether it is for registries that nobody owns
     is_behind: whether it is of such a link: only the helper of its own source sees it
     number:   of the `[[registry]]`, from one on
     """
 
     __slots__ = (
-        *("chain", "identity", "is_behind", "is_last", "line", "mistake", "number", "on_error", "order", "path"),
+        *(
+            "chain",
+            "identity",
+            "is_behind",
+            "is_last",
+            "is_of_nobody",
+            "line",
+            "mistake",
+            "number",
+            "on_error",
+            "order",
+            "path",
+        ),
         *("pattern", "realm", "settings", "source"),
     )
 
@@ -46,7 +59,7 @@ class Entry:
         self.source = source
         self.line = line
         self.identity = self.realm = ""
-        self.is_last = self.is_behind = False
+        self.is_last = self.is_behind = self.is_of_nobody = False
         self.on_error = "stop"
         self.chain: tuple[str, ...] = ()
         self.number = 0

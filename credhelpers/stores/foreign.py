@@ -8,6 +8,7 @@ and a mark in it of how deep it stands, since it may be one that asks us again.
 
 import json
 import posix
+from shlex import quote
 from subprocess import SubprocessError
 from time import monotonic
 
@@ -53,11 +54,12 @@ class Foreign:
     def get(self, authority: "Authority") -> Credential:
         """What it has under exactly what was sent. Raises NotFound, and Unavailable if it fails."""
         status, output, errors = self._run("get", authority.sent.encode())
-        if _NOT_FOUND in output or _NOT_FOUND in errors:
+        is_absent = output.strip().startswith(_NOT_FOUND) or (status and _NOT_FOUND in output + errors)
+        if is_absent:
             raise NotFound
         if status:
-            raise self._failed()
-        found = _object(output)
+            raise self._failed("get")
+        found = {"username": ""} | _object(output)  # Go's client takes none for an empty one
         username, secret = (_text(found, name) for name in ("username", "secret"))
         if username is None or secret is None:
             raise Unavailable(
@@ -72,13 +74,13 @@ class Foreign:
     def store(self, authority: "Authority", credential: Credential) -> None:
         """Have it keep the credential. Raises Unavailable."""
         if self._run("store", credential.answer(authority.sent))[0]:
-            raise self._failed()
+            raise self._failed("store")
 
     def erase(self, authority: "Authority") -> None:
         """Have it forget. Nothing there is success. Raises Unavailable."""
         status, output, errors = self._run("erase", authority.sent.encode())
         if status and _NOT_FOUND not in output and _NOT_FOUND not in errors:
-            raise self._failed()
+            raise self._failed("erase")
 
     @property
     def _shown(self) -> str:
@@ -87,14 +89,16 @@ class Foreign:
 
     @property
     def _command(self) -> str:
-        name = self._name.rpartition("/")[2][:_NAME_SHOWN]
-        return name if name.startswith("docker-credential-") else f"docker-credential-{name}"
+        """How a person starts it."""
+        if self._name.startswith("/"):
+            return quote(self._name)
+        return f"docker-credential-{self._name}"
 
-    def _failed(self) -> Unavailable:
+    def _failed(self, verb: str) -> Unavailable:
         return Unavailable(
             "helper-failed",
-            f"the helper {self._shown} failed",
-            f"`echo HOST | {self._command} get` shows why",
+            f"the helper {self._shown} failed at {verb}",
+            f"`echo HOST | {self._command} get` tells whether it works, and mostly why not",
         )
 
     def _run(self, verb: str, given: bytes) -> tuple[int, bytes, bytes]:
@@ -140,7 +144,7 @@ class Foreign:
         if self._name.startswith("/"):
             path = self._name.encode("utf-8", "surrogateescape")
             if not _is_program(path):
-                raise self._missing()
+                raise self._no_program()
         else:
             path = self._found()
         try:
@@ -149,7 +153,8 @@ class Foreign:
                 raise Unavailable(
                     "helper-untrusted",
                     f"the helper {self._shown} may have been written by somebody else, or its directory",
-                    files.mending(path, status) or f"`namei -l {self._command}` shows who may write on the way to it",
+                    files.mending(path, status)
+                    or f"`namei -l {quote(path.decode('ascii', 'replace'))}` shows who may write there",
                 )
             if _is_router(path):
                 raise self._circle()
@@ -163,6 +168,13 @@ class Foreign:
             if folder.startswith(b"/") and _is_program(path):
                 return path
         raise self._missing()
+
+    def _no_program(self) -> Unavailable:
+        return Unavailable(
+            "helper-missing",
+            f"the helper {self._shown}, which config.toml names, is not there, or is no program that this user may run",
+            f"`ls -l {self._command}` shows what is there; correct the path, or take it out",
+        )
 
     def _missing(self) -> Unavailable:
         return Unavailable(

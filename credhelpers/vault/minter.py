@@ -64,9 +64,9 @@ class VaultMinter:
 
         return secret_paths.use(session, self._registry, Memo.of(old), work)
 
-    def store(self, credential: "Credential") -> None:
+    def store(self, credential: "Credential") -> bool:
         """Write it to KV, or do what the configuration says for a Vault that is not to be written; see `writing`."""
-        self._writing().keep(credential)
+        return self._writing().keep(credential)
 
     def erase(self, old: "Credential | None") -> None:
         """Revoke the lease of `old`, or delete what KV has where that is allowed; see `writing`.

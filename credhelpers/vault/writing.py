@@ -31,16 +31,17 @@ class Writing:
         self._settings = registry.settings
         self._allowed = _ALL if registry.is_shared_with_jsok else allowed(registry.settings)  # as that helper does
 
-    def keep(self, credential: "Credential") -> None:
+    def keep(self, credential: "Credential") -> bool:
         """Write what `docker login` typed. Where nothing may be written, it is accepted if Vault has just that.
 
-        Raises Unavailable, and Unsupported for what is not written.
+        Whether Vault has it then: an older entry may say that a login is accepted and nothing is kept. Raises
+        Unavailable, and Unsupported for what is not written.
         """
         if self._is_silent():
-            return
+            return False
         if self._allowed == _NEVER:
             self._compare(credential)
-            return
+            return True
         if not self._registry.asked.is_whole:
             raise Unsupported(
                 "vault-part-of-registry",
@@ -53,6 +54,7 @@ class Writing:
             raise self._made_there()
         pair = credential.expose()
         kv.change(session, secret_path, lambda data: fields.merged(data, self._registry, *pair))
+        return True
 
     def forget(self, old: "Credential | None") -> None:
         """End the lease of `old`, which was made for this user alone, and delete what KV has if that is allowed.

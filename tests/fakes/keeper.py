@@ -77,11 +77,12 @@ class FakeKeeping:
         now = self.keeper.time()
         return Credential("user", secret, soft=now + soft, hard=now + hard, expires=now + end, memo=f"of {secret}")
 
-    def store(self, credential: Credential) -> None:
+    def store(self, credential: Credential) -> bool:
         beside = self.keeper.folder / f".{os.getpid()}"
         beside.write_text(credential.expose()[1])
         beside.replace(self.path)
         self.keeper.meanwhile()
+        return True
 
     def erase(self, old: Credential | None) -> None:
         self.keeper.olds.append(old)
