@@ -112,7 +112,7 @@ class Stack:
     def __init__(self) -> None:
         self._stack = ExitStack()
         self.folder = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))
-        self._stack.callback(shutil.rmtree, self.folder)
+        self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)  # a daemon may remove things, too
 
     def start(self, *command: str | Path, env: Mapping[str, str], secret: bytes = b"") -> Service:
         """Start a program that ends with the block."""

@@ -1100,3 +1100,48 @@ def test_killed_at_any_moment(home: Path, file: Path, call: str) -> None:
     assert {path.name for path in file.parent.iterdir()} == {"config.json", "config.json.credhelpers-backup"}
     undo(home)
     assert file.read_text() == content
+
+
+def test_a_link_goes_with_what_it_leads_to(home: Path) -> None:
+    """As dotfiles lay it out: a link that led nowhere would make podman fail for every registry."""
+    kept = home / "dotfiles.conf"
+    kept.write_text("ours")
+    link = home / "50-credhelpers.conf"
+    link.symlink_to(kept)
+    told = clientfile.write(clientfile.read(link), None)
+    assert str(kept) in told
+    assert not os.path.lexists(link)
+    assert not kept.exists()
+
+
+@pytest.mark.parametrize(
+    "more", ["[[registry]]\nlocation = 'docker.io'\n", "unqualified-search-registries = ['a.example']\n"]
+)
+def test_a_drop_in_with_more_in_it_is_a_person_s(more: str) -> None:
+    """Whoever wrote its first line: a mirror or a block that is lost changes where images come from."""
+    own = registriesconf.content(("keyring",))
+    assert registriesconf.is_ours(own, ("keyring",))
+    assert not registriesconf.is_ours(own + more.encode(), ("keyring",))
+    assert not registriesconf.is_ours(own + b"x = " + b"[" * 5000, ("keyring",))
+
+
+def test_where_there_is_no_room_a_file_that_is_written_in_place_is_as_it_was(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And half of the new one is not what docker reads."""
+    file = home / "config.json"
+    file.write_bytes(b'{"old": 1}')
+    seen = clientfile.read(file)
+    true, calls = private.fill, []
+
+    def fill(descriptor: int, content: bytes) -> None:
+        calls.append(content)
+        if len(calls) == 1:
+            os.write(descriptor, content[:3])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        true(descriptor, content)
+
+    monkeypatch.setattr("credhelpers.cli.clientfile.private.fill", fill)
+    with pytest.raises(OSError, match="No space"):
+        clientfile._overwrite(seen, b"x" * 100)
+    assert file.read_bytes() == b'{"old": 1}'

@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
@@ -340,3 +342,34 @@ def test_what_is_no_service(service: str, kind: str, home: Path) -> None:
     assert result.told.endswith("slow") is (kind in ("drips", "headers"))
     assert b"made-up" not in result.out + result.err
     assert took < 8.5 + patience(1)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.9:{port}\\@localhost/x",
+        "http://127.0.0.9:{port}\\@127.0.0.1/x",
+        "http://localhost@127.0.0.9:{port}/x",
+        "http://127.0.0.9:{port}%2f@localhost/x",
+        "http://localhost\t@127.0.0.9:{port}/x",
+    ],
+)
+def test_a_container_s_secret_goes_to_no_host_that_is_read_in_two_ways(url: str, home: Path) -> None:
+    """botocore finds `localhost` in such a URL, and another reader what is before it."""
+    heard = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(dict(self.headers))
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.9", 0), Listener) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        more = {POD_URI: url.format(port=server.server_port), "AWS_CONTAINER_AUTHORIZATION_TOKEN": "made-up"}
+        result = call("ecr", "get", PRIVATE, environment(home, CREDHELPERS_CACHE_DIR="", **more))
+        server.shutdown()
+    assert result.code == 1
+    assert heard == []

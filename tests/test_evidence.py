@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -128,6 +129,12 @@ _KEYRINGS = [
 ]
 
 
+def at_once(env: dict[str, str], *asked: tuple[str, str | bytes]) -> list[Result]:
+    """What comes of the calls: each may wait for seconds, and none for another."""
+    with ThreadPoolExecutor(len(asked)) as pool:
+        return list(pool.map(lambda one: call("keyring", one[0], one[1], env), asked))
+
+
 @pytest.mark.parametrize("screen", [{}, {"DISPLAY": ":99"}], ids=["no screen", "a screen"])
 @pytest.mark.parametrize(("start", "code"), _KEYRINGS)
 def test_a_keyring_that_fails(
@@ -136,16 +143,14 @@ def test_a_keyring_that_fails(
     """A public image is built and its logout is one; what a note tells to be there fails with the reason."""
     with ExitStack() as stack:
         env = bare | screen | {"DBUS_SESSION_BUS_ADDRESS": start(stack)}
-        assert call("keyring", "get", PUBLIC, env) == ABSENT
-        assert call("keyring", "erase", PUBLIC, env) == DONE
-        assert call("keyring", "list", "", env) == Result(0, b"{}\n", b"")
+        get, erase, listed = at_once(env, ("get", PUBLIC), ("erase", PUBLIC), ("list", ""))
+        assert (get, erase, listed) == (ABSENT, DONE, Result(0, b"{}\n", b""))
         note(home)
-        assert told(call("keyring", "get", HOST, env)) == code
-        assert told(call("keyring", "get", f"https://{HOST}/v2/", env)) == code
+        failing = ("get", HOST), ("get", f"https://{HOST}/v2/"), ("store", document(PUBLIC, "ann", "made-up"))
+        *failed, get, listed = at_once(env, *failing, ("get", PUBLIC), ("list", ""))
+        assert [told(one) for one in failed] == [code] * 3
+        assert (get, listed) == (ABSENT, Result(0, b"{}\n", b""))
         assert told(call("keyring", "erase", HOST, env)) == code
-        assert told(call("keyring", "store", document(PUBLIC, "ann", "made-up"), env)) == code
-        assert call("keyring", "get", PUBLIC, env) == ABSENT
-        assert call("keyring", "list", "", env) == Result(0, b"{}\n", b"")
     assert not list(home.rglob("*.age"))
 
 

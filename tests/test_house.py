@@ -53,7 +53,7 @@ ARROWS = {
     | {"servers", "stores.keyring", "stores.note", "tokens", "typed"},
     "_router": set(),
     "router": {"_router", "cached_token", "credential", "errors", "identity", "installed", "minted", "plan", "servers"}
-    | {"notes", "stores.foreign", "stores.keyring", "writable"},
+    | {"notes", "stores.foreign", "stores.keyring", "typed", "writable"},
     "writable": {"credential", "errors", "identity", "minted", "notes", "plan", "servers", "tokens"},
     "call": {"environment", "errors", "guard", "notes"},
     "protocols": set(),

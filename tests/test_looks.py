@@ -128,7 +128,8 @@ def test_a_decision_is_read_before_and_after(looks: Looks) -> None:
     assert set(often) <= {
         *(b"AZURE_CLIENT_SECRET", b"AZURE_FEDERATED_TOKEN", b"AZURE_TOKEN_CREDENTIALS"),
         *(b"IDENTITY_ENDPOINT", b"MSI_ENDPOINT"),
-    }, "by which the order of Azure's SDK is found"
+        *(b"AWS_METADATA_SERVICE_TIMEOUT", b"AWS_METADATA_SERVICE_NUM_ATTEMPTS"),
+    }, "by which the order of Azure's SDK is found, and how long Amazon's service is waited for"
 
 
 def test_a_file_is_looked_at_before_and_after(looks: Looks) -> None:

@@ -826,7 +826,7 @@ def test_keys_that_vault_rotates(plugin_user: User, fake: FakeVault, aws: FakeAw
     first = plugin_user.get(ECR)
     until(lambda: plugin_user.get(ECR) != first, "the moment")
     second = plugin_user.get(ECR)
-    assert time.time() > end - 1
+    assert time.time() > end - 3  # of this machine's clock and Vault's
     fake.answers["GET aws/static-creds/user"] = {"data": keys}
 
     until(lambda: plugin_user.get(ECR) != second, "the next look")

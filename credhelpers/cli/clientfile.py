@@ -111,11 +111,18 @@ def write(seen: Seen, content: bytes | None, *, mode: int | None = None) -> str:
             if _content(seen.target) != seen.content:
                 raise Changed
             if content is None:
-                seen.target.unlink(missing_ok=True)
-                return ""
+                return _remove(seen)
             return _replace(seen, content, mode)
     except (OSError, ValueError) as error:
         raise _trouble(seen.path, error) from None
+
+
+def _remove(seen: Seen) -> str:
+    seen.target.unlink(missing_ok=True)
+    if not seen.path.is_symlink():
+        return ""
+    seen.path.unlink()  # it would lead nowhere, and podman fails for every registry at such a drop-in
+    return f"{seen.path} was a link to {seen.target}, and both are gone"
 
 
 def tidy(folder: Path) -> None:
@@ -182,11 +189,22 @@ def _acl(target: Path) -> bytes:
 
 
 def _overwrite(seen: Seen, content: bytes) -> None:
-    """Write it in place: what is mounted by itself, as into a container, cannot be renamed over."""
+    """Write it in place: what is mounted by itself, as into a container, cannot be renamed over.
+
+    Where there is no room for it, it is as it was.
+    """
     descriptor = os.open(seen.target, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        os.ftruncate(descriptor, 0)
+        if sys.platform == "linux" and content:
+            os.posix_fallocate(descriptor, 0, len(content))
         private.fill(descriptor, content)
+        os.ftruncate(descriptor, len(content))
+    except OSError:
+        before = seen.content or b""
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        private.fill(descriptor, before)
+        os.ftruncate(descriptor, len(before))
+        raise
     finally:
         os.close(descriptor)
 

@@ -56,18 +56,20 @@ def content(named: tuple[str, ...]) -> bytes:
 
 def words(text: bytes) -> tuple[str, ...]:
     """Whom a file names, nobody if it does not have the key. Raises ValueError for what is no TOML in UTF-8."""
-    named = tomllib.loads(text.decode()).get(_KEY)
+    try:
+        named = tomllib.loads(text.decode()).get(_KEY)
+    except RecursionError:
+        raise ValueError("too deep") from None
     return tuple(word for word in named if isinstance(word, str)) if isinstance(named, list) else ()
 
 
 def is_ours(text: bytes, own: Collection[str]) -> bool:
-    """Whether the drop-in is ours to change: written by us, or by hand with nothing in it but our helpers."""
-    if text.startswith(_HEAD.encode().split(b",")[0]):
-        return True
+    """Whether the drop-in is ours to change: nothing is in it but helpers, written by us, or all of them ours."""
     try:
-        named = words(text)
-        return list(tomllib.loads(text.decode())) == [_KEY] and {*named} <= {*own, FILES}
-    except ValueError:
+        if list(tomllib.loads(text.decode())) != [_KEY]:
+            return False
+        return text.startswith(_HEAD.encode().split(b",")[0]) or {*words(text)} <= {*own, FILES}
+    except (ValueError, RecursionError):
         return False
 
 

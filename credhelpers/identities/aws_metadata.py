@@ -14,6 +14,7 @@ from credhelpers.net.aws import Session
 from credhelpers.net.failures import NoAnswer
 from credhelpers.net.patience import Patience
 from credhelpers.net.wire import Peer, Wire
+from credhelpers.servers import is_loopback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from credhelpers.identity import Environment
     from credhelpers.net.wire import Answer
 
+# Of ECS and of EKS: "Container credential provider" of the SDKs' reference.
+_CONTAINERS = ("169.254.170.2", "169.254.170.23", "[fd00:ec2::23]")
 _PEER = Peer("the service for credentials")
 _USUAL = 1  # second, and attempt: botocore's own defaults, which nobody has said
 _HASTE = 1.0  # second that a token always has, see `_Service.ask`
@@ -94,6 +97,9 @@ class Container(ContainerProvider):  # type: ignore[misc] # botocore has no type
             raise CredentialRetrievalError(provider=self.METHOD, error_msg="") from None
 
     def _ask(self, *request: "Any") -> "Answer":
+        scheme, host, *_ = request[1]
+        if scheme != "https" and not (is_loopback(host) or host in _CONTAINERS):
+            raise ValueError("in clear to another machine")  # botocore has looked, by another reading of the URL
         try:
             return self._service.ask(*request)
         except NoAnswer:

@@ -44,6 +44,7 @@ class Session:
         from urllib3 import HTTPResponse
         from urllib3.util import parse_url
 
+        _require_one_reading(request.url)
         url = parse_url(request.url)
         scheme = url.scheme or ""
         place = (scheme, url.host or "", url.port or _PORTS[scheme], url.request_uri)
@@ -55,6 +56,19 @@ class Session:
             raise _as_botocore_says(error, request) from None
         raw = HTTPResponse(BytesIO(answer.content), preload_content=False)
         return AWSResponse(request.url, answer.status, answer.headers, raw)
+
+
+def _require_one_reading(url: str) -> None:
+    """Raise ValueError for a URL that two readers take for two hosts: botocore looks at it by another one than urllib3.
+
+    With a backslash and an `@` in the host one finds `localhost`, and lets a secret go there, and the other dials what
+    is before the backslash.
+    """
+    authority = url.partition("://")[2]
+    for mark in "/?#":
+        authority = authority.partition(mark)[0]
+    if not authority.isascii() or not authority.isprintable() or {"\\", "@", " ", "%"} & set(authority):
+        raise ValueError("a URL with an odd host")
 
 
 def _as_botocore_says(error: NoAnswer, request: "Any") -> Exception:

@@ -26,6 +26,7 @@ _GUARDIAN = 'trap "" HUP INT QUIT TERM; read -r group && { read -r word || kill 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 _LAST = 1.0  # seconds for the killed to be gone: one that waits for a dead disk goes when the disk comes back
 _POLL = 0.005  # seconds
+_S_IFMT, _S_IFREG = 0o170000, 0o100000  # <sys/stat.h>
 _HEARD_BYTES = 1 << 20  # of a stream, many times what any answer has; what comes after that is read and dropped
 
 _BLANKS = " \t\r\n"  # of JSON, RFC 8259, section 2
@@ -39,6 +40,7 @@ def find(name: bytes, environ: "Environment") -> bytes | None:
         path = folder + b"/" + name
         try:
             is_safe = folder.startswith(b"/") and not posix.stat(folder).st_mode & 0o002
+            is_safe &= posix.stat(path).st_mode & _S_IFMT == _S_IFREG
         except (OSError, ValueError):
             continue
         if is_safe and posix.access(path, posix.X_OK):

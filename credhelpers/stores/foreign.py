@@ -58,7 +58,7 @@ class Foreign:
         if is_absent:
             raise NotFound
         if status:
-            raise self._failed("get")
+            raise self._failed(at="get")
         found = {"username": ""} | _object(output)  # Go's client takes none for an empty one
         username, secret = (_text(found, name) for name in ("username", "secret"))
         if username is None or secret is None:
@@ -74,13 +74,13 @@ class Foreign:
     def store(self, authority: "Authority", credential: Credential) -> None:
         """Have it keep the credential. Raises Unavailable."""
         if self._run("store", credential.answer(authority.sent))[0]:
-            raise self._failed("store")
+            raise self._failed(at="store")
 
     def erase(self, authority: "Authority") -> None:
         """Have it forget. Nothing there is success. Raises Unavailable."""
         status, output, errors = self._run("erase", authority.sent.encode())
         if status and _NOT_FOUND not in output and _NOT_FOUND not in errors:
-            raise self._failed("erase")
+            raise self._failed(at="erase")
 
     @property
     def _shown(self) -> str:
@@ -94,10 +94,10 @@ class Foreign:
             return quote(self._name)
         return f"docker-credential-{self._name}"
 
-    def _failed(self, verb: str) -> Unavailable:
+    def _failed(self, *, at: str) -> Unavailable:
         return Unavailable(
             "helper-failed",
-            f"the helper {self._shown} failed at {verb}",
+            f"the helper {self._shown} failed at {at}",
             f"`echo HOST | {self._command} get` tells whether it works, and mostly why not",
         )
 

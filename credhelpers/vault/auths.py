@@ -176,7 +176,7 @@ def _lowered(key: str) -> str:
 def _starred(entries: "Iterable[str]", registry: "Registry") -> str | None:
     """The key with a star that has what was asked for; of several the one that says most."""
     found = []
-    for key in entries:
+    for key in entries if registry.asked.host else ():  # docker's own tokens at the Hub are of no registry
         scheme, rest = split(key)
         name, _, path = rest.partition("/")
         path = "" if path.strip("/") in _BOTH else path.strip("/")
