@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness import BIN, call, environment, need, patience
+from tests.harness import BIN, NOT_FOUND, call, environment, need, patience
 
 if TYPE_CHECKING:
     import socket
@@ -204,6 +204,9 @@ def test_a_slow_machine(
         pytest.param({"up": 60, "refuses": True, "firmware": "Amazon EC2"}, NOBODY, "", 3, id="refused, likely"),
         pytest.param({"up": None, **NAMED}, LATE_EC2, LATE_EC2, 8, id="silent, named"),
         pytest.param({"status": 404}, NOBODY, "", 0, id="without a role"),
+        pytest.param({"status": 403}, NOBODY, "", 0, id="another cloud's, which knows nothing of it"),
+        pytest.param({"status": 400}, NOBODY, "", 0, id="Azure's, which wants a header"),
+        pytest.param({"status": 503, **NAMED}, "gives no credentials", "gives no credentials", 0, id="out of order"),
     ],
 )
 def test_a_machine_without_a_role(
@@ -338,10 +341,59 @@ def test_what_is_no_service(service: str, kind: str, home: Path) -> None:
         started = time.monotonic()
         result = call("ecr", "get", PRIVATE, environment(home, CREDHELPERS_CACHE_DIR="", **more))
         took = time.monotonic() - started
-    assert result.told in ("ecr-no-identity", "ecr-metadata-slow", "ecr-container-empty", "ecr-container-slow")
+    assert result.told in ("ecr-metadata-failed", "ecr-metadata-slow", "ecr-container-empty", "ecr-container-slow")
     assert result.told.endswith("slow") is (kind in ("drips", "headers"))
     assert b"made-up" not in result.out + result.err
     assert took < 8.5 + patience(1)
+
+
+@pytest.mark.parametrize(
+    ("put", "get", "body", "code"),
+    [
+        *((200, status, b"", "ecr-metadata-failed") for status in (503, 500, 429, 401, 403)),
+        (200, 200, b"<html>", "ecr-metadata-failed"),
+        (200, 200, b'{"Code": "Failed"}', "ecr-metadata-failed"),
+        (503, 503, b"", "ecr-metadata-failed"),
+        (200, 404, b"", "ecr-no-identity"),
+        (404, 404, b"", "ecr-no-identity"),
+    ],
+)
+@pytest.mark.parametrize("server", [PRIVATE, PUBLIC])
+def test_a_service_that_fails_is_not_absent(
+    put: int, get: int, body: bytes, code: str, server: str, home: Path
+) -> None:
+    """At night that would be an anonymous pull, and the wrong cause. That there is no role it says by 404."""
+
+    class Service(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.answer(put, b"made-up-word")
+
+        def do_GET(self) -> None:
+            self.answer(get, b"puller" if get == 200 and self.path.endswith("/") else body)
+
+        def answer(self, status: int, found: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(found)))
+            self.end_headers()
+            self.wfile.write(found)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Service) as service:
+        Thread(target=service.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{service.server_port}"
+        env = environment(home, CREDHELPERS_CACHE_DIR="", AWS_EC2_METADATA_SERVICE_ENDPOINT=url)
+        result = call("ecr", "get", server, env)
+        service.shutdown()
+    assert result.told == code
+    assert (result.out == NOT_FOUND) is (code == "ecr-no-identity")
+
+
+def test_a_named_service_that_refuses_is_broken(home: Path) -> None:
+    """Somebody says that it is there."""
+    env = environment(home, CREDHELPERS_CACHE_DIR="", AWS_EC2_METADATA_SERVICE_ENDPOINT="http://127.0.0.1:1")
+    assert call("ecr", "get", PRIVATE, env).told == "ecr-metadata-failed"
 
 
 @pytest.mark.parametrize(

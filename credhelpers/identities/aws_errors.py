@@ -150,6 +150,11 @@ LATE_METADATA = (
     "the metadata service of EC2 at {address} did not answer in time",
     "`curl -m 9 http://{address}/latest/meta-data/` tells whether it does; AWS_METADATA_SERVICE_TIMEOUT gives it more",
 )
+BROKEN_METADATA = (
+    "ecr-metadata-failed",
+    "the metadata service of EC2 at {address} gives no credentials, and does not say that there is no role",
+    "`curl -i http://{address}/latest/meta-data/` shows what it says; without it set AWS_PROFILE",
+)
 SILENT_METADATA = (
     "ecr-metadata-silent",
     "this is a machine of Amazon's, and the metadata service at {address} did not answer in time",

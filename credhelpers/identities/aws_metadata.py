@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # Of ECS and of EKS: "Container credential provider" of the SDKs' reference.
 _CONTAINERS = ("169.254.170.2", "169.254.170.23", "[fd00:ec2::23]")
 _PEER = Peer("the service for credentials")
+_NO_ROLE = 404  # RFC 9110: of an instance without one
 _USUAL = 1  # second, and attempt: botocore's own defaults, which nobody has said
 _HASTE = 1.0  # second that a token always has, see `_Service.ask`
 _WORTH = 0.3  # seconds: with less it is not asked again
@@ -50,7 +51,7 @@ class Instance(InstanceMetadataProvider):  # type: ignore[misc] # botocore has n
         super().__init__(_Fetcher(session, self._service))
 
     def load(self) -> "Any":
-        """The credentials, or None where nobody is. Raises Unavailable if it is late and there, or ought to be."""
+        """The credentials, or None where nobody is. Raises Unavailable if it is there, or ought to be, and fails."""
         try:
             if found := super().load():
                 return found
@@ -62,6 +63,8 @@ class Instance(InstanceMetadataProvider):  # type: ignore[misc] # botocore has n
         if self._service.is_late:
             cause = aws_errors.LATE_METADATA if self._service.is_there else aws_errors.SILENT_METADATA
             raise self._reasons.unavailable(cause, address=self._service.address)
+        if self._service.is_broken:
+            raise self._reasons.unavailable(aws_errors.BROKEN_METADATA, address=self._service.address)
         return None
 
 
@@ -118,6 +121,8 @@ class _Service:
         self._wire = Wire(environ, self._until, is_proxied=False)
         self._patience: Patience | None = None
         self._error: NoAnswer | None = None
+        self._status = 0
+        self._has_token = False
         self.address = ""
 
     @property
@@ -131,6 +136,15 @@ class _Service:
         return (self._error is not None and not self._error.is_silent) or (
             self._patience is not None and self._patience.is_sure
         )
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it is Amazon's, or somebody says so, and it neither gives credentials nor says that there is no role.
+
+        At the same address other clouds have services that do not know what is asked. Theirs give no token (PUT).
+        """
+        is_amazon_s = self._is_named or self._has_token
+        return is_amazon_s and (self._error is not None or self._status not in (0, _NO_ROLE))
 
     def sleep(self, seconds: float) -> None:
         """Wait before it is asked anew, within the time."""
@@ -159,7 +173,10 @@ class _Service:
             )
 
         try:
-            return self._patience.ask(once)
+            answer = self._patience.ask(once)
         except NoAnswer as error:
             self._error = error
             raise
+        self._error, self._status = None, answer.status
+        self._has_token |= method == "PUT" and answer.status == 200  # noqa: PLR2004 - RFC 9110
+        return answer
