@@ -58,6 +58,8 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
     "own: a bucket": (FILE, {"token_url": "https://sts.storage.googleapis.com/x"}, "gcr-file-foreign"),
     "own: a look-alike": (FILE, {"token_url": "https://sts.googleapis.com.evil.example/x"}, "gcr-file-foreign"),
     "own: in clear": (FILE, {"token_url": "http://sts.googleapis.com/x"}, "gcr-file-foreign"),
+    "own: a device": ({"file": "/dev/zero"}, {}, "gcr-subject-no-file"),
+    "own: a directory of tokens": ({"file": "/tmp"}, {}, "gcr-subject-no-file"),
     "1.A6, format": (FILE | {"format": {"type": "txt"}}, {}, "gcr-file-format"),
     "own: a URL's": ({"url": "https://idp.example/t", "format": {"type": "TEXT"}}, {}, "gcr-file-format"),
 }

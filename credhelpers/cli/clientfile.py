@@ -224,7 +224,7 @@ def _make(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     above = folder.parent.stat()
     if above.st_uid != os.geteuid():
-        os.chown(folder, above.st_uid, above.st_gid)
+        os.chown(folder, above.st_uid, above.st_gid, follow_symlinks=False)  # it may be a link by now
 
 
 @contextmanager

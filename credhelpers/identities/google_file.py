@@ -4,6 +4,8 @@ google-auth's own loader trusts what a file says about where to send a secret.
 """
 
 import json
+import posix
+import stat
 from copy import copy
 from time import time
 
@@ -16,7 +18,6 @@ from credhelpers.servers import is_local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
     from typing import Any, Never
 
@@ -143,6 +144,8 @@ class CredentialFile:
             external = of_program(self._network.environ, self._network.until)
         else:
             self._check_its_format(source.get("format", {}))
+            if "file" in source:
+                self._check_its_file(source["file"])
             from google.auth import identity_pool
 
             external = identity_pool.Credentials
@@ -163,6 +166,19 @@ class CredentialFile:
                 "gcr-file-untrusted",
                 "names a program, and others may write it, so it is not trusted",
                 f"see what is in it, then run `{mending}`",
+            )
+
+    def _check_its_file(self, path: "Any") -> None:
+        """google-auth reads it to its end, which a device does not have. That nothing is there it says itself."""
+        try:
+            status = posix.stat(path)
+        except (OSError, ValueError, TypeError):
+            return
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _FILE_BYTES:
+            self._refuse(
+                "gcr-subject-no-file",
+                "refers to a token that is in no regular file, or in a far too long one",
+                "look at `file` of its `credential_source` with `ls -l`",
             )
 
     def _check_its_patience(self, program: "Any") -> None:
