@@ -243,7 +243,7 @@ def _is_below(url: object, universe: str) -> bool:
     return scheme == "https" and host.endswith(f".{universe}") and "storage" not in labels
 
 
-def _read(path: bytes, what: str) -> "tuple[dict[str, Any], os.stat_result]":
+def _read(path: bytes, what: str) -> "tuple[dict[str, Any], posix.stat_result]":
     """The object in a JSON file, and whose that is."""
     try:
         content, status = files.read(path, _FILE_BYTES)
