@@ -202,6 +202,8 @@ class Registry:
         answer = self._asked(method, target)
         if answer.status != _UNAUTHORIZED:
             return self._verdict(answer, "", scope, is_sent=False)
+        if credential:
+            _check_is_text(credential)
         scheme, parameters = self._wanted(answer)
         seconds = 0
         if scheme == "basic":
@@ -307,7 +309,9 @@ class Registry:
                 "try again; if it stays, tell who runs the registry",
             )
         seconds = found.get("expires_in")
-        return token, seconds if isinstance(seconds, int) and seconds > 0 else _TOKEN_SECONDS
+        if isinstance(seconds, int) and not isinstance(seconds, bool) and seconds > 0:
+            return token, seconds
+        return token, _TOKEN_SECONDS
 
     def _verdict(self, answer: "Answer", scheme: str, scope: str, *, is_sent: bool, seconds: int = 0) -> Verdict:
         is_page = answer.headers.get("Content-Type", "").lower().startswith("text/html")
@@ -344,6 +348,18 @@ def _ahead(answer: "Answer") -> int | None:
         return round(parsedate_to_datetime(answer.headers.get("Date", "")).timestamp() - time())
     except (ValueError, OverflowError):
         return None
+
+
+def _check_is_text(credential: Credential) -> None:
+    """Raise if it has half of a surrogate pair, as JSON can write one: the error of the codec would show the secret."""
+    try:
+        "".join(credential.expose()).encode()
+    except UnicodeEncodeError:
+        raise Unavailable(
+            "registry-letters",
+            "a user name or secret that is no text in UTF-8 cannot be sent",
+            "`docker login` with the right one",
+        ) from None
 
 
 def _object(content: bytes) -> "dict[str, object]":

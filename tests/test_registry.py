@@ -308,6 +308,19 @@ def test_a_user_who_cannot_be_sent_by_basic(fake: FakeRegistry, username: str) -
     assert len(fake.requests) == 1
 
 
+@pytest.mark.parametrize("scheme", ["basic", "bearer"])
+@pytest.mark.parametrize("username", ["alice", "<token>", "ali\udc80ce"])
+def test_half_a_character(fake: FakeRegistry, scheme: str, username: str) -> None:
+    """JSON can write half of a surrogate pair. It is said, and neither shown nor sent."""
+    fake.scheme = scheme
+    with pytest.raises(Unavailable) as caught:
+        ask(fake).login(Credential(username, f"{PASSWORD}\ud800"))
+    assert caught.value.code == "registry-letters"
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    assert len(fake.requests) == 1
+
+
 # --- where a credential may go ----------------------------------------------------------------------------------------
 
 
@@ -732,6 +745,7 @@ def test_a_realm_without_a_token(fake: FakeRegistry, body: bytes) -> None:
         ({"expires_in": "1"}, 60),
         ({"expires_in": -1}, 60),
         ({"expires_in": 0}, 60),
+        ({"expires_in": True}, 60),
     ],
 )
 def test_the_life_of_a_token(fake: FakeRegistry, said: dict[str, object], seconds: int) -> None:
