@@ -68,9 +68,10 @@ def store() -> Iterator[dict[str, str]]:
 
 
 class TestPlaintext(contract.StoreContract):
-    """A class of another package, which has one file for all."""
+    """A class of another package, which has one file for all, and empties it before it writes."""
 
     name = "keyring"
+    is_whole = False
 
     @pytest.fixture
     def env(self, home: Path) -> dict[str, str]:
