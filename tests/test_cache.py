@@ -534,7 +534,7 @@ def test_a_broken_entry_is_replaced(content: bytes, cache: TokenCache, folder: P
     ],
 )
 def test_a_failure_is_remembered(
-    error: NotFound | Unavailable, told: tuple[type, str, str], cache: TokenCache, clock: Clock
+    error: NotFound | Unavailable, told: tuple[type, str, str], folder: Path, cache: TokenCache, clock: Clock
 ) -> None:
     """With its meaning, its words, its moment and what it cost."""
     cache.save_failure(_KEY, Failure(error, clock.now, 2.5))
@@ -542,6 +542,8 @@ def test_a_failure_is_remembered(
     assert failure is not None
     assert (type(failure.error), failure.error.message, failure.error.hint) == told
     assert (failure.at, failure.took) == (clock.now, 2.5)
+    causes = TokenCache("fake", os.fsencode(folder), {cached_token.DEBUG: b"1"})
+    assert causes.failure(_KEY) is None, "for who looks for causes"
     assert cache.failure(_key(1)) is None
     clock.now -= 1
     assert cache.failure(_KEY) is None, "of another clock"

@@ -165,6 +165,19 @@ def test_the_name_chooses_an_identity(name: str, identity: str) -> None:
     assert Running(serve, (name,)).result() == Result(0, f"{NAME} {identity}".encode(), b"")
 
 
+@pytest.mark.parametrize("said", ["", "/home/someone"])
+def test_an_empty_home_is_none(said: str) -> None:
+    """Else the libraries that ask for it would read what lies in the root directory."""
+
+    def serve() -> None:
+        import os
+
+        os.environ["HOME"] = said
+        calls.serve(lambda _: repr(os.environb.get(b"HOME")).encode())
+
+    assert Running(serve, (NAME,)).result() == Result(0, repr(said.encode() or None).encode(), b"")
+
+
 def test_a_failure_is_a_line_and_a_hint() -> None:
     """And a defect is told without its text."""
     assert run(Toy(lambda: boom(Unavailable("a-code", "away", "wait")))).result() == Result(

@@ -196,6 +196,18 @@ def test_help_is_the_synopsis_and_the_manual_of_the_helper(form: str, pipe: tupl
     assert done.code == 0
     assert done.out.startswith(f"usage: {NAME} get".encode())
     assert done.out.endswith(b"\nA helper of the tests.\n")
+    assert b"/docs" in done.out
+
+
+def test_help_names_no_page_that_is_not_here(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As where only the package was unpacked."""
+    monkeypatch.setattr("credhelpers.__path__", [str(tmp_path / "lib/python3/site-packages/credhelpers")])
+    done = run(Fake(), "--help", stdin=pipe[0])
+    assert done.code == 0
+    assert done.out.endswith(b"\nA helper of the tests.\n")
+    assert str(tmp_path).encode() not in done.out
 
 
 # --- input -----------------------------------------------------------------------------------------------------------

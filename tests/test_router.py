@@ -596,6 +596,9 @@ def test_a_link_behind_has_its_last_resort_and_is_renewed(environ: dict[bytes, b
         assert cloud.asked == ["ecr"] * count
     cloud.failure = Unavailable("x", "y")
     assert secret(Router(*KINDS, environ=environ).get(Authority(ECR))) == "ecr"
+    environ[b"WHO"] = b"another"  # who has no token yet
+    with pytest.raises(Unavailable):
+        Router(*KINDS, environ=environ).get(Authority(ECR))
 
 
 def test_a_mistake_in_the_configuration_is_passed_over_by_nobody(environ: dict[bytes, bytes], cloud: Cloud) -> None:
@@ -647,6 +650,18 @@ def test_a_login_that_is_only_accepted_goes_on(environ: dict[bytes, bytes], clou
     cloud.keeps = False
     Router(*KINDS, environ=environ).store(Authority(PLAIN), Credential("someone", "typed"))
     assert Keyring(environ).list() == {PLAIN: "someone"}
+
+
+def test_a_login_that_nobody_keeps_is_refused_or_accepted(environ: dict[bytes, bytes], cloud: Cloud) -> None:
+    """As the last of the chain has it."""
+    chain(environ, '["vault"]', PATH)
+    cloud.failure = Unsupported("vault-read-only", "Vault is read only")
+    with pytest.raises(Unsupported):
+        Router(*KINDS, environ=environ).store(Authority(PLAIN), Credential("someone", "typed"))
+    cloud.failure = None
+    cloud.keeps = False
+    Router(*KINDS, environ=environ).store(Authority(PLAIN), Credential("someone", "typed"))
+    assert Keyring(environ).list() == {}
 
 
 @pytest.mark.parametrize("text", ["", '[default]\nsource = ["keyring"]\n'])
@@ -732,6 +747,8 @@ def test_a_broken_configuration_fails(router: Router, environ: dict[bytes, bytes
         with pytest.raises(Unavailable, match="TOML"):
             router.ready(Authority(server))
     assert router.list() == {}
+    Keyring(environ).store(Authority(PLAIN), Credential("someone", "typed"))
+    assert router.list() == {}, "who has the host is not known"
 
 
 # --- list, renewal ----------------------------------------------------------------------------------------------------
