@@ -13,7 +13,6 @@ import json
 import os
 import random
 import re
-import socket
 import ssl
 import string
 import subprocess
@@ -455,18 +454,6 @@ def test_the_metadata_service_of_another_cloud_is_none(azure: FakeAzure, mint: M
         mint(azure.environment(AZURE_POD_IDENTITY_AUTHORITY_HOST=azure.imds, PATH="/usr/bin:/bin"))
 
     assert len(azure.metadata.requests) == (2 if status == 200 else 1)
-
-
-def test_a_named_metadata_service_that_is_not_there(azure: FakeAzure, mint: Mint, tmp_path: Path) -> None:
-    """Who names one says that it is there: where it refuses, the person that az knows is not asked instead."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # and nobody listens
-        env = identity("az", tmp_path, azure)
-        env["AZURE_POD_IDENTITY_AUTHORITY_HOST"] = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(Unavailable) as caught:
-            mint(env)
-    assert caught.value.code == "net-unreachable"
-    assert azure.seen == STEPS[:1]
 
 
 def absent(azure: FakeAzure) -> dict[str, str]:

@@ -164,7 +164,7 @@ class ManagedIdentity:
             # address, and answer otherwise.
             status = way.ask_once("GET", f"{base}{_IMDS_PATH}?api-version={_IMDS_VERSION}").status
         except NoAnswer as trouble:
-            if named or (self._patience.is_late and self._patience.is_sure):
+            if self._patience.is_late and self._patience.is_sure:
                 raise
             absent.late = trouble.message if self._patience.is_late else ""
             raise absent from None
