@@ -79,6 +79,14 @@ class Credential:
         """
         return b'{"ServerURL":"' + server.encode("ascii") + b'"' + self._tail
 
+    @classmethod
+    def answered(cls, server: str, line: bytes) -> "Credential":
+        """The credential of which `answer` gave this line for exactly this server. Raises ValueError if it did not."""
+        start = b'{"ServerURL":"' + server.encode("ascii") + b'"'
+        if not line.startswith(start):
+            raise ValueError("not an answer for this server")
+        return cls.sealed(line[len(start) :])
+
     def expose(self) -> tuple[str, str]:
         """The user name and the secret in clear."""
         import json  # only where a store needs the parts

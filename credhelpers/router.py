@@ -180,7 +180,7 @@ class Router:
 
     def _is_known(self, word: str) -> bool:
         """Whether its tokens were looked for already, or it has none."""
-        return word in self._kinds or word == _KEYRING or word.startswith(_HELPER)
+        return word in self._kinds or not _is_source(word)
 
     def _owner(self, authority: "Authority") -> "Route | None":
         """Who owns it, asked once for one that a client sent. Raises Unavailable if what says so is broken."""

@@ -154,3 +154,28 @@ def test_nobody_has_said_that_it_is_low() -> None:
 def test_what_is_low(hard: float, expires: float, low: float, now: float, *, expected: bool) -> None:
     """What has less than ten minutes to live, or what somebody has said."""
     assert Credential("user", "secret", hard=hard, expires=expires, low=low).is_low(now) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b'{"ServerURL":"a.example","Username":"u","Secret":"made-up"}\n',
+        b'{"ServerURL":"a.example.evil","Username":"u","Secret":"made-up"}\n',
+        b'{"ServerURL":"A.example.org","Username":"u","Secret":"made-up"}\n',
+        b'{"ServerURL":"a.example.org"}\n',
+        b'{"ServerURL":"a.example.org","Username":"u","Secret":"made-up"}',
+        b' {"ServerURL":"a.example.org","Username":"u","Secret":"made-up"}\n',
+    ],
+)
+def test_a_line_that_is_no_answer_for_the_server(line: bytes) -> None:
+    """What lies under a name is believed only if it says the same name."""
+    with pytest.raises(ValueError, match="not a"):
+        Credential.answered("a.example.org", line)
+
+
+def test_an_answer_is_read_again() -> None:
+    """Whatever is in it."""
+    credential = Credential('u"', 'made-up\\","Secret":"é')
+    again = Credential.answered("a.example.org", credential.answer("a.example.org"))
+    assert again.expose() == credential.expose()

@@ -21,6 +21,7 @@ from tests.fakes.azure import ASSERTION, AUDIENCE, HOST, SECRET, TENANT, FakeAzu
 from tests.fakes.google import FakeAwsMetadata, FakeGoogle, FakeMetadata, external, service_account, user
 from tests.harness import environment
 from tests.test_acr import certificate, script
+from tests.trace import LOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,8 +57,10 @@ TRAPS = {
 
 # In a process of its own, which has loaded what there is to load: each identity twice one after another, then twice at
 # once. It prints the tokens that came, and what has changed.
-MINTS = """
-import contextlib, gc, json, os, pkgutil, posix, signal, socket, sys, time, warnings
+MINTS = (
+    LOOKS
+    + """
+import contextlib, json, pkgutil, sys
 from concurrent.futures import ThreadPoolExecutor
 root, word, packages, identities = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
 sys.path.insert(0, root)
@@ -70,7 +73,6 @@ for package in packages:
 from importlib import import_module
 import urllib3.util.wait
 urllib3.util.wait.wait_for_read(socket.socketpair()[0], 0)  # it chooses once how it waits
-import threading
 from tests.routes import minter_of
 source = getattr(import_module(f"credhelpers.sources.{word}"), word.capitalize())
 
@@ -89,27 +91,6 @@ def globals_of_sdks():
                         if not inner.startswith(("__", "_abc_")):
                             found[name, key, inner] = part, copied(part)
     return found
-
-def state():
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return {
-        "environment": dict(os.environ),
-        "of the system": dict(posix.environ),
-        "umask": mask,
-        "directory": os.getcwd(),
-        "warnings": list(warnings.filters),
-        "time-out": socket.getdefaulttimeout(),
-        "signals": [signal.getsignal(number) for number in signal.valid_signals()],
-        "threads": threading.enumerate(),
-    }
-
-def settled():
-    gc.collect()
-    until = time.monotonic() + 5
-    while (tasks := len(os.listdir("/proc/self/task"))) > 1 and time.monotonic() < until:
-        time.sleep(0.01)
-    return tasks, len(os.listdir("/proc/self/fd"))
 
 def mint(identity):
     server, environ = identity
@@ -132,6 +113,7 @@ for name, (value, content) in objects.items():
         changed.append(".".join(name))
 print(json.dumps([answers, at_once, changed, tasks, descriptors_after - descriptors]))
 """
+)
 
 
 class Naming(FakeAzure):

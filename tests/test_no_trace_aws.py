@@ -16,6 +16,7 @@ import pytest
 from tests.fakes.aws import FakeAws, Key, signer
 from tests.fakes.tls import Request, Response, Site
 from tests.harness import environment
+from tests.trace import LOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,8 +74,10 @@ TRAPS = {
 
 # In a process of its own, which has loaded what there is to load, each by its variables: twice one after another, then
 # twice at once. It prints who came of them, and what has changed.
-MINTS = """
-import contextlib, gc, json, os, posix, pkgutil, socket, sys, threading, time, types, warnings
+MINTS = (
+    LOOKS
+    + """
+import contextlib, json, pkgutil, sys
 from concurrent.futures import ThreadPoolExecutor
 import boto3, botocore.retries, urllib3.util
 for package in (boto3, botocore, botocore.retries, urllib3, urllib3.util):
@@ -100,26 +103,6 @@ def globals_of_sdk():
                             found[name, key, inner] = own
     return found
 
-def state():
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return {
-        "environment": dict(os.environ),
-        "of the system": dict(posix.environ),
-        "umask": mask,
-        "directory": os.getcwd(),
-        "warnings": list(warnings.filters),
-        "time-out": socket.getdefaulttimeout(),
-        "session": boto3.DEFAULT_SESSION,
-    }
-
-def settled():
-    until = time.monotonic() + 5
-    while (tasks := len(os.listdir("/proc/self/task"))) > 1 and time.monotonic() < until:
-        time.sleep(0.01)
-    gc.collect()
-    return tasks, len(os.listdir("/proc/self/fd"))
-
 host = ecr(sys.argv[1])
 identities = json.loads(sys.argv[2])
 def mint(identity):
@@ -137,12 +120,13 @@ objects, before, (_, descriptors) = globals_of_sdk(), state(), settled()
 answers = [mint(identity) for identity in identities for _ in range(2)]
 with ThreadPoolExecutor(10) as pool:  # ten at once: all of them take longer than a call has, on a busy machine
     at_once = list(pool.map(mint, [identity for identity in identities for _ in range(2)]))
-after, now = state(), globals_of_sdk()
 tasks, descriptors_after = settled()
+after, now = state(), globals_of_sdk()
 changed = [what for what in before if before[what] != after[what]]
 changed += [".".join(name) for name, value in objects.items() if name not in now or now[name] is not value]
 print(json.dumps([answers, at_once, changed, tasks, descriptors_after - descriptors]))
 """
+)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What is said of a session bus or a Secret Service that does not do its part, and the command that mends it."""
+"""What is said of a keyring, or of the session bus before it, that fails its part, and the command that mends it."""
 
 import posix
 
@@ -94,6 +94,11 @@ def always_replaced() -> Unavailable:
     return Unavailable(
         "keyring-busy", "the entry in the keyring changes all the time", "try again when no `docker login` is running"
     )
+
+
+def damaged() -> Unavailable:
+    """What it has is not what was written."""
+    return Unavailable("keyring-damaged", "the entry in the keyring is damaged", "`docker login` writes it anew")
 
 
 def exposed(status: "posix.stat_result") -> Unavailable:

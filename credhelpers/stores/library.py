@@ -22,6 +22,7 @@ from time import monotonic
 from credhelpers import guard, notes
 from credhelpers.credential import Credential
 from credhelpers.errors import Unavailable
+from credhelpers.stores.keyring_errors import damaged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,15 +98,12 @@ class Library:
         kept = self._ask("read", server)
         if kept is None:
             return None
-        start = f'{{"ServerURL":"{server}"'
+        if not isinstance(kept, str):
+            raise damaged()
         try:
-            if not isinstance(kept, str) or not kept.startswith(start):
-                raise ValueError
-            return Credential.sealed(kept[len(start) :].encode() + b"\n")
+            return Credential.answered(server, kept.encode() + b"\n")
         except ValueError:
-            raise Unavailable(
-                "keyring-damaged", "the entry in the keyring is damaged", "`docker login` writes it anew"
-            ) from None
+            raise damaged() from None
 
     def write(self, server: str, credential: Credential) -> None:
         """Keep the credential under exactly this key."""

@@ -7,6 +7,7 @@ package names, plaintext files among it. The library cannot list, so the index t
 from credhelpers.credential import Credential
 from credhelpers.deadline import Late, within
 from credhelpers.errors import Unavailable
+from credhelpers.stores.keyring_errors import damaged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,15 +59,10 @@ class System:
         kept = _ask(lambda: self._make().get_password(_SERVICE + server, _ACCOUNT))
         if kept is None:
             return None
-        start = f'{{"ServerURL":"{server}"'
         try:
-            if not kept.startswith(start):
-                raise ValueError
-            return Credential.sealed(kept[len(start) :].encode() + b"\n")
+            return Credential.answered(server, kept.encode() + b"\n")
         except ValueError:
-            raise Unavailable(
-                "keyring-damaged", "the entry in the keyring is damaged", "`docker login` writes it anew"
-            ) from None
+            raise damaged() from None
 
     def write(self, server: str, credential: Credential) -> None:
         """Keep the credential under exactly this key."""
